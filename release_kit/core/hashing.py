@@ -1,0 +1,211 @@
+"""Digests of files, each byte read once: sha256, git-sha1 for small files, BLAKE3 for every tensor.
+
+A file's identity is what the Hub itself uses. BLAKE3 for tensors because it costs a quarter of sha256 on the same
+bytes, so both fit into one read (``benchmarks/release.py``). Threads work here: all three release the GIL.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from blake3 import blake3
+
+from release_kit.core import canonical
+from release_kit.core.errors import ArtifactError, IntegrityError
+from release_kit.core.safetensors import Header, header_length, parse_header
+from release_kit.core.values import ValueScan
+
+BLOCK_BYTES = 1 << 20
+"""Read size: it stays in the second-level cache between the two digests."""
+
+GIT_LIMIT_BYTES = 10 * 1024 * 1024
+"""Above this the Hub stores every file as LFS, so that a git-sha1 identity is never asked for."""
+
+TENSOR_ALGORITHM = "blake3"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorDigest:
+    """One tensor's identity: type, shape and BLAKE3 (64 hex digits) of its bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    blake3: str
+    n_bytes: int
+    zero: bool | None = None
+    """All bytes are zero; None where the values were not looked at."""
+    n_nonfinite: int | None = None
+    """NaN and infinite values; None where the values were not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileDigest:
+    """What one read of a file told.
+
+    ``tensors`` is None for anything but well-formed safetensors; ``problem`` then says why for a ``.safetensors``.
+    """
+
+    size_bytes: int
+    sha256: str
+    git_sha1: str | None = None
+    tensors: tuple[TensorDigest, ...] | None = None
+    problem: str | None = None
+
+
+def tensors_digest(tensors: Iterable[TensorDigest]) -> str:
+    """Return one digest of a set of tensors, independent of header bytes and of their order in the file."""
+    return canonical.digest(sorted([t.name, t.dtype, list(t.shape), t.blake3] for t in tensors))
+
+
+def hash_file(path: Path, *, tensors: bool = True, git: bool = True, values: bool = False) -> FileDigest:
+    """Hash one file, reading each byte once.
+
+    Args:
+        path: the file.
+        tensors: also digest every tensor of a ``.safetensors`` file.
+        git: also compute the git blob sha1 of files up to ``GIT_LIMIT_BYTES``.
+        values: also look at the values of the tensors (NaN, infinities, all zero), from the same read.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+        IntegrityError: the file changed its size while it was read.
+    """
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            want_tensors = tensors and path.suffix == ".safetensors"
+            if want_tensors:
+                result = _hash_tensors(stream, size, path, git, values)
+            else:
+                result = _hash_plain(stream, size, git)
+    except OSError as error:
+        raise ArtifactError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    if result.size_bytes != size:
+        raise IntegrityError(
+            "changed while it was being read", where=str(path), next_step="run the command again"
+        )
+    return result
+
+
+def git_blob_sha1(data: bytes) -> str:
+    """Return the git object id of a blob with this content."""
+    return hashlib.sha1(b"blob %d\x00" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+class _FileHash:
+    """sha256 and, where wanted, git-sha1 of a stream of blocks."""
+
+    def __init__(self, size: int, git: bool):
+        self.sha256 = hashlib.sha256()
+        self.sha1 = hashlib.sha1(b"blob %d\x00" % size, usedforsecurity=False) if git else None
+        self.size = 0
+
+    def update(self, block) -> None:
+        self.sha256.update(block)
+        if self.sha1 is not None:
+            self.sha1.update(block)
+        self.size += len(block)
+
+    def result(self, tensors=None, problem=None) -> FileDigest:
+        git_sha1 = self.sha1.hexdigest() if self.sha1 is not None else None
+        return FileDigest(
+            size_bytes=self.size,
+            sha256=self.sha256.hexdigest(),
+            git_sha1=git_sha1,
+            tensors=tensors,
+            problem=problem,
+        )
+
+
+def _hash_plain(stream: BinaryIO, size: int, git: bool) -> FileDigest:
+    digest = _FileHash(size, git and size <= GIT_LIMIT_BYTES)
+    for block in _blocks(stream, size):
+        digest.update(block)
+    return digest.result()
+
+
+def _blocks(stream: BinaryIO, size: int) -> Iterator[memoryview]:
+    view = memoryview(bytearray(min(BLOCK_BYTES, max(size, 1))))
+    while n := stream.readinto(view):
+        yield view[:n]
+
+
+def _hash_tensors(stream: BinaryIO, size: int, path: Path, git: bool, values: bool) -> FileDigest:
+    digest = _FileHash(size, git and size <= GIT_LIMIT_BYTES)
+    try:
+        prefix = stream.read(8)
+        digest.update(prefix)
+        raw = stream.read(header_length(prefix, size, str(path)))
+        digest.update(raw)
+        header = parse_header(raw, size, str(path))
+    except ArtifactError as error:
+        for block in _blocks(stream, size):
+            digest.update(block)
+        return digest.result(problem=error.what)
+    return digest.result(tensors=tuple(_tensor_digests(stream, size, header, digest, values)))
+
+
+def _tensor_digests(
+    stream: BinaryIO, size: int, header: Header, digest: _FileHash, values: bool
+) -> Iterator[TensorDigest]:
+    """Walk blocks and spans together: each block goes to sha256 once, its parts to the tensors that they belong to."""
+    blocks = _blocks(stream, size)
+    block, start = memoryview(b""), header.data_start
+    for span in header.spans:
+        hasher, position = blake3(), span.start
+        scan = ValueScan(span.dtype) if values and span.end > span.start else None
+        while position < span.end:
+            if position >= start + len(block):
+                start += len(block)
+                block = next(blocks, None)
+                if block is None:
+                    return
+                digest.update(block)
+            part = block[position - start : span.end - start]
+            hasher.update(part)
+            if scan is not None:
+                scan.update(part)
+            position += len(part)
+        yield TensorDigest(
+            name=span.name, dtype=span.dtype, shape=span.shape, blake3=hasher.hexdigest(),
+            n_bytes=span.end - span.start,
+            zero=scan.zero if scan else None, n_nonfinite=scan.n_nonfinite if scan else None,
+        )  # fmt: skip
+    for rest in blocks:
+        digest.update(rest)
+
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+def default_workers() -> int:
+    """Return how many threads hash at once: one for each usable core."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ordered(
+    work: Callable[[Item], Outcome], items: Iterable[Item], workers: int | None = None
+) -> Iterator[Outcome]:
+    """Yield ``work(item)`` in the order of ``items``, computed by threads, with bounded look-ahead."""
+    n = workers or default_workers()
+    if n <= 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        pending: list = []
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) >= 64 * n:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+        finally:
+            for future in pending:
+                future.cancel()
