@@ -49,9 +49,7 @@ def parse_json(data: bytes | str, where: str) -> Any:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         return json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise RecordError(
-            f"not valid JSON ({error})", where=where, next_step="restore or remove the file"
-        ) from error
+        raise RecordError(f"not valid JSON ({error})", where=where, next_step="restore or remove the file") from error
 
 
 def read_json(path: Path) -> Any:

@@ -68,9 +68,7 @@ class Cell:
         fields.done()
         expected = cell_id_of(cell.config)
         if cell.cell_id != expected:
-            raise fields.error(
-                "cell_id", f"is {cell.cell_id!r}, but the digest of `config` begins with {expected!r}"
-            )
+            raise fields.error("cell_id", f"is {cell.cell_id!r}, but the digest of `config` begins with {expected!r}")
         if cell.config.get("levels") != cell.levels:
             raise fields.error("levels", "differ from `config.levels`")
         return cell
@@ -122,9 +120,7 @@ def read_cells(study_folder: Path) -> tuple[dict[str, Cell], list[RecordError]]:
         try:
             cell = read_cell(path)
             if cell.cell_id != path.parent.name:
-                raise RecordError(
-                    f"lies in a folder of another name than its id {cell.cell_id!r}", where=str(path)
-                )
+                raise RecordError(f"lies in a folder of another name than its id {cell.cell_id!r}", where=str(path))
             cells[cell.cell_id] = cell
         except RecordError as problem:
             problems.append(problem)

@@ -76,9 +76,7 @@ def level_text(level: Level) -> str:
     return str(level).lower() if isinstance(level, bool) else str(level)
 
 
-def parse_selection(
-    terms: Sequence[str], factors: Mapping[str, Sequence[Level]]
-) -> dict[str, tuple[Level, ...]]:
+def parse_selection(terms: Sequence[str], factors: Mapping[str, Sequence[Level]]) -> dict[str, tuple[Level, ...]]:
     """Turn ``["dataset=lima,alpaca", "seed=1"]`` into a partial for ``matches``.
 
     Args:

@@ -86,9 +86,7 @@ def hash_file(path: Path, *, tensors: bool = True, git: bool = True, values: boo
     except OSError as error:
         raise ArtifactError(f"cannot be read ({error.strerror})", where=str(path)) from error
     if result.size_bytes != size:
-        raise IntegrityError(
-            "changed while it was being read", where=str(path), next_step="run the command again"
-        )
+        raise IntegrityError("changed while it was being read", where=str(path), next_step="run the command again")
     return result
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
-from release_kit.core.errors import RecordError
 from release_kit.core.files import safe_relative_path
 from release_kit.core.hashing import TENSOR_ALGORITHM, FileDigest, tensors_digest
 from release_kit.core.records import Fields, check_schema_version

@@ -99,9 +99,7 @@ def check_schema_version(fields: Fields, known: tuple[int, ...]) -> int:
     """Return ``schema_version``, refused when this version of release_kit does not know it."""
     version = fields.take("schema_version", int)
     if version not in known:
-        raise fields.error(
-            "schema_version", f"is {version}; this release_kit reads {list(known)}; update release_kit"
-        )
+        raise fields.error("schema_version", f"is {version}; this release_kit reads {list(known)}; update release_kit")
     return version
 
 

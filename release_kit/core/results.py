@@ -60,9 +60,7 @@ def results_schema():
     return pa.schema([pa.field(name, kinds.get(name, text)) for name in COLUMNS])
 
 
-def results_table(
-    rows: Iterable[Result], levels: Mapping[str, Mapping[str, Any]] | None = None, **metadata: str
-):
+def results_table(rows: Iterable[Result], levels: Mapping[str, Mapping[str, Any]] | None = None, **metadata: str):
     """Return the Arrow table of ``rows``, sorted by key, with one column for each factor where ``levels`` is given.
 
     Args:

@@ -117,9 +117,7 @@ def _span(name: str, entry: object, data_start: int, where: str) -> TensorSpan:
             f"tensor {name!r} of shape {shape} and type {dtype} needs {(n_bits + 7) // 8} bytes, has {end - start}",
             where=where,
         )
-    return TensorSpan(
-        name=name, dtype=dtype, shape=tuple(shape), start=data_start + start, end=data_start + end
-    )
+    return TensorSpan(name=name, dtype=dtype, shape=tuple(shape), start=data_start + start, end=data_start + end)
 
 
 def _order(span: TensorSpan) -> tuple[int, int, str]:
@@ -130,9 +128,7 @@ def _check_cover(spans: list[TensorSpan], data_start: int, size_bytes: int, wher
     position = data_start
     for span in spans:
         if span.start != position:
-            raise ArtifactError(
-                f"the bytes of tensor {span.name!r} overlap others or leave a hole", where=where
-            )
+            raise ArtifactError(f"the bytes of tensor {span.name!r} overlap others or leave a hole", where=where)
         position = span.end
     if position != size_bytes:
         state = "truncated" if position > size_bytes else "followed by foreign bytes"

@@ -24,6 +24,8 @@ SEED_FACTOR = "seed"
 ROLES = ("base_model", "dataset", "method", "seed", "step", "epoch", "size", "layer", "other")
 """What a factor can mean for checks and cards; a factor named like a role has that role by default."""
 
+LAYOUTS = ("repos", "branches", "folders")
+
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _FACTOR_NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 
@@ -66,6 +68,10 @@ class Study:
     citation: str | None = None
     limits: str | None = None
     homepage: str | None = None
+    namespace: str | None = None
+    """Account on the Hub that cards name; without it they show how to load from a downloaded folder."""
+    layout: str | None = None
+    """How cells lie on the Hub: ``repos``, ``branches`` or ``folders``; None lets ``publish`` choose."""
     include: tuple[Mapping[str, Any], ...] = ()
     exclude: tuple[Mapping[str, Any], ...] = ()
     artifacts: str = "weights"
@@ -161,6 +167,8 @@ def _study_from(fields: Fields, folder: Path) -> Study:
         citation=fields.take("citation", str, None),
         limits=fields.take("limits", str, None),
         homepage=fields.take("homepage", str, None),
+        namespace=fields.take("namespace", str, None),
+        layout=_layout(fields),
         include=_partials(fields, "include", names),
         exclude=_partials(fields, "exclude", names),
         artifacts=artifacts,
@@ -173,6 +181,13 @@ def _study_from(fields: Fields, folder: Path) -> Study:
         names=fields.take("names", str, None),
         allow=_allowances(fields),
     )
+
+
+def _layout(fields: Fields) -> str | None:
+    layout = fields.take("layout", str, None)
+    if layout is not None and layout not in LAYOUTS:
+        raise fields.error("layout", f"is {layout!r}{nearest(layout, LAYOUTS)}")
+    return layout
 
 
 def _factors_from(fields: Fields) -> tuple[Factor, ...]:
@@ -206,9 +221,7 @@ def _factor_from(declared: Fields, name: str) -> Factor:
             raise declared.error(f"{name}.{bad[0]}", "expected a mapping of what is known of this level")
         value = list(value)
     if not isinstance(value, list) or not value:
-        raise declared.error(
-            name, "expected a list of levels, or a mapping from level to what is known of it"
-        )
+        raise declared.error(name, "expected a list of levels, or a mapping from level to what is known of it")
     return Factor(name=name, role=role, levels=_unique(declared, name, value), properties=properties)
 
 
@@ -216,9 +229,7 @@ def _unique(fields: Fields, name: str, levels: list) -> tuple[Level, ...]:
     seen: set[str] = set()
     for index, level in enumerate(levels):
         if level is None or not isinstance(level, (str, int, float, bool)):
-            raise fields.error(
-                f"{name}[{index}]", "is not a level; use text, a number, true or false (quote 'none')"
-            )
+            raise fields.error(f"{name}[{index}]", "is not a level; use text, a number, true or false (quote 'none')")
         if str(level) in seen:
             raise fields.error(f"{name}[{index}]", f"the level {level!r} stands twice")
         seen.add(str(level))
@@ -293,13 +304,9 @@ def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = 
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is not text", key_node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
         if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice", key_node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
         seen.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 

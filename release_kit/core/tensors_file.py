@@ -20,9 +20,7 @@ def tensors_bytes(files: Mapping[str, tuple[TensorDigest, ...]]) -> bytes:
     Args:
         files: path inside the cell → its tensors.
     """
-    listed = {
-        path: {t.name: [t.dtype, list(t.shape), t.blake3] for t in tensors} for path, tensors in files.items()
-    }
+    listed = {path: {t.name: [t.dtype, list(t.shape), t.blake3] for t in tensors} for path, tensors in files.items()}
     value = {"schema_version": SCHEMA_VERSION, "algorithm": TENSOR_ALGORITHM, "files": listed}
     return canonical.canonical_bytes(value) + b"\n"
 
@@ -40,8 +38,7 @@ def parse_tensors(data: bytes, where: str) -> dict[str, dict[str, tuple[str, tup
     files = fields.take("files", dict)
     fields.done()
     return {
-        path: {name: _entry(fields, path, name, e) for name, e in tensors.items()}
-        for path, tensors in files.items()
+        path: {name: _entry(fields, path, name, e) for name, e in tensors.items()} for path, tensors in files.items()
     }
 
 
