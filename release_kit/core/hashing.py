@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -28,8 +28,7 @@ GIT_LIMIT_BYTES = 10 * 1024 * 1024
 TENSOR_ALGORITHM = "blake3"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorDigest:
+class TensorDigest(NamedTuple):
     """One tensor's identity: type, shape and BLAKE3 (64 hex digits) of its bytes."""
 
     name: str
@@ -79,10 +78,7 @@ def hash_file(path: Path, *, tensors: bool = True, git: bool = True, values: boo
         with open(path, "rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
             want_tensors = tensors and path.suffix == ".safetensors"
-            if want_tensors:
-                result = _hash_tensors(stream, size, path, git, values)
-            else:
-                result = _hash_plain(stream, size, git)
+            result = _hash_tensors(stream, size, path, git, values) if want_tensors else _hash_plain(stream, size, git)
     except OSError as error:
         raise ArtifactError(f"cannot be read ({error.strerror})", where=str(path)) from error
     if result.size_bytes != size:

@@ -1,0 +1,199 @@
+"""Digests remembered between runs, so that a file which nobody touched is not read again.
+
+A file is recognised by device, inode, size, mtime and ctime, never by its name. A file that was changed a moment
+before it is hashed could change again without a new timestamp, so hashing waits out the clock's granularity first.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from release_kit.core.errors import ArtifactError, ReleaseKitError
+from release_kit.core.hashing import FileDigest, TensorDigest, hash_file, map_ordered
+
+_CLOCK_GRANULARITY_NS = 20_000_000
+"""Linux stamps files with the time of the last timer tick: at most 10 ms old."""
+
+_KEEP_ROWS = 1_000_000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS digests (
+  device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+  sha256 TEXT NOT NULL, git_sha1 TEXT, tensors TEXT, problem TEXT, has_tensors INTEGER, has_values INTEGER,
+  PRIMARY KEY (device, inode)
+) WITHOUT ROWID
+"""
+_VERSION = 1
+
+Stamp = tuple[int, int, int, int, int]
+"""(device, inode, size, mtime_ns, ctime_ns)"""
+
+
+def default_cache_path() -> Path:
+    """Return ``$RELEASE_KIT_CACHE`` or ``~/.cache/release-kit/digests.sqlite`` (XDG respected)."""
+    if named := os.environ.get("RELEASE_KIT_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "release-kit" / "digests.sqlite"
+
+
+class DigestCache:
+    """Remembered digests in one SQLite file; a context manager. Losing the file costs time, never correctness.
+
+    Args:
+        path: the database; None keeps everything in memory. A folder that cannot be written, or a damaged
+            database, falls back to memory.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self._path = path
+        self._database = _open(path)
+        self._unsaved = 0
+
+    def __enter__(self) -> "DigestCache":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Save and close."""
+        with contextlib.suppress(sqlite3.Error):
+            self._database.commit()
+        self._database.close()
+
+    def lookup(self, stamp: Stamp, *, tensors: bool = False, values: bool = False) -> FileDigest | None:
+        """Return the digest of the file with ``stamp``, or None when it is not known in the detail asked for."""
+        query = (
+            "SELECT size, mtime_ns, ctime_ns, sha256, git_sha1, problem, has_tensors, has_values, "
+            f"{'tensors' if tensors else 'NULL'} FROM digests WHERE device = ? AND inode = ?"
+        )
+        try:
+            row = self._database.execute(query, stamp[:2]).fetchone()
+        except sqlite3.Error:
+            return None
+        if row is None or row[:3] != stamp[2:] or (tensors and not row[6]) or (values and not row[7]):
+            return None
+        listed = None if row[8] is None else tuple(_tensor(item) for item in json.loads(row[8]))
+        return FileDigest(size_bytes=row[0], sha256=row[3], git_sha1=row[4], tensors=listed, problem=row[5])
+
+    def remember(self, stamp: Stamp, digest: FileDigest, *, tensors: bool, values: bool) -> None:
+        """Keep the digest of the file with ``stamp``; ``tensors`` and ``values`` say what was looked at."""
+        listed = None if digest.tensors is None else json.dumps(digest.tensors, separators=(",", ":"))
+        row = (*stamp, digest.sha256, digest.git_sha1, listed, digest.problem, int(tensors), int(values))
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute(f"INSERT OR REPLACE INTO digests VALUES ({','.join('?' * 11)})", row)
+            self._unsaved += 1
+            if self._unsaved >= 500:
+                self._database.commit()
+                self._unsaved = 0
+
+
+def stamp_of(stat: os.stat_result) -> Stamp:
+    """Return what a file is recognised by."""
+    return (stat.st_dev, _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def digest_files(
+    paths: Iterable[Path],
+    *,
+    cache: DigestCache | None = None,
+    tensors: bool = True,
+    values: bool = False,
+    git: bool = True,
+    workers: int | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+    on_hashed: Callable[[Path, int], None] | None = None,
+) -> Iterator[FileDigest | ReleaseKitError]:
+    """Yield the digest of every path, in order; a file that cannot be read gives its error and stops nothing.
+
+    Args:
+        paths: files.
+        cache: where digests are remembered; None reads every byte.
+        tensors: digest the tensors of safetensors files.
+        values: look at tensor values too (NaN, infinities, all zero).
+        git: compute git-sha1 identities of small files.
+        workers: threads; default one for each core.
+        on_bytes: told the size of each file that is done, remembered or read.
+        on_hashed: told path and size of each file whose bytes were read.
+    """
+
+    def known(path: Path) -> tuple[Path, Stamp | None, FileDigest | ReleaseKitError | None]:
+        try:
+            stamp = stamp_of(path.stat())
+        except OSError as error:
+            return path, None, ArtifactError(f"cannot be read ({error.strerror})", where=str(path))
+        wants = tensors and path.suffix == ".safetensors"
+        hit = cache.lookup(stamp, tensors=wants, values=wants and values) if cache is not None else None
+        return path, stamp, hit
+
+    def work(item):
+        path, stamp, found = item
+        if found is not None:
+            return path, stamp, found, False
+        try:
+            return (path, *_hash_settled(path, tensors, values, git), True)
+        except ReleaseKitError as error:
+            return path, None, error, False
+
+    for path, stamp, outcome, hashed in map_ordered(work, map(known, paths), workers):
+        if hashed and cache is not None and stamp is not None:
+            cache.remember(stamp, outcome, tensors=tensors, values=values)
+        if hashed and on_hashed:
+            on_hashed(path, outcome.size_bytes)
+        if on_bytes and isinstance(outcome, FileDigest):
+            on_bytes(outcome.size_bytes)
+        yield outcome
+
+
+def _hash_settled(path: Path, tensors: bool, values: bool, git: bool) -> tuple[Stamp | None, FileDigest]:
+    """Hash a file; the stamp is None when the file was touched meanwhile, so that it is not remembered."""
+    before = path.stat()
+    fresh_ns = before.st_ctime_ns + _CLOCK_GRANULARITY_NS - time.time_ns()
+    if 0 < fresh_ns <= _CLOCK_GRANULARITY_NS:
+        time.sleep(fresh_ns / 1e9)
+    digest = hash_file(path, tensors=tensors, values=values, git=git)
+    after = path.stat()
+    return (stamp_of(after) if stamp_of(before) == stamp_of(after) else None), digest
+
+
+def _tensor(item: list) -> TensorDigest:
+    name, dtype, shape, *rest = item
+    return TensorDigest(name, dtype, tuple(shape), *rest)
+
+
+def _signed(inode: int) -> int:
+    return inode - (1 << 64) if inode >= 1 << 63 else inode
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        for _ in range(2):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return _prepared(sqlite3.connect(path, timeout=10, check_same_thread=False))
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    break
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            except OSError:
+                break
+    return _prepared(sqlite3.connect(":memory:", check_same_thread=False))
+
+
+def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version != _VERSION:
+        database.execute("DROP TABLE IF EXISTS digests")
+        database.execute(f"PRAGMA user_version={_VERSION}")
+    database.execute(_SCHEMA)
+    if database.execute("SELECT count(*) FROM digests").fetchone()[0] > _KEEP_ROWS:
+        database.execute("DELETE FROM digests")
+    database.commit()
+    return database

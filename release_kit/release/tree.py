@@ -1,0 +1,90 @@
+"""Where each file of a release lies on this disk: in a study that was built, or in a download.
+
+The tree's paths are those of the manifest (``cells/<name>/<file>``, ``index/<file>``, ``results/<file>``); in a study
+the artifacts stay where training put them, in a download everything lies under one folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from release_kit.core import canonical
+from release_kit.core.cell import CELL_FILE, Cell, artifact_folder, cell_folder
+from release_kit.core.errors import RecordError, ReleaseKitError
+from release_kit.core.files import inside
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FILE, Manifest, read_manifest
+from release_kit.core.study import STUDY_FILE
+from release_kit.core.tensors_file import parse_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseTree:
+    """A release on disk."""
+
+    root: Path
+    """The study's folder, or the folder of the download."""
+    kind: str
+    """``study`` or ``download``."""
+    manifest: Manifest
+    manifest_path: Path
+    artifact_folders: dict[str, Path]
+    """Cell name → folder of its artifact; empty for a download."""
+
+    def locate(self, tree_path: str) -> Path:
+        """Return where the file ``tree_path`` lies, or would lie.
+
+        Raises:
+            UnsafePathError: the path leaves the release.
+        """
+        if self.kind == "download":
+            return inside(self.root, tree_path)
+        built = inside(self.root / RELEASE_FOLDER, tree_path)
+        group, _, rest = tree_path.partition("/")
+        name, _, inner = rest.partition("/")
+        folder = self.artifact_folders.get(name) if group == "cells" else None
+        if folder is None or not inner or built.is_file():
+            return built
+        return folder / inner
+
+    def cell_tensors(self, name: str) -> dict[str, dict[str, tuple[str, tuple[int, ...], str]]]:
+        """Return ``{file: {tensor: (dtype, shape, blake3)}}`` of one cell; empty for a cell without weights.
+
+        Raises:
+            RecordError: the cell's ``tensors.json`` is damaged.
+        """
+        path = self.locate(f"cells/{name}/{TENSORS_FILE}")
+        return parse_tensors(path.read_bytes(), str(path)) if path.is_file() else {}
+
+
+def open_tree(path: Path) -> ReleaseTree:
+    """Open a built study or a download.
+
+    Raises:
+        ReleaseKitError: ``path`` holds neither; the message says what to do.
+        RecordError: the manifest or a ``cell.json`` is not valid.
+    """
+    if (path / STUDY_FILE).is_file() and (path / RELEASE_FOLDER / MANIFEST_FILE).is_file():
+        manifest_path = path / RELEASE_FOLDER / MANIFEST_FILE
+        manifest = read_manifest(manifest_path)
+        folders = {cell.name: _artifact_folder(path, cell.cell_id) for cell in manifest.cells}
+        known = {name: folder for name, folder in folders.items() if folder is not None}
+        return ReleaseTree(
+            root=path, kind="study", manifest=manifest, manifest_path=manifest_path, artifact_folders=known
+        )
+    if (path / MANIFEST_FILE).is_file():
+        manifest_path = path / MANIFEST_FILE
+        manifest = read_manifest(manifest_path)
+        return ReleaseTree(
+            root=path, kind="download", manifest=manifest, manifest_path=manifest_path, artifact_folders={}
+        )
+    step = f"run: release-kit build {path}" if (path / STUDY_FILE).is_file() else "name a built study or a download"
+    raise ReleaseKitError(f"holds no {MANIFEST_FILE}", where=str(path), next_step=step)
+
+
+def _artifact_folder(study_folder: Path, cell_id: str) -> Path | None:
+    path = cell_folder(study_folder, cell_id) / CELL_FILE
+    if not path.is_file():
+        return None
+    cell = Cell.from_dict(canonical.read_json(path), str(path))
+    if cell.cell_id != cell_id:
+        raise RecordError(f"holds the cell {cell.cell_id!r}", where=str(path))
+    return artifact_folder(study_folder, cell)
