@@ -1,0 +1,9 @@
+"""The local Hub: an HTTP server that speaks the Hugging Face Hub's API to unmodified clients.
+
+``LocalHub`` runs it in this process; ``release-kit hub serve`` runs it as a program.
+"""
+
+from release_kit.hub.server.records import RequestLog, RequestRecord
+from release_kit.hub.server.serve import HubServer, LocalHub
+
+__all__ = ["HubServer", "LocalHub", "RequestLog", "RequestRecord"]

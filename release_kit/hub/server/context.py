@@ -1,0 +1,83 @@
+"""The parts of one Hub, put together: index, folders, content, and the settings that requests need.
+
+What every route function receives. Owns opening and closing the folder, no rules.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from release_kit.hub.server.auth import Access
+from release_kit.hub.server.blobs import BlobStore
+from release_kit.hub.server.collection_index import CollectionIndex
+from release_kit.hub.server.content import ContentStore, StoredObject
+from release_kit.hub.server.database import Database
+from release_kit.hub.server.index import Clock, Index
+from release_kit.hub.server.replies import HttpError
+from release_kit.hub.server.trees import Entry, TreeStore
+
+Durability = Literal["full", "fast"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    """How one local Hub behaves.
+
+    Args:
+        root: folder of the index and the content; made when it is missing.
+        durability: ``full`` waits for the disk before it answers, ``fast`` leaves that to the system.
+        access: who may do what.
+        xet: offer the Xet path; needs clients on the same machine.
+        part_bytes: uploads larger than this are split into parts of this size.
+        page_entries: entries on one page of a listing.
+        clock: seconds since the epoch.
+    """
+
+    root: Path
+    durability: Durability = "full"
+    access: Access = field(default_factory=Access)
+    xet: bool = True
+    part_bytes: int = 256 << 20
+    page_entries: int = 1000
+    clock: Clock = time.time
+
+
+class Hub:
+    """One opened Hub folder."""
+
+    def __init__(self, settings: HubSettings):
+        durable = settings.durability == "full"
+        self.settings, self.access = settings, settings.access
+        self.database = Database(settings.root, durable=durable)
+        self.trees = TreeStore(self.database)
+        self.index = Index(self.database, self.trees, settings.clock)
+        self.collections = CollectionIndex(self.database, settings.clock)
+        self.blobs = BlobStore(settings.root, durable=durable)
+        self.blobs.clean_temporary()
+        self.content = ContentStore(self.database, self.blobs)
+        self.upload_key = bytes.fromhex(self.database.setting("upload_key", secrets.token_hex(32)))
+
+    def xet_hash(self, entry: Entry) -> str | None:
+        """Return the Xet hash under which a large file is offered, None when it is not."""
+        return self.content.xet_hash(entry.sha256) if self.settings.xet else None
+
+    def find_uploaded(self, sha256: str) -> StoredObject | None:
+        """Return content that a commit may name, None when it never arrived."""
+        return self.content.find(sha256)
+
+    async def local_file(self, entry: Entry) -> Path:
+        """Return the file on this disk that holds the content of ``entry``.
+
+        Raises:
+            HttpError: 500 when the content is lost.
+        """
+        path = self.blobs.path(entry.sha256)
+        if not path.exists():
+            raise HttpError(500, f"The content {entry.sha256} is missing from this Hub's folder; run `hub fsck`")
+        return path
+
+    def close(self) -> None:
+        """Close the folder."""
+        self.database.close()
