@@ -86,6 +86,11 @@ def hash_file(path: Path, *, tensors: bool = True, git: bool = True, values: boo
     return result
 
 
+def digest_bytes(data: bytes) -> FileDigest:
+    """Return the digest of a file with this content that is no safetensors."""
+    return FileDigest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), git_sha1=git_blob_sha1(data))
+
+
 def git_blob_sha1(data: bytes) -> str:
     """Return the git object id of a blob with this content."""
     return hashlib.sha1(b"blob %d\x00" % len(data) + data, usedforsecurity=False).hexdigest()

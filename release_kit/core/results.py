@@ -61,7 +61,7 @@ def results_schema():
 
 
 def results_table(rows: Iterable[Result], levels: Mapping[str, Mapping[str, Any]] | None = None, **metadata: str):
-    """Return the Arrow table of ``rows``, sorted by key, with one column for each factor where ``levels`` is given.
+    """Return the Arrow table of ``rows``, sorted by key; ``levels`` adds one column for each factor.
 
     Args:
         rows: the results.
@@ -75,7 +75,7 @@ def results_table(rows: Iterable[Result], levels: Mapping[str, Mapping[str, Any]
     if levels:
         for offset, name in enumerate(next(iter(levels.values()), {})):
             column = [levels.get(row.cell_id, {}).get(name) for row in ordered]
-            table = table.add_column(1 + offset, name, _level_array(column))
+            table = table.add_column(1 + offset, name, level_array(column))
     marks = {"release_kit.results_schema": str(SCHEMA_VERSION), **metadata}
     return table.replace_schema_metadata({k.encode(): v.encode() for k, v in sorted(marks.items())})
 
@@ -113,8 +113,8 @@ def read_results(path: Path) -> list[Result]:
     return [Result(**dict(zip(COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
-def _level_array(column: list):
-    """Numbers stay numbers when a factor has one type of level; mixed levels become text."""
+def level_array(column: list):
+    """Return the Arrow array of one factor: numbers stay numbers, levels of mixed types become text."""
     import pyarrow as pa
 
     from release_kit.core.grid import level_text

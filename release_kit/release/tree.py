@@ -4,6 +4,7 @@ The tree's paths are those of the manifest (``cells/<name>/<file>``, ``index/<fi
 the artifacts stay where training put them, in a download everything lies under one folder.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,26 @@ from release_kit.core.files import inside
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FILE, Manifest, read_manifest
 from release_kit.core.study import STUDY_FILE
 from release_kit.core.tensors_file import parse_tensors
+
+SOURCES_PREFIX = "results/sources/"
+"""Tables that results came from are published here under their path in the study."""
+
+EVAL_PREFIX = "eval/"
+"""What the evaluation harness wrote for a cell, unchanged, inside the cell's folder of the tree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOrigin:
+    """Where the unbuilt files of one cell lie in a study."""
+
+    artifact: Path
+    evaluations: Path
+
+    def locate(self, inner: str) -> Path:
+        """Return where the file ``inner`` of the cell lies."""
+        if inner.startswith(EVAL_PREFIX):
+            return self.evaluations / inner.removeprefix(EVAL_PREFIX)
+        return self.artifact / inner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +47,8 @@ class ReleaseTree:
     """``study`` or ``download``."""
     manifest: Manifest
     manifest_path: Path
-    artifact_folders: dict[str, Path]
-    """Cell name → folder of its artifact; empty for a download."""
+    origins: Mapping[str, CellOrigin]
+    """Cell name → where its unbuilt files lie; empty for a download."""
 
     def locate(self, tree_path: str) -> Path:
         """Return where the file ``tree_path`` lies, or would lie.
@@ -38,12 +59,14 @@ class ReleaseTree:
         if self.kind == "download":
             return inside(self.root, tree_path)
         built = inside(self.root / RELEASE_FOLDER, tree_path)
+        if built.is_file():
+            return built
+        if tree_path.startswith(SOURCES_PREFIX):
+            return inside(self.root, tree_path.removeprefix(SOURCES_PREFIX))
         group, _, rest = tree_path.partition("/")
         name, _, inner = rest.partition("/")
-        folder = self.artifact_folders.get(name) if group == "cells" else None
-        if folder is None or not inner or built.is_file():
-            return built
-        return folder / inner
+        origin = self.origins.get(name) if group == "cells" else None
+        return built if origin is None or not inner else origin.locate(inner)
 
     def cell_tensors(self, name: str) -> dict[str, dict[str, tuple[str, tuple[int, ...], str]]]:
         """Return ``{file: {tensor: (dtype, shape, blake3)}}`` of one cell; empty for a cell without weights.
@@ -65,26 +88,28 @@ def open_tree(path: Path) -> ReleaseTree:
     if (path / STUDY_FILE).is_file() and (path / RELEASE_FOLDER / MANIFEST_FILE).is_file():
         manifest_path = path / RELEASE_FOLDER / MANIFEST_FILE
         manifest = read_manifest(manifest_path)
-        folders = {cell.name: _artifact_folder(path, cell.cell_id) for cell in manifest.cells}
-        known = {name: folder for name, folder in folders.items() if folder is not None}
-        return ReleaseTree(
-            root=path, kind="study", manifest=manifest, manifest_path=manifest_path, artifact_folders=known
-        )
+        origins = {cell.name: _origin(path, cell.cell_id) for cell in manifest.cells}
+        known = {name: origin for name, origin in origins.items() if origin is not None}
+        return ReleaseTree(root=path, kind="study", manifest=manifest, manifest_path=manifest_path, origins=known)
     if (path / MANIFEST_FILE).is_file():
         manifest_path = path / MANIFEST_FILE
         manifest = read_manifest(manifest_path)
-        return ReleaseTree(
-            root=path, kind="download", manifest=manifest, manifest_path=manifest_path, artifact_folders={}
-        )
+        return ReleaseTree(root=path, kind="download", manifest=manifest, manifest_path=manifest_path, origins={})
     step = f"run: release-kit build {path}" if (path / STUDY_FILE).is_file() else "name a built study or a download"
     raise ReleaseKitError(f"holds no {MANIFEST_FILE}", where=str(path), next_step=step)
 
 
-def _artifact_folder(study_folder: Path, cell_id: str) -> Path | None:
+def cell_origin(study_folder: Path, cell: Cell) -> CellOrigin:
+    """Return where the unbuilt files of ``cell`` lie."""
+    evaluations = cell_folder(study_folder, cell.cell_id) / EVAL_PREFIX.rstrip("/")
+    return CellOrigin(artifact=artifact_folder(study_folder, cell), evaluations=evaluations)
+
+
+def _origin(study_folder: Path, cell_id: str) -> CellOrigin | None:
     path = cell_folder(study_folder, cell_id) / CELL_FILE
     if not path.is_file():
         return None
     cell = Cell.from_dict(canonical.read_json(path), str(path))
     if cell.cell_id != cell_id:
         raise RecordError(f"holds the cell {cell.cell_id!r}", where=str(path))
-    return artifact_folder(study_folder, cell)
+    return cell_origin(study_folder, cell)

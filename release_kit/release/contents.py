@@ -1,0 +1,93 @@
+"""Which cells, and which of their files, belong to a release.
+
+Pure decisions over what lies on disk; nothing is read but names and ``cell.json``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from release_kit.core.cell import CELL_FILE, Cell, read_cells
+from release_kit.core.errors import ArtifactError, StudyError
+from release_kit.core.files import iter_files
+from release_kit.core.grid import Levels, cell_config, cell_id_of, describe, iter_levels, matches
+from release_kit.core.manifest import TENSORS_FILE
+from release_kit.core.study import Study
+from release_kit.release.tree import EVAL_PREFIX, cell_origin
+
+LEFT_OUT = frozenset(
+    {"optimizer.pt", "scheduler.pt", "training_args.bin", "README.md", CELL_FILE, TENSORS_FILE, ".gitattributes"}
+)
+"""Files of an artifact folder that never belong to a release: trainer state, and what release_kit writes itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One cell on its way into a release; ``files`` are its unbuilt files, as (path inside the cell, file)."""
+
+    cell_id: str
+    levels: dict
+    cell: Cell | None
+    kind: str
+    files: tuple[tuple[str, Path], ...]
+
+
+def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], int]:
+    """Return the cells that go into the release, in the order of the grid, and how many declared ones do not."""
+    cells, problems = read_cells(study.folder)
+    if problems:
+        listed = "; ".join(str(problem) for problem in problems[:5])
+        raise StudyError(f"{len(problems)} cells cannot be read: {listed}", next_step="restore or remove them")
+    sources, n_missing = [], 0
+    for levels in iter_levels(study):
+        cell_id = cell_id_of(cell_config(study, levels))
+        cell = cells.get(cell_id)
+        results_only = is_results_only(study, levels)
+        if cell is None and not (results_only and cell_id in with_results):
+            n_missing += 1
+            continue
+        files = () if cell is None else tuple(_cell_files(study, cell, results_only))
+        kind = "results-only" if results_only else _kind(files)
+        sources.append(Source(cell_id=cell_id, levels=levels, cell=cell, kind=kind, files=files))
+    if not sources:
+        raise StudyError(
+            "no declared cell is on disk and none has results",
+            where=str(study.folder),
+            next_step=f"train or import checkpoints, then see: release-kit plan {study.folder}",
+        )
+    return sources, n_missing
+
+
+def is_results_only(study: Study, levels: Levels) -> bool:
+    """Return whether the study declares that this cell has results and no weights."""
+    return study.artifacts == "results-only" or any(matches(levels, partial) for partial in study.results_only)
+
+
+def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[str, Path]]:
+    """Yield ``(path inside the cell, file)`` of everything of a cell that is not built."""
+    origin = cell_origin(study.folder, cell)
+    if not results_only:
+        if not origin.artifact.is_dir():
+            raise ArtifactError(
+                "the folder of its artifact does not exist",
+                where=f"cell {cell.cell_id} ({describe(cell.levels)}): {origin.artifact}",
+                next_step="restore the folder, or remove cells/<cell_id>/cell.json",
+            )
+        for path, _ in iter_files(origin.artifact):
+            if belongs(path):
+                yield path, origin.artifact / path
+    if origin.evaluations.is_dir():
+        for path, _ in iter_files(origin.evaluations):
+            yield EVAL_PREFIX + path, origin.evaluations / path
+
+
+def belongs(path: str) -> bool:
+    """Return whether a file of an artifact folder belongs to the release."""
+    parts = path.split("/")
+    hidden = any(part in (".git", ".cache") for part in parts[:-1])
+    random_state = parts[-1].startswith("rng_state") and parts[-1].endswith(".pth")
+    return not hidden and not random_state and path not in LEFT_OUT and not path.startswith(EVAL_PREFIX)
+
+
+def _kind(files: Sequence[tuple[str, Path]]) -> str:
+    return "adapter" if any(path == "adapter_config.json" for path, _ in files) else "weights"
