@@ -3,7 +3,10 @@
 ``LocalHub`` runs it in this process; ``release-kit hub serve`` runs it as a program.
 """
 
+from release_kit.hub.server.auth import Access, User
+from release_kit.hub.server.faults import Fault, FaultPlan
+from release_kit.hub.server.limits import RateLimits
 from release_kit.hub.server.records import RequestLog, RequestRecord
 from release_kit.hub.server.serve import HubServer, LocalHub
 
-__all__ = ["HubServer", "LocalHub", "RequestLog", "RequestRecord"]
+__all__ = ["Access", "Fault", "FaultPlan", "HubServer", "LocalHub", "RateLimits", "RequestLog", "RequestRecord", "User"]

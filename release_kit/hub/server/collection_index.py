@@ -72,7 +72,8 @@ class CollectionIndex:
 
     def items(self, collection: Collection) -> list[Item]:
         """Return the entries in order."""
-        sql = "SELECT id, item_type, item_id, position, note FROM collection_items WHERE collection = ? ORDER BY position"
+        columns = "id, item_type, item_id, position, note"
+        sql = f"SELECT {columns} FROM collection_items WHERE collection = ? ORDER BY position"
         return [Item(*row) for row in self._query(sql, (collection.id,))]
 
     def create(self, namespace: str, title: object, description: object, *, private: bool) -> Collection:
@@ -83,7 +84,8 @@ class CollectionIndex:
         """
         title = _text(title, "title", MAX_TITLE, required=True)
         description = _text(description, "description", MAX_DESCRIPTION)
-        row = self._query("SELECT slug FROM collections WHERE namespace = ? AND title = ?", (namespace, title)).fetchone()
+        sql = "SELECT slug FROM collections WHERE namespace = ? AND title = ?"
+        row = self._query(sql, (namespace, title)).fetchone()
         if row:
             raise HttpError(409, f"{namespace} has a collection of this title already", body={"slug": row[0]})
         slug = f"{namespace}/{_slug_of(title)}-{secrets.token_hex(12)}"

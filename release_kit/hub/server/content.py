@@ -48,6 +48,11 @@ class ContentStore:
                "data = coalesce(data, excluded.data), xet_hash = coalesce(xet_hash, excluded.xet_hash)")
         self._query(sql, (sha256, size, data, xet_hash))
 
+    def lose(self, sha256: str) -> None:
+        """Destroy content while everything still names it; for fault plans."""
+        self.blobs.remove(sha256)
+        self._query("UPDATE objects SET data = NULL, xet_hash = NULL WHERE sha256 = ?", (sha256,))
+
 
 class PendingContent:
     """The content of one commit that is being read: stored so that the commit's transaction can name it."""

@@ -15,6 +15,7 @@ from release_kit.hub.server.collection_index import CollectionIndex
 from release_kit.hub.server.content import ContentStore, StoredObject
 from release_kit.hub.server.database import Database
 from release_kit.hub.server.index import Clock, Index
+from release_kit.hub.server.limits import RateLimiter, RateLimits
 from release_kit.hub.server.replies import HttpError
 from release_kit.hub.server.trees import Entry, TreeStore
 
@@ -33,6 +34,7 @@ class HubSettings:
         part_bytes: uploads larger than this are split into parts of this size.
         page_entries: entries on one page of a listing.
         clock: seconds since the epoch.
+        rate_limits: refuse requests above these limits; None is without limits.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class HubSettings:
     part_bytes: int = 256 << 20
     page_entries: int = 1000
     clock: Clock = time.time
+    rate_limits: RateLimits | None = None
 
 
 class Hub:
@@ -54,6 +57,7 @@ class Hub:
         self.trees = TreeStore(self.database)
         self.index = Index(self.database, self.trees, settings.clock)
         self.collections = CollectionIndex(self.database, settings.clock)
+        self.limiter = RateLimiter(settings.rate_limits, settings.clock) if settings.rate_limits else None
         self.blobs = BlobStore(settings.root, durable=durable)
         self.blobs.clean_temporary()
         self.content = ContentStore(self.database, self.blobs)
@@ -71,11 +75,11 @@ class Hub:
         """Return the file on this disk that holds the content of ``entry``.
 
         Raises:
-            HttpError: 500 when the content is lost.
+            HttpError: 404 when the content is lost.
         """
         path = self.blobs.path(entry.sha256)
         if not path.exists():
-            raise HttpError(500, f"The content {entry.sha256} is missing from this Hub's folder; run `hub fsck`")
+            raise HttpError(404, f"The content {entry.sha256} is missing from this Hub's folder; run `hub fsck`")
         return path
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from time import time
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from release_kit.hub.server.replies import HttpError, Reply
+from release_kit.hub.server.replies import FileSpan, HttpError, Reply
 
 Send = Callable[[dict], Awaitable[None]]
 MAX_JSON_BYTES = 32 << 20
@@ -122,19 +122,18 @@ def parse_mapping(data: bytes) -> dict:
     return value
 
 
-async def send_reply(send: Send, reply: Reply, *, head_only: bool) -> int:
-    """Send an answer and return how many bytes of body went out."""
+async def send_reply(send: Send, reply: Reply, *, head_only: bool) -> None:
+    """Send an answer, piece by piece when its body is a file."""
     headers = [(b"date", _date(int(time()))), (b"content-length", str(reply.length).encode()), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if head_only or reply.span is None:
         body = b"" if head_only else reply.body
         await send({"type": "http.response.body", "body": body})
-        return len(body)
-    return await _send_span(send, reply)
+    else:
+        await _send_span(send, reply.span)
 
 
-async def _send_span(send: Send, reply: Reply) -> int:
-    span = reply.span
+async def _send_span(send: Send, span: FileSpan) -> None:
     with open(span.path, "rb", buffering=0) as stream:
         stream.seek(span.start)
         left = span.length
@@ -148,7 +147,6 @@ async def _send_span(send: Send, reply: Reply) -> int:
             await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
     if span.length == 0:
         await send({"type": "http.response.body", "body": b""})
-    return span.length - left
 
 
 @lru_cache(maxsize=4)

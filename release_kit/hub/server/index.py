@@ -219,8 +219,9 @@ class Index:
 
     def _resolve_ref(self, repo: Repo, revision: str) -> Commit | None:
         kinds = (("branch", "refs/heads/"), ("tag", "refs/tags/"))
-        sql = (f"SELECT {', '.join('c.' + name for name in _COMMIT_COLUMNS.split(', '))} FROM refs r "
-               "JOIN commits c ON c.repo = r.repo AND c.id = r.commit_id WHERE r.repo = ? AND r.kind = ? AND r.name = ?")
+        columns = ", ".join("c." + name for name in _COMMIT_COLUMNS.split(", "))
+        sql = (f"SELECT {columns} FROM refs r JOIN commits c ON c.repo = r.repo AND c.id = r.commit_id "
+               "WHERE r.repo = ? AND r.kind = ? AND r.name = ?")
         for kind, prefix in kinds:
             row = self._query(sql, (repo.id, kind, revision.removeprefix(prefix))).fetchone()
             if row:

@@ -7,9 +7,10 @@ import re
 from functools import lru_cache
 
 LARGE_SUFFIXES = (
-    "7z arrow avro bin bz2 ckpt dds ftz gguf gz h5 joblib keras lz4 mds mlmodel model msgpack npy npz onnx ot parquet "
-    "pb pickle pkl pt pth rar safetensors tar tflite tgz wasm xz zip zst"
-).split()
+    "7z", "arrow", "avro", "bin", "bz2", "ckpt", "dds", "ftz", "gguf", "gz", "h5", "joblib", "keras", "lz4",
+    "mds", "mlmodel", "model", "msgpack", "npy", "npz", "onnx", "ot", "parquet", "pb", "pickle", "pkl", "pt",
+    "pth", "rar", "safetensors", "tar", "tflite", "tgz", "wasm", "xz", "zip", "zst",
+)
 LARGE_PATTERNS = ("saved_model/**/*", "*tfevents*")
 LARGE_SIZE_BYTES = 10 << 20
 

@@ -88,6 +88,12 @@ def html_reply(text: str, *, status: int = 200) -> Reply:
     return Reply(status=status, headers=[HTML_TYPE, *safety], body=text.encode("utf-8", "replace"))
 
 
+def rate_limit_headers(resource: str, left: int, reset_s: int, limit: int, window_s: int) -> Headers:
+    """Return the Hub's two headers about the rate limit."""
+    return [(b"ratelimit", f'"{resource}";r={left};t={reset_s}'.encode()),
+            (b"ratelimit-policy", f'"fixed window";"{resource}";q={limit};w={window_s}'.encode())]
+
+
 def encode_json(value: Any) -> bytes:
     """Return compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()

@@ -1,12 +1,12 @@
 """Requests about collections and their items."""
 
-from release_kit.hub.server.access_repo import PLURALS, iso_time, split_full_name
 from release_kit.hub.server.auth import require_write
 from release_kit.hub.server.collection_index import Collection, Item
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.http import Request
 from release_kit.hub.server.names import check_repo_name
 from release_kit.hub.server.replies import HttpError, Reply, json_reply, repo_not_found
+from release_kit.hub.server.requested import PLURALS, iso_time, split_full_name
 
 
 async def list_collections(hub: Hub, request: Request) -> Reply:

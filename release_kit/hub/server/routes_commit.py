@@ -8,7 +8,6 @@ import binascii
 import json
 from collections.abc import AsyncIterator
 
-from release_kit.hub.server.access_repo import repo_url, writable_repo
 from release_kit.hub.server.blobs import is_sha256
 from release_kit.hub.server.content import PendingContent
 from release_kit.hub.server.context import Hub
@@ -16,6 +15,7 @@ from release_kit.hub.server.http import Request
 from release_kit.hub.server.index import Commit, NewCommit, Repo
 from release_kit.hub.server.names import check_path
 from release_kit.hub.server.replies import HttpError, Reply, entry_not_found, json_reply
+from release_kit.hub.server.requested import repo_url, writable_repo
 from release_kit.hub.server.trees import Changes, Entry
 
 MAX_REGULAR_BYTES = 10 << 20
@@ -34,8 +34,8 @@ async def commit(hub: Hub, request: Request, names: list[str], rest: list[str]) 
     async for line in _lines(request):
         reader.add_line(line)
     made = hub.index.commit(repo, branch, reader.finish(request.user.name))
-    return json_reply({"success": True, "commitOid": made.id, "commitUrl": f"{repo_url(request, repo)}/commit/{made.id}",
-                       "hookOutput": ""})
+    url = f"{repo_url(request, repo)}/commit/{made.id}"
+    return json_reply({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
 
 
 class CommitReader:
@@ -102,7 +102,7 @@ class CommitReader:
         else:
             data = content.encode("utf-8", "surrogateescape")
         if len(data) > MAX_REGULAR_BYTES:
-            raise HttpError(413, f"{path}: {len(data)} bytes are too many for a regular file; upload it with LFS or Xet")
+            raise HttpError(413, f"{path}: {len(data)} bytes are too many for a regular file; use LFS or Xet")
         self._changes[path] = self._content.add_regular(data)
 
     def _lfs_file(self, value: dict) -> None:

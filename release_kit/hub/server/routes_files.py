@@ -4,13 +4,13 @@ import re
 from itertools import islice
 from urllib.parse import parse_qs, quote
 
-from release_kit.hub.server.access_repo import iso_time, readable_repo, repo_url, revision_of
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.files import file_json, next_page_header
 from release_kit.hub.server.history import last_commits
 from release_kit.hub.server.http import Request, parse_mapping
 from release_kit.hub.server.index import Commit, Repo
 from release_kit.hub.server.replies import FileSpan, Headers, HttpError, Reply, entry_not_found, json_reply
+from release_kit.hub.server.requested import iso_time, readable_repo, revision_of
 from release_kit.hub.server.trees import Entry
 
 EXPANDED_PAGE = 50

@@ -3,12 +3,12 @@
 import html
 from itertools import islice
 
-from release_kit.hub.server.access_repo import iso_time, readable_repo, revision_of, writable_repo
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.files import next_page_header
 from release_kit.hub.server.http import Request
 from release_kit.hub.server.index import Ref
 from release_kit.hub.server.replies import HttpError, Reply, json_reply
+from release_kit.hub.server.requested import iso_time, readable_repo, revision_of, writable_repo
 
 COMMITS_PAGE = 50
 

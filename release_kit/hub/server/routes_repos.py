@@ -3,14 +3,6 @@
 import hashlib
 
 from release_kit.hub.server import patterns
-from release_kit.hub.server.access_repo import (
-    iso_time,
-    readable_repo,
-    repo_url,
-    revision_of,
-    split_full_name,
-    writable_repo,
-)
 from release_kit.hub.server.auth import require_write
 from release_kit.hub.server.cards import cached_front_matter, front_matter, tags
 from release_kit.hub.server.content import PendingContent
@@ -20,6 +12,14 @@ from release_kit.hub.server.http import Request
 from release_kit.hub.server.index import Commit, NewCommit, Repo
 from release_kit.hub.server.names import REPO_TYPES
 from release_kit.hub.server.replies import HttpError, Reply, json_reply
+from release_kit.hub.server.requested import (
+    iso_time,
+    readable_repo,
+    repo_url,
+    revision_of,
+    split_full_name,
+    writable_repo,
+)
 
 LIST_PAGE = 1000
 MAX_CARD_BYTES = 1 << 20
@@ -36,7 +36,8 @@ async def create_repo(hub: Hub, request: Request) -> Reply:
         raise HttpError(409, f"You already created this {repo_type} repo: {existing.repo_id}", body={"url": url})
     private = wish.get("visibility") == "private" or wish.get("private") is True
     sdk = wish.get("sdk") if isinstance(wish.get("sdk"), str) else None
-    repo = hub.index.create_repo(repo_type, namespace, name, private=private, sdk=sdk, first=_first_commit(hub, request))
+    first = _first_commit(hub, request)
+    repo = hub.index.create_repo(repo_type, namespace, name, private=private, sdk=sdk, first=first)
     return json_reply({"url": repo_url(request, repo), "name": repo.repo_id, "id": _id24(repo)})
 
 

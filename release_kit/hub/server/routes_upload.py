@@ -13,7 +13,6 @@ import time
 from urllib.parse import urlencode
 
 from release_kit.hub.server import patterns
-from release_kit.hub.server.access_repo import revision_of, writable_repo
 from release_kit.hub.server.blobs import is_sha256
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.files import read_small
@@ -21,6 +20,7 @@ from release_kit.hub.server.http import Request
 from release_kit.hub.server.names import check_path
 from release_kit.hub.server.parts import PartedUpload
 from release_kit.hub.server.replies import HttpError, Reply, json_reply
+from release_kit.hub.server.requested import revision_of, writable_repo
 from release_kit.hub.server.trees import Entry
 
 LFS_TYPE = (b"content-type", b"application/vnd.git-lfs+json")

@@ -13,10 +13,10 @@ from release_kit.hub.server import (
     routes_repos,
     routes_upload,
 )
-from release_kit.hub.server.access_repo import PLURALS
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.http import Request
 from release_kit.hub.server.replies import HttpError, Reply
+from release_kit.hub.server.requested import PLURALS
 
 Handler = Callable[..., Awaitable[Reply]]
 

@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from release_kit.core.errors import HubError
 from release_kit.hub.server.app import HubApp
 from release_kit.hub.server.auth import check_binding
 from release_kit.hub.server.context import Durability, Hub, HubSettings
+from release_kit.hub.server.faults import Fault, FaultPlan, FiredFault
 from release_kit.hub.server.records import RequestLog, RequestRecord
 
 KEEP_ALIVE_S = 120
@@ -28,6 +30,7 @@ class HubServer:
         host: address to listen on.
         port: 0 takes a free one.
         log: where requests are noted.
+        plan: what goes wrong on purpose.
 
     Raises:
         UsageError: ``host`` is not loopback and there are no tokens.
@@ -35,7 +38,7 @@ class HubServer:
     """
 
     def __init__(self, settings: HubSettings, *, host: str = "127.0.0.1", port: int = 0,
-                 log: RequestLog | None = None):
+                 log: RequestLog | None = None, plan: FaultPlan | None = None):
         check_binding(host, settings.access)
         self.socket = _listen(host, port)
         self.log = log or RequestLog()
@@ -44,7 +47,7 @@ class HubServer:
         except BaseException:
             self.socket.close()
             raise
-        self.app = HubApp(self.hub, self.log)
+        self.app = HubApp(self.hub, self.log, plan)
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -114,6 +117,19 @@ class LocalHub:
         """Forget the requests so far."""
         self.server.log.records.clear()
 
+    def set_faults(self, faults: Iterable[Fault]) -> None:
+        """Let these things go wrong from now on; counting starts at 1 again."""
+        self.server.app.plan = FaultPlan(faults)
+
+    def clear_faults(self) -> None:
+        """Behave again."""
+        self.server.app.plan = FaultPlan()
+
+    @property
+    def fired_faults(self) -> list[FiredFault]:
+        """The faults that happened since the last ``set_faults``."""
+        return list(self.server.app.plan.fired)
+
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -124,7 +140,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(1024)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise HubError(f"cannot listen on {host}:{port} ({error})", next_step="choose another --host or --port") from error
+        message = f"cannot listen on {host}:{port} ({error})"
+        raise HubError(message, next_step="choose another --host or --port") from error
     listener.setblocking(False)
     return listener
 
