@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from release_kit.core.errors import ArtifactError, ReleaseKitError
-from release_kit.core.hashing import FileDigest, TensorDigest, hash_file, map_ordered
+from release_kit.core.hashing import GIT_LIMIT_BYTES, FileDigest, TensorDigest, hash_file, map_ordered
 
 _CLOCK_GRANULARITY_NS = 20_000_000
 """Linux stamps files with the time of the last timer tick: at most 10 ms old."""
@@ -27,6 +27,21 @@ CREATE TABLE IF NOT EXISTS digests (
 ) WITHOUT ROWID
 """
 _VERSION = 1
+
+_REMEMBER = f"""
+INSERT INTO digests AS old VALUES ({",".join("?" * 11)}) ON CONFLICT DO UPDATE SET
+  (size, mtime_ns, ctime_ns, sha256, git_sha1, tensors, problem, has_tensors, has_values) =
+  (excluded.size, excluded.mtime_ns, excluded.ctime_ns, excluded.sha256, excluded.git_sha1, excluded.tensors,
+   excluded.problem, excluded.has_tensors, excluded.has_values)
+  WHERE (old.size, old.mtime_ns, old.ctime_ns, old.sha256) IS NOT
+        (excluded.size, excluded.mtime_ns, excluded.ctime_ns, excluded.sha256)
+    OR old.has_tensors < excluded.has_tensors OR old.has_values < excluded.has_values
+    OR (old.git_sha1 IS NULL AND excluded.git_sha1 IS NOT NULL)
+"""
+
+_BATCH_BYTES = 1 << 20
+_BATCH_FILES = 32
+"""Small files go to a worker together: handing over one of them costs as much as hashing 50 kB."""
 
 Stamp = tuple[int, int, int, int, int]
 """(device, inode, size, mtime_ns, ctime_ns)"""
@@ -65,7 +80,9 @@ class DigestCache:
             self._database.commit()
         self._database.close()
 
-    def lookup(self, stamp: Stamp, *, tensors: bool = False, values: bool = False) -> FileDigest | None:
+    def lookup(
+        self, stamp: Stamp, *, tensors: bool = False, values: bool = False, git: bool = False
+    ) -> FileDigest | None:
         """Return the digest of the file with ``stamp``, or None when it is not known in the detail asked for."""
         query = (
             "SELECT size, mtime_ns, ctime_ns, sha256, git_sha1, problem, has_tensors, has_values, "
@@ -77,15 +94,20 @@ class DigestCache:
             return None
         if row is None or row[:3] != stamp[2:] or (tensors and not row[6]) or (values and not row[7]):
             return None
+        if git and row[4] is None and row[0] <= GIT_LIMIT_BYTES:
+            return None
         listed = None if row[8] is None else tuple(_tensor(item) for item in json.loads(row[8]))
         return FileDigest(size_bytes=row[0], sha256=row[3], git_sha1=row[4], tensors=listed, problem=row[5])
 
     def remember(self, stamp: Stamp, digest: FileDigest, *, tensors: bool, values: bool) -> None:
-        """Keep the digest of the file with ``stamp``; ``tensors`` and ``values`` say what was looked at."""
+        """Keep the digest of the file with ``stamp``; ``tensors`` and ``values`` say what was looked at.
+
+        What is known of the same bytes in more detail stays.
+        """
         listed = None if digest.tensors is None else json.dumps(digest.tensors, separators=(",", ":"))
         row = (*stamp, digest.sha256, digest.git_sha1, listed, digest.problem, int(tensors), int(values))
         with contextlib.suppress(sqlite3.Error):
-            self._database.execute(f"INSERT OR REPLACE INTO digests VALUES ({','.join('?' * 11)})", row)
+            self._database.execute(_REMEMBER, row)
             self._unsaved += 1
             if self._unsaved >= 500:
                 self._database.commit()
@@ -101,6 +123,7 @@ def digest_files(
     paths: Iterable[Path],
     *,
     cache: DigestCache | None = None,
+    trust: bool = True,
     tensors: bool = True,
     values: bool = False,
     git: bool = True,
@@ -112,7 +135,8 @@ def digest_files(
 
     Args:
         paths: files.
-        cache: where digests are remembered; None reads every byte.
+        cache: where digests are remembered; None reads every byte and remembers nothing.
+        trust: take what the cache knows; without it every byte is read, and remembered for later.
         tensors: digest the tensors of safetensors files.
         values: look at tensor values too (NaN, infinities, all zero).
         git: compute git-sha1 identities of small files.
@@ -121,43 +145,72 @@ def digest_files(
         on_hashed: told path and size of each file whose bytes were read.
     """
 
-    def known(path: Path) -> tuple[Path, Stamp | None, FileDigest | ReleaseKitError | None]:
+    def known(path: Path) -> _Job:
         try:
-            stamp = stamp_of(path.stat())
+            stamp = stamp_of(os.stat(path))
         except OSError as error:
             return path, None, ArtifactError(f"cannot be read ({error.strerror})", where=str(path))
+        if cache is None or not trust:
+            return path, stamp, None
         wants = tensors and path.suffix == ".safetensors"
-        hit = cache.lookup(stamp, tensors=wants, values=wants and values) if cache is not None else None
-        return path, stamp, hit
+        return path, stamp, cache.lookup(stamp, tensors=wants, values=wants and values, git=git)
 
-    def work(item):
-        path, stamp, found = item
-        if found is not None:
-            return path, stamp, found, False
-        try:
-            return (path, *_hash_settled(path, tensors, values, git), True)
-        except ReleaseKitError as error:
-            return path, None, error, False
+    def work(batch: list[_Job]) -> list[_Done]:
+        return [_digest(job, tensors, values, git) for job in batch]
 
-    for path, stamp, outcome, hashed in map_ordered(work, map(known, paths), workers):
-        if hashed and cache is not None and stamp is not None:
-            cache.remember(stamp, outcome, tensors=tensors, values=values)
-        if hashed and on_hashed:
-            on_hashed(path, outcome.size_bytes)
-        if on_bytes and isinstance(outcome, FileDigest):
-            on_bytes(outcome.size_bytes)
-        yield outcome
+    for done in map_ordered(work, _batches(map(known, paths)), workers):
+        for path, stamp, outcome, hashed in done:
+            if hashed and cache is not None and stamp is not None:
+                cache.remember(stamp, outcome, tensors=tensors, values=values)
+            if hashed and on_hashed:
+                on_hashed(path, outcome.size_bytes)
+            if on_bytes and isinstance(outcome, FileDigest):
+                on_bytes(outcome.size_bytes)
+            yield outcome
 
 
-def _hash_settled(path: Path, tensors: bool, values: bool, git: bool) -> tuple[Stamp | None, FileDigest]:
+_Job = tuple[Path, Stamp | None, FileDigest | ReleaseKitError | None]
+_Done = tuple[Path, Stamp | None, FileDigest | ReleaseKitError, bool]
+
+
+def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    """Group jobs in order, up to ``_BATCH_BYTES`` and ``_BATCH_FILES`` in one."""
+    batch: list[_Job] = []
+    n_bytes = 0
+    for job in jobs:
+        size = job[1][2] if job[1] is not None and job[2] is None else 0
+        if batch and (n_bytes + size > _BATCH_BYTES or len(batch) >= _BATCH_FILES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(job)
+        n_bytes += size
+    if batch:
+        yield batch
+
+
+def _digest(job: _Job, tensors: bool, values: bool, git: bool) -> _Done:
+    path, stamp, found = job
+    if found is not None or stamp is None:
+        return path, stamp, found, False
+    try:
+        return (path, *_hash_settled(path, stamp, tensors, values, git), True)
+    except ReleaseKitError as error:
+        return path, None, error, False
+
+
+def _hash_settled(
+    path: Path, before: Stamp, tensors: bool, values: bool, git: bool
+) -> tuple[Stamp | None, FileDigest]:
     """Hash a file; the stamp is None when the file was touched meanwhile, so that it is not remembered."""
-    before = path.stat()
-    fresh_ns = before.st_ctime_ns + _CLOCK_GRANULARITY_NS - time.time_ns()
+    fresh_ns = before[4] + _CLOCK_GRANULARITY_NS - time.time_ns()
     if 0 < fresh_ns <= _CLOCK_GRANULARITY_NS:
         time.sleep(fresh_ns / 1e9)
     digest = hash_file(path, tensors=tensors, values=values, git=git)
-    after = path.stat()
-    return (stamp_of(after) if stamp_of(before) == stamp_of(after) else None), digest
+    try:
+        after = stamp_of(os.stat(path))
+    except OSError as error:
+        raise ArtifactError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    return (after if before == after else None), digest
 
 
 def _tensor(item: list) -> TensorDigest:
