@@ -42,6 +42,17 @@ class Factor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubBenchmark:
+    """The benchmark on the Hub that a metric is the score of; without one, no ``.eval_results`` are written."""
+
+    dataset: str
+    """Dataset that is registered as a benchmark there (``cais/mmlu``)."""
+    task_id: str
+    """One of the tasks that the benchmark's ``eval.yaml`` lists."""
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricRule:
     """What a metric may be: the range it must lie in and whether more is better."""
 
@@ -49,6 +60,7 @@ class MetricRule:
     high: float | None = None
     higher_is_better: bool = True
     unit: str | None = None
+    hub: HubBenchmark | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,9 +293,20 @@ def _metric_rule(fields: Fields) -> MetricRule:
         high=float(bounds[1]) if bounds else None,
         higher_is_better=fields.take("higher_is_better", bool, True),
         unit=fields.take("unit", str, None),
+        hub=None if fields.take("hub", dict, None) is None else _hub_benchmark(fields.child("hub")),
     )
     fields.done()
     return rule
+
+
+def _hub_benchmark(fields: Fields) -> HubBenchmark:
+    benchmark = HubBenchmark(
+        dataset=fields.take("dataset", str),
+        task_id=fields.take("task_id", str),
+        revision=fields.take("revision", str, None),
+    )
+    fields.done()
+    return benchmark
 
 
 def _allowances(fields: Fields) -> tuple[Mapping[str, Any], ...]:
