@@ -67,6 +67,12 @@ class Request:
         """The address under which the client reached this server."""
         return f"http://{self.header(b'host') or 'localhost'}"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the client runs on this machine."""
+        client = self.scope.get("client")
+        return bool(client) and (client[0].startswith("127.") or client[0] == "::1")
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives.
 

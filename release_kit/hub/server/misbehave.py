@@ -49,6 +49,7 @@ def _lose_content(hub: Hub, repo: Repo, branch: str, path: str) -> None:
     entry = hub.trees.lookup(hub.index.resolve(repo, branch).tree, path)
     if entry is not None and entry.sha256:
         hub.content.lose(entry.sha256)
+        hub.xet.forget(entry.sha256)
 
 
 def _repo_of(hub: Hub, segments: list[str]) -> Repo | None:

@@ -32,7 +32,7 @@ async def list_tree(hub: Hub, request: Request, names: list[str], rest: list[str
     walk = hub.trees.walk(folder.oid, prefix=f"{path}/" if path else "", recursive=request.flag("recursive"),
                           after=request.argument("cursor") or None)
     found = list(islice(walk, size + 1))
-    items = _items(hub, repo, commit, found[:size], expand)
+    items = _items(hub, request, repo, commit, found[:size], expand)
     headers: Headers = [(b"x-repo-commit", commit.id.encode())]
     if len(found) > size:
         seen = found[size - 1][0]
@@ -48,7 +48,8 @@ async def paths_info(hub: Hub, request: Request, names: list[str], rest: list[st
     if len(paths) > MAX_PATHS:
         raise HttpError(413, f"Too many paths: {len(paths)}, at most {MAX_PATHS} in one request")
     found = [(path.strip("/"), hub.trees.lookup(commit.tree, path.strip("/"))) for path in paths]
-    return json_reply(_items(hub, repo, commit, [(path, entry) for path, entry in found if entry and path], expand))
+    there = [(path, entry) for path, entry in found if entry and path]
+    return json_reply(_items(hub, request, repo, commit, there, expand))
 
 
 def _wanted_paths(content_type: str, body: bytes) -> tuple[list[str], bool]:
@@ -63,8 +64,10 @@ def _wanted_paths(content_type: str, body: bytes) -> tuple[list[str], bool]:
     return form.get("paths", []), form.get("expand", [""])[0].lower() in ("true", "1")
 
 
-def _items(hub: Hub, repo: Repo, commit: Commit, found: list[tuple[str, Entry]], expand: bool) -> list[dict]:
-    items = [file_json(path, entry, hub.xet_hash(entry) if entry.lfs else None) for path, entry in found]
+def _items(
+    hub: Hub, request: Request, repo: Repo, commit: Commit, found: list[tuple[str, Entry]], expand: bool
+) -> list[dict]:
+    items = [file_json(path, entry, hub.xet_hash(request, entry) if entry.lfs else None) for path, entry in found]
     if expand:
         latest = last_commits(hub, repo, commit, dict(found))
         for item in items:
@@ -102,7 +105,7 @@ def _file_headers(hub: Hub, request: Request, repo: Repo, commit: Commit, path: 
     ]
     if entry.lfs:
         headers += [(b"x-linked-etag", f'"{entry.sha256}"'.encode()), (b"x-linked-size", str(entry.size).encode())]
-        xet_hash = hub.xet_hash(entry)
+        xet_hash = hub.xet_hash(request, entry)
         if xet_hash:
             headers += _xet_headers(request, repo, commit, xet_hash)
     return headers

@@ -20,11 +20,12 @@ from release_kit.hub.server.http import Request
 from release_kit.hub.server.names import check_path
 from release_kit.hub.server.parts import PartedUpload
 from release_kit.hub.server.replies import HttpError, Reply, json_reply
-from release_kit.hub.server.requested import revision_of, writable_repo
+from release_kit.hub.server.requested import readable_repo, revision_of, writable_repo
 from release_kit.hub.server.trees import Entry
 
 LFS_TYPE = (b"content-type", b"application/vnd.git-lfs+json")
 UPLOAD_SECONDS = 24 * 3600
+XET_TOKEN_SECONDS = 3600
 MAX_OBJECTS = 10_000
 INLINE_HASH_BYTES = 256 * 1024
 
@@ -195,3 +196,24 @@ async def verify_object(hub: Hub, request: Request, names: list[str], rest: list
     if stored is None or stored.size != wish.get("size"):
         raise HttpError(404, f"The object {str(wish.get('oid'))[:64]} was not uploaded with this size")
     return json_reply({"oid": wish["oid"], "size": stored.size}, headers=[LFS_TYPE])
+
+
+async def xet_write_token(hub: Hub, request: Request, names: list[str], rest: list[str]) -> Reply:
+    """GET /api/models/R/xet-write-token/REV"""
+    writable_repo(hub, request, *names)
+    return _xet_token(hub, request)
+
+
+async def xet_read_token(hub: Hub, request: Request, names: list[str], rest: list[str]) -> Reply:
+    """GET /api/models/R/xet-read-token/REV"""
+    readable_repo(hub, request, *names)
+    return _xet_token(hub, request)
+
+
+def _xet_token(hub: Hub, request: Request) -> Reply:
+    if not hub.offers_xet(request):
+        raise HttpError(404, "This Hub offers Xet to clients on its own machine only; set HF_HUB_DISABLE_XET=1")
+    until, token = int(time.time()) + XET_TOKEN_SECONDS, "local"
+    headers = [(b"x-xet-cas-url", hub.xet.url.encode()), (b"x-xet-access-token", token.encode()),
+               (b"x-xet-token-expiration", str(until).encode())]
+    return json_reply({"casUrl": hub.xet.url, "accessToken": token, "exp": until}, headers=headers)

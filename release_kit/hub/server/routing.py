@@ -45,6 +45,8 @@ REPO: dict[tuple[str, str], Handler] = {
     ("GET", "tree"): routes_files.list_tree,
     ("POST", "paths-info"): routes_files.paths_info,
     ("GET", "resolve"): routes_files.resolve,
+    ("GET", "xet-write-token"): routes_upload.xet_write_token,
+    ("GET", "xet-read-token"): routes_upload.xet_read_token,
     ("POST", "preupload"): routes_upload.preupload,
     ("POST", "commit"): routes_commit.commit,
 }

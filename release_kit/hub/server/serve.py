@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from release_kit.core.errors import HubError
@@ -58,12 +58,18 @@ class HubServer:
         host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def run(self) -> None:
-        """Serve until stopped, then finish running requests and close the folder."""
+    async def run(self, announce: Callable[[], None] | None = None) -> None:
+        """Serve until stopped, then finish running requests and close the folder.
+
+        Args:
+            announce: called when requests are answered.
+        """
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         state, factory = _protocols(self.app)
         server = await self._loop.create_server(factory, sock=self.socket, backlog=1024)
         self.ready.set()
+        if announce:
+            announce()
         try:
             await self._stop.wait()
         finally:
