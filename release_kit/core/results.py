@@ -7,7 +7,7 @@ file, the row or key inside it and the digest of the file that it came from. For
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 RESULTS_FILE = "tables/results.parquet"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """One measured number."""
 
@@ -71,7 +71,9 @@ def results_table(rows: Iterable[Result], levels: Mapping[str, Mapping[str, Any]
     import pyarrow as pa
 
     ordered = sorted(rows, key=lambda row: (row.key, row.source, row.source_row or 0, row.source_key))
-    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=results_schema())
+    schema = results_schema()
+    columns = [pa.array([getattr(row, field.name) for row in ordered], field.type) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
     if levels:
         for offset, name in enumerate(next(iter(levels.values()), {})):
             column = [levels.get(row.cell_id, {}).get(name) for row in ordered]
