@@ -11,6 +11,8 @@ from typing import Any
 
 from release_kit.core.errors import RecordError
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_bytes(value: Any) -> bytes:
     """Return the one byte string of a JSON value; equal values give equal bytes.
@@ -19,8 +21,7 @@ def canonical_bytes(value: Any) -> bytes:
         RecordError: the value holds NaN, an infinity, or something that JSON has no form for.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8")
+        return _ENCODER.encode(value).encode("utf-8")
     except (TypeError, ValueError) as error:
         raise RecordError(f"this value has no canonical JSON form: {error}") from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, CELLS_FOLDER, read_cell
-from release_kit.core.collected import Batch
+from release_kit.core.collected import Batch, Undeclared
 from release_kit.core.errors import RecordError, ReleaseKitError, StudyError, UnsafePathError
 from release_kit.core.files import safe_relative_path
 from release_kit.core.grid import Levels, cell_id, is_declared, iter_levels
@@ -136,7 +136,9 @@ def _read_eval_file(study: Study, file: Path, cell: str, levels: Levels | None, 
     if known:
         batch.extend(read_lm_eval_results(file, relative, cell))
     elif levels is not None:
-        batch.add_undeclared(levels, relative, None, 1)
+        made_so = is_declared(study, levels)
+        why = "made with other settings than study.yaml declares now" if made_so else "which is not in the grid"
+        batch.undeclared.append(Undeclared(levels=levels, source=relative, source_row=None, n_results=1, why=why))
     else:
         what = f"belongs to no declared cell: {cell!r} is not the id of any combination in the grid"
         batch.problems.append(StudyError(what, where=relative, next_step="move or remove the folder"))

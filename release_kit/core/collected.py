@@ -18,14 +18,15 @@ class Undeclared:
     source: str
     source_row: int | None
     n_results: int
+    why: str = "which is not in the grid"
 
     def to_error(self) -> ReleaseKitError:
         """Return the sentence that reports it."""
         place = self.source if self.source_row is None else f"{self.source}, row {self.source_row}"
         return ReleaseKitError(
-            f"results of {describe(self.levels)}, which is not in the grid",
+            f"results of {describe(self.levels)}, {self.why}",
             where=place,
-            next_step="add the combination to `include`, or take it out of `exclude` or out of the source",
+            next_step="declare it in study.yaml as it was made, or take it out of the source",
         )
 
 
