@@ -34,3 +34,17 @@ def test_huggingface_hub_and_its_command_line(hub, tmp_path, mode):
     used_lfs = any(record.path.endswith("/objects/batch") for record in hub.requests)
     assert (used_lfs, used_xet) == ((True, False) if mode == "lfs" else (False, True))
     assert not [record for record in hub.requests if record.status >= 500]
+
+
+@pytest.mark.slow
+@MODES
+def test_datasets_library(hub, tmp_path, mode):
+    assert len(run_client(hub, tmp_path, "datasets_client.py", mode)) == 3
+    assert not [record for record in hub.requests if record.status >= 500]
+
+
+@pytest.mark.slow
+@MODES
+def test_transformers_library(hub, tmp_path, mode):
+    assert len(run_client(hub, tmp_path, "transformers_client.py", mode)) == 2
+    assert not [record for record in hub.requests if record.status >= 500]
