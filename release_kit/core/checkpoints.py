@@ -107,15 +107,22 @@ def find_checkpoints(study: Study) -> Findings:
     return Findings(found=tuple(found), problems=tuple(problems), unexplained=tuple(unexplained))
 
 
-def import_checkpoints(study: Study) -> ImportReport:
-    """Write a ``cell.json`` for every checkpoint found; one that says the same already is not touched."""
+def import_checkpoints(study: Study, *, dry_run: bool = False) -> ImportReport:
+    """Write a ``cell.json`` for every checkpoint found; one that says the same already is not touched.
+
+    Args:
+        study: the study with its ``checkpoints`` rules.
+        dry_run: write nothing; ``written`` are the cells that would be.
+    """
     findings = find_checkpoints(study)
     problems = list(findings.problems)
     written, unchanged, have = [], [], set()
     for checkpoint in findings.found:
         try:
             cell = plan_cell(study, checkpoint)
-            changed = _write_if_changed(study, cell)
+            changed = _earlier(study, cell.cell_id) != cell
+            if changed and not dry_run:
+                write_cell(study.folder, cell)
         except ReleaseKitError as problem:
             problems.append(problem)
             continue
@@ -260,13 +267,6 @@ def _checkpoint_folders(root: Path, prefix: str) -> Iterator[str]:
 def _earlier(study: Study, cell_id: str) -> Cell | None:
     path = cell_folder(study.folder, cell_id) / CELL_FILE
     return read_cell(path) if path.is_file() else None
-
-
-def _write_if_changed(study: Study, cell: Cell) -> bool:
-    if _earlier(study, cell.cell_id) == cell:
-        return False
-    write_cell(study.folder, cell)
-    return True
 
 
 def _without_artifact(study: Study, have: set[str]) -> Iterator[Levels]:
