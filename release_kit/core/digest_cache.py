@@ -156,7 +156,7 @@ def digest_files(
         return path, stamp, cache.lookup(stamp, tensors=wants, values=wants and values, git=git)
 
     def work(batch: list[_Job]) -> list[_Done]:
-        return [_digest(job, tensors, values, git) for job in batch]
+        return [_digest(job, tensors, values, git, settle=cache is not None) for job in batch]
 
     for done in map_ordered(work, _batches(map(known, paths)), workers):
         for path, stamp, outcome, hashed in done:
@@ -188,11 +188,13 @@ def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
         yield batch
 
 
-def _digest(job: _Job, tensors: bool, values: bool, git: bool) -> _Done:
+def _digest(job: _Job, tensors: bool, values: bool, git: bool, *, settle: bool) -> _Done:
     path, stamp, found = job
     if found is not None or stamp is None:
         return path, stamp, found, False
     try:
+        if not settle:
+            return path, None, hash_file(path, tensors=tensors, values=values, git=git), True
         return (path, *_hash_settled(path, stamp, tensors, values, git), True)
     except ReleaseKitError as error:
         return path, None, error, False
