@@ -19,14 +19,36 @@ Levels = Mapping[str, Level]
 
 def iter_levels(study: Study) -> Iterator[dict[str, Level]]:
     """Yield the levels of every declared cell once, in the fixed order of the grid."""
+    names = [factor.name for factor in study.factors]
     blocks = study.include or ({},)
     for index, block in enumerate(blocks):
         axes = [block.get(factor.name, factor.levels) for factor in study.factors]
+        unwanted = [_marks(names, partial) for partial in (*blocks[:index], *study.exclude)]
+        unwanted = [marks for marks in unwanted if _may_meet(marks, axes)]
         for combination in itertools.product(*axes):
-            levels = dict(zip((factor.name for factor in study.factors), combination, strict=True))
-            earlier = any(matches(levels, other) for other in blocks[:index])
-            if not earlier and not any(matches(levels, other) for other in study.exclude):
-                yield levels
+            if not any(_has_marks(combination, marks) for marks in unwanted):
+                yield dict(zip(names, combination, strict=True))
+
+
+_Marks = list[tuple[int, frozenset]]
+"""A partial made quick to test: (position of the factor, its wanted levels with their types)."""
+
+
+def _marks(names: Sequence[str], partial: Mapping[str, Sequence[Level]]) -> _Marks:
+    return [(names.index(name), frozenset((type(x), x) for x in levels)) for name, levels in partial.items()]
+
+
+def _has_marks(combination: Sequence[Level], marks: _Marks) -> bool:
+    for position, wanted in marks:
+        level = combination[position]
+        if (type(level), level) not in wanted:
+            return False
+    return True
+
+
+def _may_meet(marks: _Marks, axes: Sequence[Sequence[Level]]) -> bool:
+    """Return whether any combination of ``axes`` can have ``marks``; blocks that never overlap cost nothing."""
+    return all(any((type(level), level) in wanted for level in axes[position]) for position, wanted in marks)
 
 
 def is_declared(study: Study, levels: Levels) -> bool:
