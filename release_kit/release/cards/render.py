@@ -1,0 +1,137 @@
+"""All cards of a release as bytes: the one place where facts, words, figures, hand-written sections and trace meet.
+
+Pure but for reading the cards that lie there: the same inputs give the same bytes. Writing is left to build and to
+``write.py``, comparing to ``compare.py``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from release_kit.core.errors import RecordError, StudyError
+from release_kit.release.cards.cell_card import CellCards
+from release_kit.release.cards.figures import CellFigures
+from release_kit.release.cards.handwritten import filled, is_untouched, parse_sections
+from release_kit.release.cards.index_card import DISTRIBUTIONS, HEATMAP, common_facts, index_facts
+from release_kit.release.cards.index_figures import distributions_figure, heatmap_figure
+from release_kit.release.cards.inputs import CARD_FILE, CELL_FIGURE, CardCell, CardInputs
+from release_kit.release.cards.model_index import eval_results_files
+from release_kit.release.cards.numbers import Grid
+from release_kit.release.cards.results_card import results_facts
+from release_kit.release.cards.templates import render
+from release_kit.release.cards.trace import trace_comment
+
+
+class Cards:
+    """The cards of one release; what they share is worked out once.
+
+    Args:
+        inputs: what the cards are made from.
+
+    Raises:
+        StudyError: an artifact holds a file of the name of a figure that belongs to its card.
+    """
+
+    def __init__(self, inputs: CardInputs):
+        _check_names(inputs)
+        self.inputs = inputs
+        self.grid = Grid(inputs.study, inputs.cells, inputs.results)
+        self._common = common_facts(inputs)
+        self._cells = CellCards(inputs, self.grid)
+        self._figures = CellFigures(self.grid)
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield ``(path in the release tree, bytes)`` of everything, hand-written sections kept.
+
+        Raises:
+            RecordError: cards whose hand-written sections cannot be told apart; all of them are named.
+        """
+        problems: list[RecordError] = []
+        for path, text in self.texts():
+            if path.endswith(f"/{CARD_FILE}"):
+                try:
+                    yield path, kept(text, self.old_text(path), path).encode()
+                except RecordError as problem:
+                    problems.append(problem)
+            else:
+                yield path, text.encode()
+        if problems:
+            raise problems[0] if len(problems) == 1 else RecordError("; ".join(map(str, problems)))
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield ``(path in the release tree, text)`` of everything, hand-written sections empty."""
+        for cell in self.inputs.cells:
+            yield from self.cell_texts(cell)
+        yield f"index/{CARD_FILE}", self._card("index", index_facts(self.inputs, self.grid))
+        if any(population.values for population in self.grid.populations.values()):
+            yield f"index/{DISTRIBUTIONS}", distributions_figure(self.grid)
+            yield f"index/{HEATMAP}", heatmap_figure(self.inputs, self.grid)
+        yield f"results/{CARD_FILE}", self._card("results", results_facts(self.inputs))
+
+    def cell_texts(self, cell: CardCell) -> Iterator[tuple[str, str]]:
+        """Yield ``(path in the release tree, text)`` of one cell's card, figure and ``.eval_results``."""
+        yield f"cells/{cell.name}/{CARD_FILE}", self._card("cell", self._cells.facts(cell))
+        figure = self._figures.draw(cell.cell_id, cell.name)
+        if figure is not None:
+            yield f"cells/{cell.name}/{CELL_FIGURE}", figure
+        for path, data in eval_results_files(self.grid, self.grid.rows[cell.cell_id]).items():
+            yield f"cells/{cell.name}/{path}", data.decode()
+
+    def old_text(self, path: str) -> str | None:
+        """Return the card that lies at ``path`` of the release, or None.
+
+        Raises:
+            RecordError: it cannot be read as UTF-8 text.
+        """
+        return read_text(self.inputs.release_folder / path)
+
+    def _card(self, kind: str, facts: Mapping[str, Any]) -> str:
+        tables = facts["tables"]
+        body = render(kind, {**self._common, **facts})
+        return body + trace_comment(body, self.inputs.results_path, list(tables.values()), facts["sources"])
+
+
+def kept(text: str, old: str | None, where: str) -> str:
+    """Return a fresh card with the hand-written sections of the old one.
+
+    Raises:
+        RecordError: the markers of the old card are broken, so that words could be lost.
+    """
+    if old is None or is_untouched(old):
+        return text
+    from release_kit.release.cards.trace import split_trace
+
+    body, _ = split_trace(text)
+    return filled(body, parse_sections(old, where)) + text[len(body) :]
+
+
+def read_text(path) -> str | None:
+    """Return the text of a card, or None when there is none; line ends of other systems are taken as ``\\n``.
+
+    Raises:
+        RecordError: unreadable, or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        step = "restore it, or move it away so that it is written anew"
+        raise RecordError(f"cannot be read ({reason})", where=str(path), next_step=step) from error
+
+
+def _check_names(inputs: CardInputs) -> None:
+    """An artifact may not hold a file that the card needs the name of; build leaves out its README.md."""
+    from release_kit.release.cards.inputs import EVAL_RESULTS_FOLDER
+
+    taken = [
+        f"cells/{cell.name}/{file.path}"
+        for cell in inputs.cells
+        for file in cell.files
+        if file.path == CELL_FIGURE or file.path.startswith(EVAL_RESULTS_FOLDER + "/")
+    ]
+    if taken:
+        raise StudyError(
+            f"{len(taken)} files of artifacts have names that belong to their cards: {', '.join(taken[:5])}",
+            next_step="move them to another name inside the artifact",
+        )

@@ -1,0 +1,69 @@
+"""The facts of the card of the results dataset: its tables, their columns, and the files behind them."""
+
+from typing import Any
+
+from release_kit.release.cards.cell_card import shared_sources
+from release_kit.release.cards.front_matter import front_matter, results_metadata
+from release_kit.release.cards.index_card import index_sources
+from release_kit.release.cards.inputs import CardInputs
+from release_kit.release.cards.markdown import code, fenced
+from release_kit.release.cards.templates import column_meanings
+from release_kit.release.cards.trace import NumberRow, NumbersTable
+from release_kit.release.cards.usage import results_code
+
+TABLES = ("results", "cells")
+
+
+def results_facts(inputs: CardInputs) -> dict[str, Any]:
+    """Return what the template of the results dataset's card is filled with."""
+    tables = [_counts_table(inputs), _sources_table(inputs)]
+    return {
+        "front_matter": front_matter(results_metadata(inputs.study, len(inputs.results), list(TABLES))),
+        "load": fenced("python", results_code(inputs.study)),
+        "columns": [_columns(inputs, name) for name in TABLES],
+        "verify": fenced("bash", "release-kit verify " + ("copy" if inputs.study.namespace else ".")),
+        "tables": {table.name: table for table in tables if table.rows},
+        "sources": index_sources(inputs),
+    }
+
+
+def _counts_table(inputs: CardInputs) -> NumbersTable:
+    counts = [("results.parquet", len(inputs.results)), ("cells.parquet", len(inputs.cells))]
+    rows = [
+        NumberRow(keys=(code(name),), shown=(f"{count:,}",), origin={"count": f"rows of {name}"})
+        for name, count in counts
+    ]
+    return NumbersTable(name="counts", keys=("Table",), columns=("Rows",), rows=rows)
+
+
+def _sources_table(inputs: CardInputs) -> NumbersTable:
+    shared = shared_sources(inputs.results)
+    counts: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for row in inputs.results:
+        if row.source in shared and row.source:
+            counts[row.source] = counts.get(row.source, 0) + 1
+            digests[row.source] = row.source_sha256
+    rows = [
+        NumberRow(
+            keys=(code(f"sources/{source}"),),
+            shown=(f"{counts[source]:,}", f"`{digests[source]}`"),
+            origin={"count": "rows", "source": source},
+        )
+        for source in sorted(counts)
+    ]
+    return NumbersTable(name="sources", keys=("File",), columns=("Rows", "sha256"), rows=rows)
+
+
+def _columns(inputs: CardInputs, name: str) -> dict[str, Any]:
+    """Return the columns of one table in their order: factors stand after the identity of the cell."""
+    meanings = column_meanings()[name]
+    factors = {factor.name: f"level of the factor {code(factor.name)}" for factor in inputs.study.factors}
+    known = list(meanings["columns"].items())
+    at = 1 + [column for column, _ in known].index({"results": "cell_id", "cells": "kind"}[name])
+    ordered = known[:at] + list(factors.items()) + known[at:]
+    return {
+        "name": name,
+        "text": meanings["text"],
+        "columns": [{"name": column, "meaning": meaning} for column, meaning in ordered],
+    }
