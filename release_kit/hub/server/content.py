@@ -11,8 +11,8 @@ from release_kit.hub.server.blobs import BlobStore
 from release_kit.hub.server.database import Database
 from release_kit.hub.server.trees import Entry
 
-INLINE_BYTES = 32 * 1024
-"""Content up to this size lives in the index: one transaction, one wait for the disk, for a whole commit."""
+INLINE_BYTES = 64 * 1024
+"""Content up to this size lives in the index: no file to make, and one wait for the disk for a whole commit."""
 
 
 class StoredObject(NamedTuple):

@@ -15,8 +15,10 @@ from release_kit.hub.server.names import check_ref_name, check_repo_id
 from release_kit.hub.server.replies import HttpError, repo_not_found, revision_not_found
 from release_kit.hub.server.trees import EMPTY_TREE, Changes, TreeStore
 
+REMEMBERED_REPOS = 100_000
 Clock = Callable[[], float]
 _REPO_COLUMNS = "id, type, namespace, name, private, gated, sdk, created_s, updated_s"
+_SAME_NAME = "type = ? AND namespace = ? COLLATE NOCASE AND name = ? COLLATE NOCASE"
 _COMMIT_COLUMNS = "id, parent, tree, author, created_s, title, message"
 
 
@@ -87,14 +89,29 @@ class Index:
     def __init__(self, database: Database, trees: TreeStore, clock: Clock = time.time):
         self.database, self.trees, self.clock = database, trees, clock
         self._query = database.query
+        self._repos: dict[tuple[str, str, str], Repo] = {}
 
     # ---- repositories
 
     def find_repo(self, repo_type: str, namespace: str, name: str) -> Repo | None:
         """Return a repository, or None."""
-        sql = f"SELECT {_REPO_COLUMNS} FROM repos WHERE type = ? AND namespace = ? AND name = ?"
-        row = self._query(sql, (repo_type, namespace, name)).fetchone()
-        return Repo(*row) if row else None
+        key = (repo_type, namespace, name)
+        found = self._repos.get(key)
+        if found is None:
+            sql = f"SELECT {_REPO_COLUMNS} FROM repos WHERE {_SAME_NAME}"
+            row = self._query(sql, key).fetchone()
+            found = Repo(*row) if row and row[2:4] == (namespace, name) else None
+            if found:
+                self._remember(key, found)
+        return found
+
+    def _remember(self, key: tuple[str, str, str], repo: Repo) -> None:
+        if len(self._repos) >= REMEMBERED_REPOS:
+            self._repos.clear()
+        self._repos[key] = repo
+
+    def _forget(self, repo: Repo) -> None:
+        self._repos.pop((repo.type, repo.namespace, repo.name), None)
 
     def repo(self, repo_type: str, namespace: str, name: str) -> Repo:
         """Return a repository.
@@ -116,8 +133,7 @@ class Index:
         """
         check_repo_id(namespace, name)
         now = self.clock()
-        sql = ("SELECT namespace, name FROM repos WHERE type = ? AND namespace = ? COLLATE NOCASE "
-               "AND name = ? COLLATE NOCASE")
+        sql = f"SELECT namespace, name FROM repos WHERE {_SAME_NAME}"
         taken = self._query(sql, (repo_type, namespace, name)).fetchone()
         if taken:
             raise HttpError(409, f"You already created this {repo_type} repo: {'/'.join(taken)}")
@@ -125,7 +141,7 @@ class Index:
             values = (repo_type, namespace, name, int(private), None, sdk, now, now)
             columns = "(type, namespace, name, private, gated, sdk, created_s, updated_s)"
             row = self._query(f"INSERT INTO repos {columns} VALUES (?,?,?,?,?,?,?,?)", values)
-            repo = Repo(row.lastrowid, *values)
+            repo = Repo(int(row.lastrowid), *values)
             commit = self._write_commit(repo, None, first)
             self._set_ref(repo, "branch", "main", commit.id)
         return repo
@@ -136,12 +152,14 @@ class Index:
             for table in ("refs", "commits"):
                 self._query(f"DELETE FROM {table} WHERE repo = ?", (repo.id,))
             self._query("DELETE FROM repos WHERE id = ?", (repo.id,))
+        self._forget(repo)
 
     def update_repo(self, repo: Repo, *, private: bool | None = None, gated: str | None = None) -> None:
         """Change visibility or gating; None keeps what is set."""
         with self.database.transaction():
             sql = "UPDATE repos SET private = coalesce(?, private), gated = coalesce(?, gated) WHERE id = ?"
             self._query(sql, (None if private is None else int(private), gated, repo.id))
+        self._forget(repo)
 
     def move_repo(self, repo: Repo, namespace: str, name: str) -> None:
         """Give a repository another name.
@@ -154,6 +172,7 @@ class Index:
             raise HttpError(409, f"The name {namespace}/{name} is taken")
         with self.database.transaction():
             self._query("UPDATE repos SET namespace = ?, name = ? WHERE id = ?", (namespace, name, repo.id))
+        self._forget(repo)
 
     def list_repos(self, repo_type: str, *, author: str | None = None, search: str | None = None) -> list[Repo]:
         """Return repositories, newest first."""
@@ -266,6 +285,7 @@ class Index:
             if commit.id != head.id:
                 self._set_ref(repo, "branch", branch.removeprefix("refs/heads/"), commit.id)
                 self._query("UPDATE repos SET updated_s = ? WHERE id = ?", (self.clock(), repo.id))
+                self._forget(repo)
         return commit
 
     def squash(self, repo: Repo, branch: str, *, author: str, title: str) -> Commit:

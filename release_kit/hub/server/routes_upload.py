@@ -7,13 +7,16 @@ hashed while it arrives and refused when it is not what was announced.
 import asyncio
 import base64
 import binascii
+import hashlib
 import hmac
 import math
 import time
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 from release_kit.hub.server import patterns
-from release_kit.hub.server.blobs import is_sha256
+from release_kit.hub.server.blobs import check_content, is_sha256
+from release_kit.hub.server.content import INLINE_BYTES
 from release_kit.hub.server.context import Hub
 from release_kit.hub.server.files import read_small
 from release_kit.hub.server.http import Request
@@ -27,7 +30,7 @@ LFS_TYPE = (b"content-type", b"application/vnd.git-lfs+json")
 UPLOAD_SECONDS = 24 * 3600
 XET_TOKEN_SECONDS = 3600
 MAX_OBJECTS = 10_000
-INLINE_HASH_BYTES = 256 * 1024
+MAX_QUICK_BYTES = 256 * 1024
 
 
 async def preupload(hub: Hub, request: Request, names: list[str], rest: list[str]) -> Reply:
@@ -135,23 +138,38 @@ def _check_signature(hub: Hub, request: Request, action: str, oid: str) -> tuple
 async def put_object(hub: Hub, request: Request, oid: str) -> Reply:
     """PUT /-/upload/put/OID"""
     size, _ = _check_signature(hub, request, "put", oid)
+    if size <= INLINE_BYTES:
+        await _take_small(hub, request, oid, size)
+    else:
+        await _take_large(hub, request, oid, size)
+    return Reply(headers=[(b"etag", f'"{oid}"'.encode())])
+
+
+async def _take_small(hub: Hub, request: Request, oid: str, size: int) -> None:
+    data = await request.body(limit=size)
+    check_content(hashlib.sha256(data).hexdigest(), len(data), sha256=oid, size=size)
+    with hub.database.transaction():
+        hub.content.record(oid, size, data=data)
+
+
+async def _take_large(hub: Hub, request: Request, oid: str, size: int) -> None:
     sink = hub.blobs.open_sink()
     try:
         async for piece in _larger_pieces(request):
             if sink.n_bytes + len(piece) > size:
                 raise HttpError(400, f"The upload is longer than the announced {size} bytes; nothing was stored")
-            if len(piece) < INLINE_HASH_BYTES:
-                sink.write(piece)
-            else:
-                await asyncio.to_thread(sink.write, piece)
-        small = size < INLINE_HASH_BYTES and not hub.blobs.durable
-        if small:
-            sink.finish(sha256=oid, size=size)
-        else:
-            await asyncio.to_thread(sink.finish, sha256=oid, size=size)
+            await _maybe_in_thread(len(piece), sink.write, piece)
+        await _maybe_in_thread(size if not hub.blobs.durable else MAX_QUICK_BYTES, sink.finish, sha256=oid, size=size)
     finally:
         sink.discard()
-    return Reply(headers=[(b"etag", f'"{oid}"'.encode())])
+
+
+async def _maybe_in_thread(n_bytes: int, work: Callable, *args: object, **named: object) -> None:
+    """Do small work at once: asking a thread takes longer than hashing a quarter of a megabyte."""
+    if n_bytes < MAX_QUICK_BYTES:
+        work(*args, **named)
+    else:
+        await asyncio.to_thread(work, *args, **named)
 
 
 async def _larger_pieces(request: Request):
