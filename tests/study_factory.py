@@ -118,7 +118,7 @@ def write_tiny_cell(study: Study, levels: Mapping[str, Any], spec: StudySpec) ->
     return cell
 
 
-def harness_json(benchmark: str, cell_id: str, *, n: int = 997) -> dict[str, Any]:
+def harness_json(benchmark: str, cell_id: str, *, n: int = 4999) -> dict[str, Any]:
     """Return what lm-evaluation-harness writes for one 0-shot task; the score follows from the cell id."""
     n_right = 1 + _number(benchmark, cell_id) % (n - 1)
     accuracy = n_right / n

@@ -1,0 +1,149 @@
+"""Does what is on disk fill the declared grid: missing, undeclared, duplicate, unfinished and broken cells."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from release_kit.core.cell import CELL_FILE, CELLS_FOLDER
+from release_kit.core.errors import StudyError
+from release_kit.core.grid import Levels, describe, is_declared, level_text
+from release_kit.release.check.codes import problem
+from release_kit.release.check.problem import Problem
+from release_kit.release.check.survey import CellView, Survey
+from release_kit.release.contents import is_results_only
+from release_kit.release.naming import cell_names
+
+
+def check_grid(survey: Survey) -> Iterator[Problem]:
+    """Yield every way in which the cells on disk are not the cells that the study declares."""
+    yield from _missing(survey)
+    for view in survey.cells.values():
+        yield from _foreign_to_grid(survey, view)
+    yield from _duplicates(survey)
+    for error in survey.broken_cells:
+        path = survey.relative(error.where)
+        yield problem("cell-broken", path, error.what, path=path)
+    yield from _incomplete(survey)
+    yield from _names(survey)
+
+
+def _missing(survey: Survey) -> Iterator[Problem]:
+    """Cells with rows but without weights belong to the results family; the rest is reported here."""
+    missing = {
+        cell_id: levels
+        for cell_id, levels in survey.declared.items()
+        if cell_id not in survey.cells and cell_id not in survey.results_by_cell
+    }
+    for where, cell_ids in _by_absent_level(survey, missing):
+        yield problem(
+            "cell-missing", where, f"not one of its {len(cell_ids)} cells is on disk, and none has results"
+        )
+        for cell_id in cell_ids:
+            del missing[cell_id]
+    for cell_id, levels in missing.items():
+        only = is_results_only(survey.study, levels)
+        what = "declared as results-only, but no results" if only else f"no {CELLS_FOLDER}/{cell_id}/{CELL_FILE}"
+        yield problem("cell-missing", describe(levels), what, cell_id=cell_id)
+
+
+def _by_absent_level(survey: Survey, missing: Mapping[str, Levels]) -> list[tuple[str, list[str]]]:
+    """Return ``(factor=level, cell ids)`` of levels that have no cell at all, so that a hole is named once."""
+    found = []
+    taken: set[str] = set()
+    for factor in survey.study.factors:
+        if len(factor.levels) < 2:
+            continue
+        declared, absent = defaultdict(int), defaultdict(list)
+        for cell_id, levels in survey.declared.items():
+            declared[level_text(levels[factor.name])] += 1
+            if cell_id in missing and cell_id not in taken:
+                absent[level_text(levels[factor.name])].append(cell_id)
+        for text, cell_ids in absent.items():
+            if len(cell_ids) == declared[text] > 1:
+                found.append((f"{factor.name}={text}", cell_ids))
+                taken.update(cell_ids)
+    return found
+
+
+def _foreign_to_grid(survey: Survey, view: CellView) -> Iterator[Problem]:
+    cell = view.cell
+    if cell.cell_id in survey.declared:
+        return
+    path = f"{CELLS_FOLDER}/{cell.cell_id}/{CELL_FILE}"
+    if is_declared(survey.study, cell.levels):
+        yield problem(
+            "cell-settings", view.where, _settings_difference(survey, view), cell_id=cell.cell_id, path=path
+        )
+    else:
+        yield problem(
+            "cell-undeclared", view.where, _why_undeclared(survey, cell.levels), cell_id=cell.cell_id, path=path
+        )
+
+
+def _settings_difference(survey: Survey, view: CellView) -> str:
+    """Say which settings of the cell differ from the study's, key by key."""
+    made_with = view.cell.config.get("settings")
+    wanted = dict(survey.study.settings)
+    if not isinstance(made_with, dict) or made_with == wanted:
+        name = view.cell.config.get("study")
+        return f"made for the study {name!r}, not for {survey.study.name!r}"
+    keys = sorted({*made_with, *wanted}, key=str)
+    changed = [
+        f"{key}: {made_with.get(key, 'absent')!r} then, {wanted.get(key, 'absent')!r} now"
+        for key in keys
+        if made_with.get(key) != wanted.get(key)
+    ]
+    return "made with other settings: " + "; ".join(changed[:6])
+
+
+def _why_undeclared(survey: Survey, levels: Levels) -> str:
+    known = {factor.name: factor.levels for factor in survey.study.factors}
+    if set(levels) != set(known):
+        return f"has the factors {sorted(levels)}; the study declares {sorted(known)}"
+    strange = [name for name, level in levels.items() if level_text(level) not in map(level_text, known[name])]
+    if strange:
+        named = ", ".join(f"{name}={level_text(levels[name])}" for name in strange)
+        return f"the study does not declare {named}"
+    wrong_type = [name for name, level in levels.items() if not any(type(level) is type(k) for k in known[name])]
+    if wrong_type:
+        return f"the level of {wrong_type[0]} has another type ({type(levels[wrong_type[0]]).__name__}) than declared"
+    return "the study leaves this combination out (`include`, `exclude`)"
+
+
+def _duplicates(survey: Survey) -> Iterator[Problem]:
+    by_levels, by_folder = defaultdict(list), defaultdict(list)
+    for cell_id, view in survey.cells.items():
+        by_levels[tuple(sorted((name, level_text(level)) for name, level in view.cell.levels.items()))].append(cell_id)
+        if view.folder_exists and view.cell.artifact_path is not None:
+            by_folder[view.folder.resolve()].append(cell_id)
+    for cell_ids in by_levels.values():
+        for other in cell_ids[1:]:
+            yield _duplicate(survey, other, f"the cells {cell_ids[0]} and {other} claim the same levels")
+    for cell_ids in by_folder.values():
+        for other in cell_ids[1:]:
+            first = survey.cells[cell_ids[0]]
+            what = f"takes its weights from {first.cell.artifact_path}, as {first.where} does"
+            yield _duplicate(survey, other, what)
+
+
+def _duplicate(survey: Survey, cell_id: str, what: str) -> Problem:
+    path = f"{CELLS_FOLDER}/{cell_id}/{CELL_FILE}"
+    return problem("cell-duplicate", survey.cells[cell_id].where, what, cell_id=cell_id, path=path)
+
+
+def _incomplete(survey: Survey) -> Iterator[Problem]:
+    root = survey.study.folder / CELLS_FOLDER
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.is_dir() and not (folder / CELL_FILE).exists() and any(folder.iterdir()):
+            path = f"{CELLS_FOLDER}/{folder.name}"
+            levels = survey.declared.get(folder.name)
+            where = describe(levels) if levels else path
+            yield problem("cell-incomplete", where, f"{path} holds files, but no {CELL_FILE}", path=path)
+
+
+def _names(survey: Survey) -> Iterator[Problem]:
+    present: Iterable[str] = [i for i in survey.declared if i in survey.cells or i in survey.results_by_cell]
+    try:
+        cell_names(survey.study, {cell_id: survey.declared[cell_id] for cell_id in present})
+    except StudyError as error:
+        yield problem("cell-names", "study.yaml: names", error.what, next_step=error.next_step, path="study.yaml")
+
