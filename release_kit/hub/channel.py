@@ -336,18 +336,22 @@ def refusal(channel: Channel, reply: Reply) -> HubError:
         )
     if reply.status in (409, 412):
         kind = MovedError if reply.status == 412 else ConflictError
-        return kind(f"the Hub refused ({reply.status}): {message}", where=reply.where)
+        error = kind(f"the Hub refused ({reply.status}): {message}", where=reply.where)
+        error.slug = _text_in(reply, "slug")
+        return error
     error = RefusedError(f"the Hub refused ({reply.status}): {message}", where=reply.where)
     error.status = reply.status
     return error
 
 
 def _message_of(reply: Reply) -> str:
-    if text := reply.headers.get("x-error-message"):
-        return text
+    return reply.headers.get("x-error-message") or _text_in(reply, "error")
+
+
+def _text_in(reply: Reply, key: str) -> str:
     try:
         value = json.loads(reply.body)
     except (ValueError, RecursionError):
         return ""
-    text = value.get("error") if isinstance(value, dict) else None
+    text = value.get(key) if isinstance(value, dict) else None
     return text if isinstance(text, str) else ""

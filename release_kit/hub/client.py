@@ -1,8 +1,8 @@
 """A Hub: everything release_kit asks of one, and the only place that imports huggingface_hub.
 
 From huggingface_hub come the endpoint, the token, the headers and the session that users have configured; requests
-themselves are paced and retried here (``channel.py``), because the library does not retry most of them. Bytes go up in
-``upload.py``; what a release needs is decided in ``release/``.
+themselves are paced and retried here (``channel.py``), because the library does not retry most of them. Changes are
+made in ``writing.py``, bytes go up in ``upload.py``; what a release needs is decided in ``release/``.
 """
 
 import contextlib
@@ -19,11 +19,12 @@ from release_kit.hub.pacing import TIERS, OnWait, Pacer, Patience
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import Refs, RemoteFile, commit_id, parse_files, parse_refs, parse_repo_ids
 from release_kit.hub.transport import ConnectionFailed, DirectTransport, SessionTransport, Transport
+from release_kit.hub.writing import HubWriter
 
 READ_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-class HubClient:
+class HubClient(HubWriter):
     """One Hub, for one account; a context manager, usable from many threads.
 
     Args:

@@ -14,7 +14,9 @@ class AccessError(HubError):
 
 
 class ConflictError(HubError):
-    """Something of that name exists already (409), or the branch has moved (412)."""
+    """Something of that name exists already (409), or the branch has moved (412); ``slug`` of a collection."""
+
+    slug: str = ""
 
 
 class MovedError(ConflictError):

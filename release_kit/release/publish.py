@@ -1,0 +1,352 @@
+"""``publish``: a built release goes to a Hub so that readers see all of it or nothing.
+
+The order is the promise: content is sent and compared with the manifest everywhere, then every repo is tagged, then
+the collection is filled, and the index with its tag comes last. Each step can be repeated; an interrupted publication
+continues, and a second one sends nothing.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from release_kit.core.digest_cache import DigestCache, stamp_of
+from release_kit.core.errors import PublishError, ReleaseKitError
+from release_kit.core.hashing import FileDigest, digest_bytes
+from release_kit.core.manifest import MANIFEST_FILE, FileEntry
+from release_kit.core.placement import PLACEMENT_FILE, Placement
+from release_kit.hub.client import HubClient
+from release_kit.release.layout import PlacedFile, PublishPlan, Target, plan_publish
+from release_kit.release.publish_finish import Tagger, fill_collection, placement
+from release_kit.release.publish_journal import PublishJournal
+from release_kit.release.publish_observe import Context, Observer
+from release_kit.release.publish_state import Known, identities
+from release_kit.release.publish_survey import Survey, check_version, survey
+from release_kit.release.publish_target import Settler
+from release_kit.release.sign import SIGNATURE_FILE
+from release_kit.release.tree import ReleaseTree
+
+WORKERS = 8
+GROUP_TARGETS = 64
+"""Branches of one repo whose large files are asked for together."""
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class Reporter(Protocol):
+    """Where progress is shown (``cli.output.Progress``)."""
+
+    def start(self, label: str, total: float | None, unit: str = "bytes") -> None:
+        """Begin a stage."""
+
+    def advance(self, n: float = 1) -> None:
+        """Say that ``n`` more are done."""
+
+    def say(self, text: str) -> None:
+        """Say what is happening."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """How to publish.
+
+    Args:
+        namespace: account or organisation.
+        layout: ``repos``, ``branches``, ``folders``; None keeps what is published, or chooses.
+        private: make repos private.
+        collection: title of the collection; None makes none.
+        overwrite: take over files that somebody else put where the release goes.
+        replace: change the data of a version that is published already.
+        workers: requests at a time.
+    """
+
+    namespace: str
+    layout: str | None = None
+    private: bool = False
+    collection: str | None = None
+    overwrite: bool = False
+    replace: bool = False
+    workers: int = WORKERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishReport:
+    """What a publication did."""
+
+    plan: PublishPlan
+    reference: str
+    endpoint: str
+    placement: Placement
+    n_commits: int
+    n_tags: int
+    n_bytes_sent: int
+    n_requests: int
+    n_writes: int
+    seconds: float
+    collection: str | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def to_dict(self) -> dict:
+        """Return the report for ``--json``."""
+        plan = self.plan
+        return {
+            "reference": self.reference,
+            "endpoint": self.endpoint,
+            "layout": plan.layout,
+            "reason": plan.reason,
+            "n_cells": sum(len(target.cells) for target in plan.cell_targets),
+            "n_repos": len(plan.repos),
+            "n_commits": self.n_commits,
+            "n_tags": self.n_tags,
+            "n_bytes_sent": self.n_bytes_sent,
+            "n_requests": self.n_requests,
+            "n_writes": self.n_writes,
+            "seconds": round(self.seconds, 3),
+            "collection": self.collection,
+            "notes": list(self.notes),
+        }
+
+
+def plan_of(tree: ReleaseTree, options: PublishOptions) -> PublishPlan:
+    """Return what publishing a built release does; nothing is sent or asked.
+
+    Raises:
+        PublishError: names or sizes that the Hub refuses.
+    """
+    return plan_publish(
+        tree.manifest,
+        namespace=options.namespace,
+        layout=options.layout,
+        manifest_sha256=hashlib.sha256(tree.manifest_path.read_bytes()).hexdigest(),
+        collection=options.collection is not None,
+    )
+
+
+def publish_release(
+    tree: ReleaseTree,
+    client: HubClient,
+    options: PublishOptions,
+    *,
+    reporter: Reporter | None = None,
+    cache: DigestCache | None = None,
+) -> PublishReport:
+    """Publish a built release.
+
+    Args:
+        tree: the built study.
+        client: the Hub.
+        options: where and how.
+        reporter: shows progress.
+        cache: remembered digests; files known to have changed since the build are refused before anything is sent.
+
+    Raises:
+        PublishError: it cannot be published as asked; the message says why and what to do.
+        HubError: the Hub failed or refused. Running again continues.
+    """
+    return _Publication(tree, client, options, reporter, cache).run()
+
+
+class _Publication:
+    def __init__(
+        self,
+        tree: ReleaseTree,
+        client: HubClient,
+        options: PublishOptions,
+        reporter: Reporter | None,
+        cache: DigestCache | None,
+    ):
+        self._tree, self._client, self._options = tree, client, options
+        self._reporter, self._cache = reporter, cache
+        self._plan = plan_of(tree, options)
+        self._signature = tree.manifest_path.with_name(SIGNATURE_FILE)
+        self._extra: dict[str, bytes] = {}
+
+    def run(self) -> PublishReport:
+        started = time.monotonic()
+        self._check_files()
+        found = self._survey()
+        with (
+            PublishJournal(self._tree.root, self._client.endpoint, self._plan) as journal,
+            ThreadPoolExecutor(self._options.workers) as inner,
+            ThreadPoolExecutor(self._options.workers) as outer,
+        ):
+            context = self._context(journal, found)
+            observer = Observer(context)
+            settler = Settler(context, observer, inner)
+            tagger = Tagger(context, observer, replace=self._options.replace)
+            observer.prepare(self._plan.index_repo)
+            self._stage("publishing", self._plan.n_bytes)
+            groups = list(_groups(self._plan))
+            settled = [one for group in _run_all(outer, settler.settle, groups) for one in group]
+            self._stage("tagging", len(settled), "tags")
+            _run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled)
+            slug = self._collect(context, outer)
+            self._stage("index", None)
+            where = placement(self._plan, settled)
+            index = settler.settle([self._index_target(where)])[0]
+            tagger.tag(index)
+            journal.done(self._plan.reference)
+        return PublishReport(
+            plan=self._plan,
+            reference=self._plan.reference,
+            endpoint=self._client.endpoint,
+            placement=where,
+            n_commits=settler.n_commits,
+            n_tags=tagger.n_tags,
+            n_bytes_sent=settler.n_bytes_sent,
+            n_requests=self._client.request_count,
+            n_writes=self._client.write_count,
+            seconds=time.monotonic() - started,
+            collection=slug,
+            notes=tuple(sorted(context.notes)),
+        )
+
+    # ---- before anything is sent
+
+    def _check_files(self) -> None:
+        """Refuse files that are not there, have another size, or are remembered with another digest."""
+        wrong = []
+        for file in self._plan.iter_files():
+            try:
+                stamp = stamp_of(self._tree.locate(file.tree_path).stat())
+            except OSError as error:
+                wrong.append(f"{file.tree_path} ({error.strerror})")
+                continue
+            seen = self._cache.lookup(stamp) if self._cache is not None else None
+            if stamp[2] != file.entry.size_bytes or (seen is not None and seen.sha256 != file.entry.sha256):
+                wrong.append(f"{file.tree_path} (changed)")
+        if wrong:
+            more = f" … and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise PublishError(
+                f"{len(wrong)} files are not as they were when the release was built: {', '.join(wrong[:5])}{more}",
+                where=str(self._tree.root),
+                next_step="run `release-kit build`, then publish again",
+            )
+
+    def _survey(self) -> Survey:
+        found = survey(self._client, self._plan.index_repo, self._plan.tag)
+        before = found.same_version or found.newest
+        if self._options.layout is None and before is not None and before.placement.layout != self._plan.layout:
+            layout = before.placement.layout
+            self._plan = plan_of(self._tree, replace(self._options, layout=layout))
+        check_version(self._plan, self._tree.manifest, found, replace=self._options.replace)
+        return found
+
+    def _context(self, journal: PublishJournal, found: Survey) -> Context:
+        begun = journal.begin(self._tree.manifest)
+        ours = identities([self._tree.manifest, *begun, *found.manifests])
+        for path in (MANIFEST_FILE, PLACEMENT_FILE, SIGNATURE_FILE):
+            ours |= self._index_identities(found, path)
+        return Context(
+            client=self._client,
+            plan=self._plan,
+            journal=journal,
+            known=Known(frozenset(ours), everything=self._options.overwrite),
+            locate=self._locate,
+            earlier=found.repos,
+            placed=frozenset(found.commits()),
+            pinned=found.pinned(self._plan.layout),
+            private=self._options.private,
+            on_bytes=self._advance,
+        )
+
+    def _index_identities(self, found: Survey, path: str) -> set[str]:
+        """Return the identity that a file of the index has on ``main`` now, when a publication of ours is there."""
+        if found.refs is None or found.newest is None:
+            return set()
+        if not hasattr(self, "_index_files"):
+            self._index_files = self._client.list_tree(self._plan.index_repo, found.refs.branches["main"])
+        return {file.identity for file in self._index_files if file.path == path}
+
+    # ---- parts
+
+    def _collect(self, context: Context, pool: ThreadPoolExecutor) -> str | None:
+        if self._options.collection is None:
+            return None
+        self._stage("collection", None)
+        return fill_collection(context, pool, self._options.collection)[0]
+
+    def _index_target(self, where: Placement) -> Target:
+        extra = {MANIFEST_FILE: self._tree.manifest_path.read_bytes(), PLACEMENT_FILE: where.to_bytes()}
+        if self._signature.is_file():
+            extra[SIGNATURE_FILE] = self._signature.read_bytes()
+        self._extra = extra
+        added = tuple(_extra_file(path, digest_bytes(data)) for path, data in extra.items())
+        return Target(
+            key="index",
+            repo=self._plan.index_repo,
+            branch="main",
+            tag=self._plan.tag,
+            files=self._plan.index_files + added,
+            domain="!cells/" if self._plan.layout == "folders" else None,
+        )
+
+    def _locate(self, file: PlacedFile) -> Path | bytes:
+        return self._extra[file.path] if file.tree_path in self._extra else self._tree.locate(file.tree_path)
+
+    def _stage(self, label: str, total: float | None, unit: str = "bytes") -> None:
+        if self._reporter is not None:
+            self._reporter.start(label, total, unit)
+
+    def _advance(self, n: float) -> None:
+        if self._reporter is not None:
+            self._reporter.advance(n)
+
+
+def _extra_file(path: str, digest: FileDigest) -> PlacedFile:
+    return PlacedFile(path=path, tree_path=path, entry=FileEntry.of(path, digest))
+
+
+def _groups(plan: PublishPlan) -> Iterator[Sequence[Target]]:
+    """Yield targets that are settled together: branches of one repo in groups, everything else alone."""
+    if plan.layout != "branches":
+        yield from ([target] for target in plan.targets)
+        return
+    for start in range(0, len(plan.cell_targets), GROUP_TARGETS):
+        yield plan.cell_targets[start : start + GROUP_TARGETS]
+    if plan.results_target:
+        yield [plan.results_target]
+
+
+def _run_all(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item]
+) -> list[Outcome]:
+    """Return the outcomes in order; the first failure of the Hub ends everything, local problems are collected."""
+    stop = threading.Event()
+
+    def guarded(item: Item) -> Outcome | None:
+        if stop.is_set():
+            return None
+        try:
+            return work(item)
+        except PublishError:
+            raise
+        except BaseException:
+            stop.set()
+            raise
+
+    futures = [pool.submit(guarded, item) for item in items]
+    try:
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is not None and not isinstance(error, PublishError):
+                raise error
+    finally:
+        stop.set()
+    problems = [error for future in futures if (error := future.exception()) is not None]
+    if problems:
+        raise _combined(problems)
+    return [future.result() for future in futures]
+
+
+def _combined(problems: list) -> ReleaseKitError:
+    if len(problems) == 1:
+        return problems[0]
+    more = f"; … and {len(problems) - 5} more" if len(problems) > 5 else ""
+    texts = "; ".join(f"{problem.where}: {problem.what}" if problem.where else problem.what for problem in problems[:5])
+    return PublishError(f"{len(problems)} problems: {texts}{more}", next_step=problems[0].next_step)
