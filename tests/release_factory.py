@@ -114,9 +114,7 @@ def _cell_files(spec: ReleaseSpec, name: str, levels: dict, folder: Path) -> dic
         "tokenizer.json": spec.shared,
         "README.md": f"# {name} {spec.version}\n".encode(),
         "empty.txt": b"",
-        "cell.json": canonical.document_bytes(
-            Cell(cell_id=cell_id_of(config), levels=levels, config=config).to_dict()
-        ),
+        "cell.json": canonical.document_bytes(Cell(cell_id=cell_id_of(config), levels=levels, config=config).to_dict()),
     }
     files["tensors.json"] = tensors_bytes({"model.safetensors": _digest("model.safetensors", weights, folder).tensors})
     return files

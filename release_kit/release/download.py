@@ -1,0 +1,331 @@
+"""``download``: a release, or some of its cells, from a Hub into a folder or into the Hugging Face cache.
+
+Decides what is needed and keeps the order that makes interruption harmless: selection (incomplete) → every file,
+verified before it gets its name → placement → manifest → selection (complete). Bytes are ``download_fetch``'s, names
+``download_target``'s business.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from release_kit.core.digest_cache import DigestCache, digest_files
+from release_kit.core.errors import ReleaseKitError, UsageError
+from release_kit.core.files import STATE_FOLDER, inside, write_atomic
+from release_kit.core.hashing import FileDigest
+from release_kit.core.manifest import MANIFEST_FILE, Manifest, read_manifest
+from release_kit.core.placement import PLACEMENT_FILE
+from release_kit.core.study import STUDY_FILE
+from release_kit.hub.client import HubClient
+from release_kit.hub.reference import Reference
+from release_kit.release.download_cache import default_hub_cache, state_folder
+from release_kit.release.download_run import Outcome, Run
+from release_kit.release.download_source import SIGNATURE_FILE, RemoteRelease, assemble, open_at, release_repo
+from release_kit.release.download_state import Selection, locked, read_selection, write_selection
+from release_kit.release.download_target import (
+    CacheTarget,
+    FolderTarget,
+    Target,
+    quarantine_folder,
+    remove_empty_folders,
+    set_aside,
+)
+from release_kit.release.verify_scope import selected_names
+
+DEFAULT_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadOptions:
+    """What to download and how."""
+
+    select: Sequence[str] = ()
+    """``factor=level`` terms; without any, all cells."""
+    into_cache: bool = False
+    """Into the Hugging Face cache instead of a folder of its own."""
+    update: bool = False
+    """The folder holds another version: keep what is the same, fetch the rest, remove what is no longer part."""
+    workers: int = DEFAULT_WORKERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadReport:
+    """What a download did."""
+
+    release: RemoteRelease
+    folder: Path
+    """The folder, or the snapshot of the index repo in the cache."""
+    cells: tuple[str, ...]
+    """Names of all cells that are now here."""
+    n_files: int
+    n_bytes: int
+    outcome: Outcome
+    n_requests: int
+    removed: tuple[str, ...] = ()
+    """Files of the version that was here before, which this one does not have."""
+
+
+@dataclass(kw_only=True)
+class Callbacks:
+    """Who is told how it goes."""
+
+    on_start: Callable[[str, int], None] = field(default=lambda label, n_bytes: None)
+    on_bytes: Callable[[int], None] = field(default=lambda n: None)
+
+
+def download_release(
+    client: HubClient,
+    reference: Reference,
+    folder: Path | None,
+    options: DownloadOptions | None = None,
+    *,
+    cache: DigestCache | None = None,
+    callbacks: Callbacks | None = None,
+) -> DownloadReport:
+    """Download a release so that every file under its final name is what the manifest says.
+
+    Running it again continues an interrupted download, adds cells that are newly selected, and sends no request for
+    what is here and was verified.
+
+    Args:
+        client: the Hub.
+        reference: the release, ``namespace/study@v1.0.0``.
+        folder: where to; with ``into_cache`` the cache, None for the user's own.
+        options: what and how.
+        cache: remembered digests of files that were verified.
+        callbacks: progress.
+
+    Raises:
+        UsageError: an unknown selection, or a folder that holds something else.
+        IntegrityError: the Hub's content is not what its manifest says.
+        HubError: the Hub cannot be reached or does not have what it lists.
+        ReleaseKitError: disk full, folder not writable, another process at work.
+    """
+    options = options or DownloadOptions()
+    root = (folder or default_hub_cache()) if options.into_cache else folder
+    if root is None:
+        raise UsageError("no folder to download into", next_step="name a folder, or use --into-cache")
+    index = release_repo(reference)
+    before = None if options.into_cache else _what_is_there(root, options.update)
+    with locked(root):
+        commit = _commit(client, reference, before)
+        release = _known(before, commit, reference) or open_at(client, index, reference.revision or "main", commit)
+        _refuse_mixing(root, before, release, options.update)
+        work = _Work(client, root, release, options, before, cache or DigestCache(None), callbacks or Callbacks())
+        return work.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What an earlier call left in the folder."""
+
+    root: Path
+    selection: Selection | None
+    manifest: Manifest | None
+    manifest_bytes: bytes
+
+
+def _what_is_there(root: Path, update: bool) -> _Before | None:
+    """Look at the folder before anything is written to it.
+
+    Raises:
+        UsageError: it is a study, a file, or full of other things.
+    """
+    if root.exists() and not root.is_dir():
+        raise UsageError("is not a folder", where=str(root), next_step="name a new or an empty folder")
+    if (root / STUDY_FILE).is_file():
+        raise UsageError("is a study, not a place for downloads", where=str(root), next_step="name an empty folder")
+    selection = read_selection(root)
+    names = {path.name for path in root.iterdir()} - {STATE_FOLDER} if root.is_dir() else set()
+    if not names and selection is None:
+        return None
+    path = root / MANIFEST_FILE
+    if selection is None and not path.is_file() and not update:
+        raise UsageError(
+            "holds other things and is not a download",
+            where=str(root),
+            next_step="name an empty folder, or add --update to use what fits and keep the rest",
+        )
+    manifest_bytes = path.read_bytes() if path.is_file() else b""
+    try:
+        manifest = read_manifest(path) if manifest_bytes else None
+    except ReleaseKitError:
+        manifest = None
+    return _Before(root=root, selection=selection, manifest=manifest, manifest_bytes=manifest_bytes)
+
+
+def _commit(client: HubClient, reference: Reference, before: _Before | None) -> str:
+    """Return the commit that is asked for; a full commit id that is here already needs no request."""
+    selection = before.selection if before is not None else None
+    if selection is not None and selection.repo_id == reference.repo.id and reference.revision == selection.commit:
+        return selection.commit
+    return client.resolve(reference.repo, reference.revision or "main")
+
+
+def _known(before: _Before | None, commit: str, reference: Reference) -> RemoteRelease | None:
+    """Return the release from the files of an earlier call, when that was complete and is of this commit."""
+    selection = before.selection if before is not None else None
+    if before is None or selection is None or not selection.complete:
+        return None
+    if (selection.repo_id, selection.commit) != (reference.repo.id, commit):
+        return None
+    try:
+        signature = before.root / SIGNATURE_FILE
+        release = assemble(
+            reference.repo,
+            reference.revision or "main",
+            commit,
+            before.manifest_bytes,
+            (before.root / PLACEMENT_FILE).read_bytes(),
+            signature.read_bytes() if signature.is_file() else None,
+            where=str(before.root),
+        )
+    except (OSError, ReleaseKitError):
+        return None
+    return release if release.manifest_sha256 == selection.manifest_sha256 else None
+
+
+def _refuse_mixing(root: Path, before: _Before | None, release: RemoteRelease, update: bool) -> None:
+    """Refuse to put a release into a folder that holds another one, unless that was asked for."""
+    if before is None or update:
+        return
+    there = before.selection.manifest_sha256 if before.selection is not None else None
+    if there is None and before.manifest is not None and before.manifest.root == release.manifest.root:
+        return
+    if there == release.manifest_sha256:
+        return
+    name = f"{before.manifest.study} {before.manifest.version}" if before.manifest is not None else "another release"
+    wanted = f"{release.manifest.study} {release.manifest.version} ({release.manifest.root[:12]})"
+    raise UsageError(
+        f"holds {name}; {wanted} would be mixed into it",
+        where=str(root),
+        next_step="name another folder, or add --update to replace what differs",
+    )
+
+
+class _Work:
+    """One download, from selection to report."""
+
+    def __init__(
+        self,
+        client: HubClient,
+        root: Path,
+        release: RemoteRelease,
+        options: DownloadOptions,
+        before: _Before | None,
+        cache: DigestCache,
+        callbacks: Callbacks,
+    ):
+        self._client, self._root, self._release, self._options = client, root, release, options
+        self._before, self._cache, self._callbacks = before, cache, callbacks
+        self._state = state_folder(root, release.index.id, release.commit) if options.into_cache else root
+
+    def run(self) -> DownloadReport:
+        """Do it."""
+        manifest = self._release.manifest
+        selection = self._selection()
+        wanted = {cell.name for cell in manifest.cells if selection.wants(cell.name)}
+        files = [
+            (path, entry)
+            for path, entry in manifest.iter_files()
+            if not path.startswith("cells/") or path.split("/", 2)[1] in wanted
+        ]
+        target = self._target(wanted)
+        items = [target.item(path, entry) for path, entry in files]
+        run = Run(self._client, target, items, self._cache, self._options.workers, self._callbacks)
+        run.prepare(outdated=self._outdated())
+        if run.nothing_to_do and read_selection(self._state) == selection and self._beside_is_there(target):
+            return self._report(target, wanted, files, run.outcome, ())
+        write_selection(self._state, replace(selection, complete=False))
+        run.carry_out()
+        removed = () if self._options.into_cache else self._put_aside()
+        self._write_beside(target)
+        write_selection(self._state, selection)
+        run.remember()
+        return self._report(target, wanted, files, run.outcome, removed)
+
+    def _selection(self) -> Selection:
+        """Return what is to be here in the end: what was asked for now, and earlier of the same release."""
+        release = self._release
+        names = selected_names(release.manifest, self._options.select)
+        old = read_selection(self._state)
+        same = old is not None and old.manifest_sha256 == release.manifest_sha256
+        if old is not None and names is not None and (same or self._options.update):
+            there = {cell.name for cell in release.manifest.cells}
+            names = None if old.cells is None else tuple(sorted({*names, *old.cells} & there))
+        return Selection(
+            endpoint=self._client.endpoint,
+            repo_id=release.index.id,
+            revision=release.revision,
+            commit=release.commit,
+            manifest_sha256=release.manifest_sha256,
+            cells=names,
+            complete=True,
+        )
+
+    def _target(self, wanted: set[str]) -> Target:
+        if not self._options.into_cache:
+            return FolderTarget(root=self._root, release=self._release)
+        from release_kit.release.download_into_cache import cache_target
+
+        return cache_target(self._client, self._root, self._release, wanted, self._options.workers)
+
+    def _beside_is_there(self, target: Target) -> bool:
+        if isinstance(target, CacheTarget):
+            from release_kit.release.download_into_cache import beside_is_there
+
+            return beside_is_there(target)
+        files = self._release.beside()
+        return all((self._root / name).is_file() for name in files) and all(
+            (self._root / name).read_bytes() == data for name, data in files.items()
+        )
+
+    def _write_beside(self, target: Target) -> None:
+        if isinstance(target, CacheTarget):
+            from release_kit.release.download_into_cache import write_beside
+
+            write_beside(target)
+            return
+        if self._release.signature_bytes is None:
+            (self._root / SIGNATURE_FILE).unlink(missing_ok=True)
+        for name, data in self._release.beside().items():
+            write_atomic(self._root / name, data)
+
+    def _outdated(self) -> dict[str, str]:
+        """Return ``{path: sha256}`` of the version that the folder held: such files need not be kept."""
+        old = self._before.manifest if self._before is not None else None
+        if old is None or old.root == self._release.manifest.root:
+            return {}
+        return {path: entry.sha256 for path, entry in old.iter_files()}
+
+    def _put_aside(self) -> tuple[str, ...]:
+        """Remove what the folder's former version had and this one has not; what was changed by hand is kept."""
+        now = {path for path, _ in self._release.manifest.iter_files()}
+        gone = {path: sha256 for path, sha256 in self._outdated().items() if path not in now}
+        paths = [path for path in gone if (self._root / path).is_file()]
+        places = [inside(self._root, path) for path in paths]
+        digests = digest_files(places, cache=self._cache, tensors=False, git=False)
+        for path, digest in zip(paths, digests, strict=True):
+            if isinstance(digest, FileDigest) and digest.sha256 == gone[path]:
+                (self._root / path).unlink()
+            else:
+                set_aside(self._root / path, quarantine_folder(self._root) / path)
+            remove_empty_folders(self._root, (self._root / path).parent)
+        return tuple(paths)
+
+    def _report(self, target: Target, wanted: set[str], files, outcome: Outcome, removed) -> DownloadReport:
+        folder = self._root
+        if isinstance(target, CacheTarget):
+            from release_kit.release.download_into_cache import index_snapshot
+
+            folder = index_snapshot(target)
+        return DownloadReport(
+            release=self._release,
+            folder=folder,
+            cells=tuple(sorted(wanted)),
+            n_files=len(files),
+            n_bytes=sum(entry.size_bytes for _, entry in files),
+            outcome=outcome,
+            n_requests=self._client.request_count,
+            removed=removed,
+        )

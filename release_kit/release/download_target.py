@@ -1,0 +1,215 @@
+"""Where verified content goes: a folder with the paths of the release tree, or the Hugging Face cache.
+
+Both take a finished file and give it its final name in one step; what stood there before is kept aside. Neither talks
+to a Hub.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from release_kit.core.errors import IntegrityError
+from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, inside, write_error
+from release_kit.core.manifest import FileEntry
+from release_kit.release.download_cache import CachePlace, link_blob, repo_folder_name
+from release_kit.release.download_source import RemoteRelease, Source
+
+QUARANTINE_FOLDER = "quarantine"
+PARTIAL_FOLDER = "partial"
+_BLOCK_BYTES = 1 << 20
+_FICLONE = 0x40049409
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One file of a release on its way: what it must be, where it comes from, which file is to hold it."""
+
+    tree_path: str
+    entry: FileEntry
+    source: Source
+    path: Path
+    """The file that holds the bytes: the final name in a folder, the blob in a cache."""
+
+
+class Target(Protocol):
+    """A place for a release."""
+
+    root: Path
+
+    def item(self, tree_path: str, entry: FileEntry) -> Item:
+        """Return what is to be done for one file of the release tree."""
+
+    def linked(self, item: Item) -> bool:
+        """Return whether the file has its name, given that its bytes are right."""
+
+    def name(self, item: Item) -> None:
+        """Give a file whose bytes lie at ``item.path`` its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderTarget:
+    """A folder in which every file lies under its path in the release tree."""
+
+    root: Path
+    release: RemoteRelease
+
+    def item(self, tree_path: str, entry: FileEntry) -> Item:
+        """Return what is to be done for one file of the release tree."""
+        path = inside(self.root, tree_path)
+        return Item(tree_path=tree_path, entry=entry, source=self.release.source(tree_path), path=path)
+
+    def linked(self, item: Item) -> bool:
+        """Return True: in a folder the bytes lie under their name."""
+        return True
+
+    def name(self, item: Item) -> None:
+        """Do nothing: in a folder the bytes lie under their name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheTarget:
+    """The Hugging Face cache.
+
+    Args:
+        root: the cache.
+        release: the release.
+        regular: git-sha1 of the regular files of each (repo, commit), by path; all others are LFS files.
+    """
+
+    root: Path
+    release: RemoteRelease
+    regular: Mapping[tuple[Source, str], str]
+
+    def place(self, tree_path: str, entry: FileEntry) -> CachePlace:
+        """Return where one file of the release tree goes."""
+        source = cache_source(self.release, tree_path)
+        identity = self.regular.get((Source(source.repo, source.revision, ""), source.path), entry.sha256)
+        folder = inside(self.root, repo_folder_name(source.repo.id, source.repo.type))
+        return CachePlace(repo_folder=folder, commit=source.revision, path=source.path, identity=identity)
+
+    def item(self, tree_path: str, entry: FileEntry) -> Item:
+        """Return what is to be done for one file of the release tree."""
+        source = cache_source(self.release, tree_path)
+        return Item(tree_path=tree_path, entry=entry, source=source, path=self.place(tree_path, entry).blob)
+
+    def linked(self, item: Item) -> bool:
+        """Return whether the snapshot's link points to the blob."""
+        link = self.place(item.tree_path, item.entry).link
+        return link.is_symlink() and os.path.realpath(link) == os.path.realpath(item.path)
+
+    def name(self, item: Item) -> None:
+        """Make the snapshot's link."""
+        link_blob(self.place(item.tree_path, item.entry))
+
+
+def cache_source(release: RemoteRelease, tree_path: str) -> Source:
+    """Return where a client looks for a file: cells inside the index repo are read at the commit of its tag."""
+    source = release.source(tree_path)
+    if source.repo == release.index and tree_path.startswith("cells/"):
+        place = release.placement.cells[tree_path.split("/")[1]]
+        if place.prefix:
+            return Source(source.repo, release.commit, source.path)
+    return source
+
+
+def put(item: Item, finished: Path, quarantine: Path | None) -> None:
+    """Move a finished file to its final name; what stood there goes to ``quarantine`` (None: it is replaced).
+
+    Raises:
+        ReleaseKitError: the target cannot be written.
+    """
+    try:
+        item.path.parent.mkdir(parents=True, exist_ok=True)
+        if quarantine is not None:
+            set_aside(item.path, quarantine / item.tree_path)
+        os.replace(finished, item.path)
+    except OSError as error:
+        raise write_error(item.path, error) from error
+
+
+def copy_checked(source: Path, item: Item, quarantine: Path | None) -> None:
+    """Give ``item`` the content of another file of this disk, hashed on the way.
+
+    Raises:
+        IntegrityError: ``source`` is not, or no longer, what the manifest says.
+        ReleaseKitError: the target cannot be written.
+    """
+    temporary = item.path.with_name(f"{TEMPORARY_PREFIX}{item.path.name[:60]}-{secrets.token_hex(4)}")
+    try:
+        item.path.parent.mkdir(parents=True, exist_ok=True)
+        got = _copy(source, temporary)
+        if got != item.entry.sha256:
+            raise IntegrityError("changed while it was being copied", where=str(source))
+        put(item, temporary, quarantine)
+    except OSError as error:
+        raise write_error(item.path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy (sharing blocks where the file system can) and return the sha256 of the copy."""
+    hasher = hashlib.sha256()
+    with open(source, "rb", buffering=0) as reading, open(target, "xb+", buffering=0) as writing:
+        shared = _clone(reading.fileno(), writing.fileno())
+        stream = writing if shared else reading
+        while block := stream.read(_BLOCK_BYTES):
+            hasher.update(block)
+            if not shared:
+                _write_all(writing, block)
+        os.fsync(writing.fileno())
+    return hasher.hexdigest()
+
+
+def _write_all(stream, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _clone(source: int, target: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def set_aside(path: Path, kept: Path) -> bool:
+    """Move whatever is at ``path`` to ``kept`` (numbered when that is taken); returns whether anything was there."""
+    if not os.path.lexists(path):
+        return False
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    number, free = 1, kept
+    while os.path.lexists(free):
+        number += 1
+        free = kept.with_name(f"{kept.name}.{number}")
+    shutil.move(path, free)
+    return True
+
+
+def remove_empty_folders(root: Path, folder: Path) -> None:
+    """Remove ``folder`` and its parents below ``root`` as far as they are empty."""
+    with contextlib.suppress(OSError):
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def quarantine_folder(root: Path) -> Path:
+    """Return where files that were replaced are kept."""
+    return root / STATE_FOLDER / QUARANTINE_FOLDER
+
+
+def partial_folder(root: Path) -> Path:
+    """Return where content is kept that is not complete yet."""
+    return root / STATE_FOLDER / PARTIAL_FOLDER
