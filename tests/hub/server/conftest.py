@@ -3,6 +3,9 @@
 import base64
 import http.client
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +89,45 @@ def repo(ask: Callable[..., Answer], commit_files: Callable[..., Answer]) -> str
     assert ask("POST", "/api/repos/create", json={"name": "m", "organization": "lab"}).status == 200
     assert commit_files("lab/m", {"README.md": b"# m\n", "config.json": b'{"a": 1}'}).status == 200
     return "lab/m"
+
+
+@dataclass
+class ServerProcess:
+    """``release-kit hub serve`` as a program."""
+
+    process: subprocess.Popen
+    endpoint: str
+
+    def kill(self) -> None:
+        """End it as a power cut would, as far as a process can tell."""
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """End it politely and return exit code and stderr."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., ServerProcess]]:
+    """Return ``start_server(root, *options)``; what still runs at the end is killed."""
+    started: list[ServerProcess] = []
+
+    def start(root: Path, *options: str) -> ServerProcess:
+        script = Path(sys.executable).parent / "release-kit"
+        command = [script, "hub", "serve", "--root", root, "--port", "0", "--json", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        started.append(ServerProcess(process, json.loads(line)["endpoint"]))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.kill()
 
 
 def encode(value: Any) -> bytes:
