@@ -4,6 +4,7 @@ No tensor is loaded and nothing of torch is needed. Format: https://github.com/h
 as little-endian u64, JSON header, then one contiguous data section).
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from release_kit.core.errors import ArtifactError, RecordError
 
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the reference implementation."""
+
+MAX_DIMENSIONS = 64
+"""More than any library makes; a bound on what a hostile header can make us multiply."""
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -77,6 +81,8 @@ def parse_header(header: bytes, size_bytes: int, where: str) -> Header:
     if not isinstance(value, dict):
         raise ArtifactError("its safetensors header is not a mapping", where=where)
     metadata = value.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ArtifactError("`__metadata__` of its safetensors header is not a mapping of texts", where=where)
     data_start = 8 + len(header)
     spans = sorted((_span(name, entry, data_start, where) for name, entry in value.items()), key=_order)
     _check_cover(spans, data_start, size_bytes, where)
@@ -103,19 +109,19 @@ def _span(name: str, entry: object, data_start: int, where: str) -> TensorSpan:
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         counts = [*shape, start, end]
-        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts) or start > end:
+        if not isinstance(dtype, str) or len(shape) > MAX_DIMENSIONS:
+            raise ValueError
+        if any(not isinstance(n, int) or isinstance(n, bool) or not 0 <= n < 2**64 for n in counts) or start > end:
             raise ValueError
     except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(f"the header entry of tensor {name!r} is malformed", where=where) from error
     if dtype not in BITS:
         raise ArtifactError(f"tensor {name!r} has the unknown type {dtype!r}", where=where)
-    n_bits = BITS[dtype]
-    for n in shape:
-        n_bits *= n
-    if (n_bits + 7) // 8 != end - start:
+    n_bytes = (math.prod(shape, start=BITS[dtype]) + 7) // 8
+    if n_bytes != end - start:
+        needs = str(n_bytes) if n_bytes < 2**64 else "more than 2^64"
         raise ArtifactError(
-            f"tensor {name!r} of shape {shape} and type {dtype} needs {(n_bits + 7) // 8} bytes, has {end - start}",
-            where=where,
+            f"tensor {name!r} of shape {shape} and type {dtype} needs {needs} bytes, has {end - start}", where=where
         )
     return TensorSpan(name=name, dtype=dtype, shape=tuple(shape), start=data_start + start, end=data_start + end)
 

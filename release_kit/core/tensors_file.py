@@ -35,16 +35,20 @@ def parse_tensors(data: bytes, where: str) -> dict[str, dict[str, tuple[str, tup
     check_schema_version(fields, (SCHEMA_VERSION,))
     if fields.take("algorithm", str) != TENSOR_ALGORITHM:
         raise fields.error("algorithm", f"is not {TENSOR_ALGORITHM!r}; update release_kit")
-    files = fields.take("files", dict)
+    files = fields.child("files")
     fields.done()
-    return {
-        path: {name: _entry(fields, path, name, e) for name, e in tensors.items()} for path, tensors in files.items()
-    }
+    return {path: _tensors_from(files, path) for path in list(fields.raw("files"))}
 
 
-def _entry(fields: Fields, path: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], str]:
+def _tensors_from(files: Fields, path: str) -> dict[str, tuple[str, tuple[int, ...], str]]:
+    return {name: _entry(files, path, name, entry) for name, entry in files.take(path, dict).items()}
+
+
+def _entry(files: Fields, path: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], str]:
     try:
         dtype, shape, digest = entry
-        return dtype, tuple(shape), digest
+        if isinstance(dtype, str) and isinstance(digest, str) and all(type(n) is int for n in shape):
+            return dtype, tuple(shape), digest
     except (TypeError, ValueError):
-        raise fields.error(f"files.{path}.{name}", "expected [dtype, shape, digest]") from None
+        pass
+    raise files.error(f"{path}.{name}", "expected [dtype, shape, digest]")

@@ -93,7 +93,7 @@ def test_each_mistake_is_named_with_its_key(changes, part):
     ],
 )
 def test_broken_yaml_is_refused(text, part):
-    with pytest.raises(RecordError, match="study.yaml") as caught:
+    with pytest.raises(RecordError, match=r"study\.yaml") as caught:
         parse_study(text, folder=Path("."), where="study.yaml")
     assert part in str(caught.value)
 
