@@ -40,6 +40,13 @@ class BaseModel:
     weights_sha256: str
     """Digest of ``model.safetensors`` in this folder."""
 
+    def summary(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{self.hub_id} ({self.license}) from {self.source_file} of {self.package} {self.package_version}, "
+            f"sha256 {self.weights_sha256[:12]}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, keys as on disk."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}

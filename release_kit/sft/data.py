@@ -43,6 +43,13 @@ class DataRecord:
     sha256: str
     """Digest of the ``.jsonl`` file."""
 
+    def summary(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{self.name}: {self.n_examples} examples of {self.hub_id} ({self.license}) "
+            f"from {self.package} {self.package_version}, sha256 {self.sha256[:12]}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, keys as on disk."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}

@@ -1,0 +1,112 @@
+"""A script of real command lines that a reader can follow: each is printed, run, and held against what must come out.
+
+Owns running, printing, timing and recording; what the steps are is ``demo.py``.
+"""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from release_kit.core.errors import ReleaseKitError
+
+MAX_LINES = 14
+"""Lines of a command's output that are shown; the command itself prints all of them."""
+
+
+class DemoError(ReleaseKitError):
+    """A step of the demo did not come out as it must."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command line that was run."""
+
+    stage: str
+    command: str
+    exit_code: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+@dataclass(kw_only=True)
+class Script:
+    """What has been run so far, and how to say it."""
+
+    say: Callable[[str], None]
+    n_stages: int
+    environment: Mapping[str, str]
+    """Variables set for every command, beside those of this process."""
+    steps: list[Step] = field(default_factory=list)
+    _stage: str = ""
+    _n: int = 0
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Print a heading, then how long the block took."""
+        self._stage, self._n = title, self._n + 1
+        self.say(f"\n[{self._n}/{self.n_stages}] {title}")
+        start = time.monotonic()
+        yield
+        self.say(f"  ({time.monotonic() - start:.1f} s)")
+
+    def run(self, *arguments: str, expect: int = 0, lines: int = MAX_LINES, must_say: str = "") -> str:
+        """Run ``release-kit`` with ``arguments`` and return what it printed.
+
+        Args:
+            arguments: the command line.
+            expect: the exit code that it must have; 1 where a refusal is the right answer.
+            lines: how many lines of its output are shown.
+            must_say: text that its output must hold.
+
+        Raises:
+            DemoError: another exit code, or the text is missing; the output is in the message.
+        """
+        shown = shlex.join(["release-kit", *arguments])
+        return self._execute([sys.executable, "-m", "release_kit", *arguments], shown, expect, lines, must_say)
+
+    def run_python(self, code: str, *, must_say: str) -> str:
+        """Run lines of Python in a process of their own, as a reader would, and return what they printed."""
+        for line in code.strip().splitlines():
+            self.say(f"  >>> {line}")
+        return self._execute([sys.executable, "-c", code], "", 0, MAX_LINES, must_say)
+
+    def _execute(self, command: Sequence[str], shown: str, expect: int, lines: int, must_say: str) -> str:
+        if shown:
+            self.say(f"  $ {shown}")
+        start = time.monotonic()
+        ran = subprocess.run(
+            command,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seconds = round(time.monotonic() - start, 2)
+        self.steps.append(Step(stage=self._stage, command=shown or "python", exit_code=ran.returncode, seconds=seconds))
+        if ran.returncode != expect or must_say not in ran.stdout:
+            wanted = f"exit code {expect}" + (f" and {must_say!r} in its output" if must_say else "")
+            what = f"`{shown or 'python'}` ended with exit code {ran.returncode}; expected {wanted}\n{ran.stdout}"
+            raise DemoError(what, where=self._stage, next_step="run the demo again; it continues")
+        for line in shorten(ran.stdout, lines):
+            self.say(f"    {line}")
+        if expect:
+            self.say(f"    (exit code {expect}, as it must be)")
+        return ran.stdout
+
+
+def shorten(text: str, lines: int) -> list[str]:
+    """Return at most ``lines`` lines of ``text``, with a last one that counts those left out."""
+    every = text.rstrip().splitlines()
+    if len(every) <= lines:
+        return every
+    return [*every[:lines], f"… and {len(every) - lines} more lines"]
