@@ -66,7 +66,8 @@ class _State:
 
 def _states(survey: Survey, tree: ReleaseTree, cache: DigestCache | None) -> dict[str, _State]:
     manifest = tree.manifest
-    known: dict[Path, FileDigest | ReleaseKitError] = {file.file: file.digest for view in survey.cells.values() for file in view.files}
+    views = survey.cells.values()
+    known: dict[Path, FileDigest | ReleaseKitError] = {file.file: file.digest for view in views for file in view.files}
     ids = {f"cells/{cell.name}": cell.cell_id for cell in manifest.cells}
     located = [(_group(path), path, entry, _locate(tree, path)) for path, entry in manifest.iter_files()]
     rest = [file for _, _, _, file in located if file not in known and file.is_file()]
@@ -131,7 +132,9 @@ def _swapped(survey: Survey, group: str, state: _State, owners: Mapping[str, lis
             continue
         del state.changed[path]
         inner = path.removeprefix(f"{group}/")
-        what = f"{inner} is what the manifest lists under {survey.name(others[0])}"
+        owner = others[0] if others[0] in survey.declared or others[0] in survey.cells else None
+        named = survey.other(owner, state.cell_id) if owner else others[0]
+        what = f"{inner} is what the manifest lists under {named}"
         view = survey.cells.get(state.cell_id)
         file = view.file(inner) if view else None
         yield problem(

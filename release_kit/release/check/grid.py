@@ -1,7 +1,7 @@
 """Does what is on disk fill the declared grid: missing, undeclared, duplicate, unfinished and broken cells."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from release_kit.core.cell import CELL_FILE, CELLS_FOLDER
 from release_kit.core.errors import StudyError
@@ -28,15 +28,11 @@ def check_grid(survey: Survey) -> Iterator[Problem]:
 
 def _missing(survey: Survey) -> Iterator[Problem]:
     """Cells with rows but without weights belong to the results family; the rest is reported here."""
-    missing = {
-        cell_id: levels
-        for cell_id, levels in survey.declared.items()
-        if cell_id not in survey.cells and cell_id not in survey.results_by_cell
-    }
-    for where, cell_ids in _by_absent_level(survey, missing):
-        yield problem(
-            "cell-missing", where, f"not one of its {len(cell_ids)} cells is on disk, and none has results"
-        )
+    missing = dict(survey.missing)
+    for where, what, cell_ids in (*_absent_levels(survey, missing), *_absent_lines(survey, missing)):
+        if any(cell_id not in missing for cell_id in cell_ids):
+            continue
+        yield problem("cell-missing", where, what)
         for cell_id in cell_ids:
             del missing[cell_id]
     for cell_id, levels in missing.items():
@@ -45,23 +41,37 @@ def _missing(survey: Survey) -> Iterator[Problem]:
         yield problem("cell-missing", describe(levels), what, cell_id=cell_id)
 
 
-def _by_absent_level(survey: Survey, missing: Mapping[str, Levels]) -> list[tuple[str, list[str]]]:
-    """Return ``(factor=level, cell ids)`` of levels that have no cell at all, so that a hole is named once."""
-    found = []
-    taken: set[str] = set()
-    for factor in survey.study.factors:
+def _absent_levels(survey: Survey, missing: Mapping[str, Levels]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield ``(place, what, cell ids)`` of levels that have no cell at all, so that such a hole is named once."""
+    for factor in survey.study.factors if missing else ():
         if len(factor.levels) < 2:
             continue
-        declared, absent = defaultdict(int), defaultdict(list)
-        for cell_id, levels in survey.declared.items():
-            declared[level_text(levels[factor.name])] += 1
-            if cell_id in missing and cell_id not in taken:
-                absent[level_text(levels[factor.name])].append(cell_id)
+        absent = _absent(survey, missing, lambda levels, name=factor.name: level_text(levels[name]))
         for text, cell_ids in absent.items():
-            if len(cell_ids) == declared[text] > 1:
-                found.append((f"{factor.name}={text}", cell_ids))
-                taken.update(cell_ids)
-    return found
+            yield f"{factor.name}={text}", f"not one of its {len(cell_ids)} cells is there", cell_ids
+
+
+def _absent_lines(survey: Survey, missing: Mapping[str, Levels]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield lines of the grid (all levels fixed but one factor's) of which no cell is there."""
+    for factor in survey.study.factors if missing else ():
+        if len(factor.levels) < 3:
+            continue
+        absent = _absent(
+            survey, missing, lambda levels, name=factor.name: describe({k: v for k, v in levels.items() if k != name})
+        )
+        for where, cell_ids in absent.items():
+            if len(cell_ids) > 2:
+                named = ", ".join(level_text(survey.declared[cell_id][factor.name]) for cell_id in cell_ids)
+                yield where, f"not one of its {len(cell_ids)} cells is there ({factor.name} {named})", cell_ids
+
+
+def _absent(survey: Survey, missing: Mapping[str, Levels], key: Callable[[Levels], str]) -> dict[str, list[str]]:
+    """Group the missing cells by ``key`` and keep the groups, of two cells at least, that are missing as a whole."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for cell_id, levels in missing.items():
+        groups[key(levels)].append(cell_id)
+    declared = Counter(key(levels) for levels in survey.declared.values())
+    return {text: cell_ids for text, cell_ids in groups.items() if len(cell_ids) == declared[text] > 1}
 
 
 def _foreign_to_grid(survey: Survey, view: CellView) -> Iterator[Problem]:
@@ -120,8 +130,8 @@ def _duplicates(survey: Survey) -> Iterator[Problem]:
             yield _duplicate(survey, other, f"the cells {cell_ids[0]} and {other} claim the same levels")
     for cell_ids in by_folder.values():
         for other in cell_ids[1:]:
-            first = survey.cells[cell_ids[0]]
-            what = f"takes its weights from {first.cell.artifact_path}, as {first.where} does"
+            folder = survey.cells[other].cell.artifact_path
+            what = f"takes its weights from {folder}, as {survey.other(cell_ids[0], other)} does"
             yield _duplicate(survey, other, what)
 
 

@@ -233,7 +233,8 @@ def _same_data(survey: Survey) -> Iterator[Problem]:
         first, other = owners.setdefault(digest, (level, view))
         if first != level and level not in told:
             told.add(level)
-            what = f"was trained on the same bytes as {other.where}: {digest[:12]}…"
+            named = survey.other(other.cell.cell_id, view.cell.cell_id)
+            what = f"was trained on the same bytes as {named}: {digest[:12]}…"
             yield _contradiction("label-dataset", view, what)
 
 
@@ -243,7 +244,7 @@ def _swapped(survey: Survey) -> Iterator[Problem]:
     views = [view for view in survey.cells.values() if isinstance(view.cell.provenance.get(ARTIFACT_KEY), dict)]
     for view in views:
         for inner, sha256 in view.cell.provenance[ARTIFACT_KEY].items():
-            recorded.setdefault(f"{inner}\0{sha256}", view.where)
+            recorded.setdefault(f"{inner}\0{sha256}", view.cell.cell_id)
     for view in views:
         for inner, sha256 in view.cell.provenance[ARTIFACT_KEY].items():
             file = view.file(inner)
@@ -251,7 +252,8 @@ def _swapped(survey: Survey) -> Iterator[Problem]:
                 continue
             owner = recorded.get(f"{inner}\0{file.sha256}")
             what = f"{inner} is not the file that training recorded ({str(sha256)[:12]}…)"
-            what += f"; it is the one of {owner}" if owner else f": its sha256 begins with {file.sha256[:12]}"
+            if owner:
+                what += f"; it is that of {survey.other(owner, view.cell.cell_id)}"
             yield problem("label-swapped", view.where, what, cell_id=view.cell.cell_id, path=file.path)
 
 

@@ -31,8 +31,8 @@ def check_payloads(survey: Survey) -> Iterator[Problem]:
     untouched = {cell_id for cell_id, found in against_base.items() if found.code == "payload-is-base"}
     trained = [view for view in views if view.cell.cell_id not in untouched]
     reported: set[frozenset[str]] = set()
-    yield from _same_files(trained, reported)
-    yield from _same_tensors(trained, reported)
+    yield from _same_files(survey, trained, reported)
+    yield from _same_tensors(survey, trained, reported)
     yield from _nearly_same(survey, trained, reported)
 
 
@@ -63,7 +63,7 @@ def _against_base(survey: Survey, view: CellView) -> Problem | None:
     return None
 
 
-def _same_files(views: list[CellView], reported: set[frozenset[str]]) -> Iterator[Problem]:
+def _same_files(survey: Survey, views: list[CellView], reported: set[frozenset[str]]) -> Iterator[Problem]:
     holders: dict[str, list[tuple[CellView, str, str]]] = defaultdict(list)
     for view in views:
         for file in view.weights:
@@ -79,7 +79,7 @@ def _same_files(views: list[CellView], reported: set[frozenset[str]]) -> Iterato
     for (one, other), files in shared.items():
         reported.add(frozenset((one, other)))
         view = by_id[other]
-        what = f"{_files(files, view)} byte for byte equal to those of {by_id[one].where}"
+        what = f"{_files(files, view)} byte for byte equal to those of {survey.other(one, other)}"
         yield problem("payload-identical-file", view.where, what, cell_id=other, path=files[0][1])
 
 
@@ -90,7 +90,7 @@ def _files(files: list[tuple[str, str]], view: CellView) -> str:
     return f"{len(files)} of {len(view.weights)} weight files ({named}) are"
 
 
-def _same_tensors(views: list[CellView], reported: set[frozenset[str]]) -> Iterator[Problem]:
+def _same_tensors(survey: Survey, views: list[CellView], reported: set[frozenset[str]]) -> Iterator[Problem]:
     """Compare the bytes of tensors without their names: a renamed copy is a copy."""
     groups: dict[frozenset, list[CellView]] = defaultdict(list)
     for view in views:
@@ -103,8 +103,9 @@ def _same_tensors(views: list[CellView], reported: set[frozenset[str]]) -> Itera
             if pair not in reported:
                 reported.add(pair)
                 n = len(_evidence(view.tensors.values()))
-                what = f"{n} of {n} tensors equal those of {group[0].where}"
-                yield problem("payload-identical-tensors", view.where, what, cell_id=view.cell.cell_id)
+                cell_id = view.cell.cell_id
+                what = f"{n} of {n} tensors equal those of {survey.other(group[0].cell.cell_id, cell_id)}"
+                yield problem("payload-identical-tensors", view.where, what, cell_id=cell_id)
 
 
 def _nearly_same(survey: Survey, views: list[CellView], reported: set[frozenset[str]]) -> Iterator[Problem]:
@@ -121,7 +122,7 @@ def _nearly_same(survey: Survey, views: list[CellView], reported: set[frozenset[
             continue
         equal = _equal(keys, best, cell_id)
         if equal >= NEARLY * n:
-            what = f"{equal} of {n} trained tensors equal those of {by_id[best].where}"
+            what = f"{equal} of {n} trained tensors equal those of {survey.other(best, cell_id)}"
             yield problem("payload-nearly-identical", by_id[cell_id].where, what, cell_id=cell_id)
 
 

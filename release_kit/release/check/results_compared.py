@@ -84,12 +84,13 @@ def _copied(survey: Survey, table: _Table) -> Iterator[Problem]:
             continue
         severity = None
         if len(equal) == len(shared) and bits >= suspicious and n_benchmarks >= IDENTICAL_BENCHMARKS:
-            what = f"all {len(shared)} metrics that it shares with {survey.name(one)} have the same value, to the digit"
+            what = f"all {len(shared)} metrics that it shares with {survey.other(one, other)} have the same value"
             code = "results-identical"
             severity = None if bits >= suspicious - SUSPICIOUS_BITS + CERTAIN_BITS else WARNING
         elif bits >= PARTLY_BITS and n_benchmarks >= PARTLY_BENCHMARKS:
             values = ", ".join(f"{metric_name(m)} {second[m]:g}" for m in weigh.strongest(other, equal)[:4])
-            what = f"{len(equal)} of {len(shared)} metrics have the same value as {survey.name(one)}: {values} …"
+            what = f"{len(equal)} of {len(shared)} metrics have the same value as in {survey.other(one, other)}: "
+            what += f"{values} …"
             code = "results-partly-identical"
         else:
             continue
@@ -215,10 +216,11 @@ def _collapses(survey: Survey, table: _Table) -> Iterator[Problem]:
                     fallen[low, high].append(cell_id)
     for (low, high), cell_ids in fallen.items():
         worst = min(cell_ids, key=lambda cell_id: table.vectors[cell_id][low])
-        values = f"{table.vectors[worst][low]:g} against {table.vectors[worst][high]:g} with {high[1]} examples"
-        what = f"{survey.place(cell_ids)}: {values} ({survey.name(worst)})" if len(cell_ids) > 1 else values
-        where = metric_name(low) if len(cell_ids) > 1 else f"{metric_name(low)}, {survey.name(worst)}"
-        yield problem("result-collapse", where, what, cell_id=worst if len(cell_ids) == 1 else None)
+        values = f"{table.vectors[worst][low]:g}, where {high[1]} examples give {table.vectors[worst][high]:g}"
+        many = len(cell_ids) > 1
+        what = f"{survey.place(cell_ids)} fall, down to {values} ({survey.name(worst)})" if many else values
+        where = metric_name(low) if many else f"{metric_name(low)}, {survey.name(worst)}"
+        yield problem("result-collapse", where, what, cell_id=None if many else worst)
 
 
 def _collapsed(survey: Survey, high: Result, low: Result, column: list[float]) -> bool:

@@ -41,6 +41,8 @@ class CheckReport:
     problems: tuple[Problem, ...]
     """Sorted by family, then from error to note, then by code and place."""
     n_declared: int
+    n_missing: int
+    """Declared cells that are neither on disk nor in the results."""
     n_cells: int
     n_files: int
     n_results: int
@@ -61,6 +63,7 @@ class CheckReport:
             "study": self.study.name,
             "version": self.study.version,
             "n_declared": self.n_declared,
+            "n_missing": self.n_missing,
             "n_cells": self.n_cells,
             "n_files": self.n_files,
             "n_results": self.n_results,
@@ -98,6 +101,7 @@ def check_study(
         study=study,
         problems=tuple(sorted(found, key=lambda each: (FAMILIES.index(each.family), each.order))),
         n_declared=len(survey.declared),
+        n_missing=len(survey.missing),
         n_cells=len(survey.cells),
         n_files=survey.n_files,
         n_results=len(survey.results),

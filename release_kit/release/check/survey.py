@@ -141,6 +141,15 @@ class Survey:
             grouped.setdefault(row.cell_id, []).append(row)
         return grouped
 
+    @cached_property
+    def missing(self) -> dict[str, Levels]:
+        """The declared cells that are neither on disk nor in the results."""
+        return {
+            cell_id: levels
+            for cell_id, levels in self.declared.items()
+            if cell_id not in self.cells and cell_id not in self.results_by_cell
+        }
+
     def base_of(self, view: CellView) -> BaseView | None:
         """Return what is known of the base model of a cell."""
         factor = self.study.factor_with_role("base_model")
@@ -152,11 +161,21 @@ class Survey:
             return describe(self.declared[cell_id])
         return self.cells[cell_id].where if cell_id in self.cells else cell_id
 
+    def levels(self, cell_id: str) -> Levels:
+        """Return the levels of a cell that is declared or on disk."""
+        return self.declared[cell_id] if cell_id in self.declared else self.cells[cell_id].cell.levels
+
+    def other(self, cell_id: str, seen_from: str) -> str:
+        """Name a cell by the levels in which it differs from another: ``the cell with seed=1``."""
+        mine, theirs = self.levels(cell_id), self.levels(seen_from)
+        different = {name: level for name, level in mine.items() if theirs.get(name) != level}
+        return f"the cell with {describe(different or mine)}"
+
     def place(self, cell_ids: Sequence[str]) -> str:
         """Name one cell, or several by the levels that they have in common: ``method=lora (20 cells)``."""
         if len(cell_ids) == 1:
             return self.name(cell_ids[0])
-        levels = [self.declared.get(i) or self.cells[i].cell.levels for i in cell_ids]
+        levels = [self.levels(cell_id) for cell_id in cell_ids]
         varying = [factor for factor in self.study.factors if len(factor.levels) > 1]
         common = {
             factor.name: levels[0][factor.name]
