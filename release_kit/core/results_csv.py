@@ -75,10 +75,10 @@ def _plan_columns(study: Study, source: TableSource, table: TextTable, where: st
     for name in dict.fromkeys(declared):
         if name not in index:
             problems.append(RecordError(f"has no column {name!r}{nearest(name, table.header)}", where=header_place))
-    values, used = [], {name for name in declared if name in index}
-    for rule, name, parts in _matched_columns(source, table, used, problems, header_place):
-        values.append(_value_column(study, rule, name, parts, index, problems, header_place))
-        used.add(name)
+    named = {name for name in declared if name in index}
+    matched = _matched_columns(source, table, named, problems, header_place)
+    values = [_value_column(study, rule, name, parts, index, problems, header_place) for rule, name, parts in matched]
+    used = named | {name for _, name, _ in matched}
     for column in filter(None, values):
         used.update(table.header[i] for i in (column.n_index, column.stderr_index) if i is not None)
     for name in table.header:
@@ -92,41 +92,57 @@ def _plan_columns(study: Study, source: TableSource, table: TextTable, where: st
     return _Plan(factors=factors, values=tuple(values))
 
 
+_Matched = tuple[MetricColumns, str, dict[str, str]]
+"""A rule, the column of values that it names, and what its pattern says about the column."""
+
+
 def _matched_columns(
-    source: TableSource, table: TextTable, used: set[str], problems: list, where: str
-) -> Iterator[tuple[MetricColumns, str, dict[str, str]]]:
-    """Yield each column of values with its rule; one that is named outright is not matched by patterns."""
+    source: TableSource, table: TextTable, named: set[str], problems: list, where: str
+) -> list[_Matched]:
+    """Return each column of values with its rule.
+
+    A column that is named outright, or holds the standard error or the number of another one, is not matched by
+    patterns.
+    """
+    matched: list[_Matched] = [(rule, rule.column, {}) for rule in source.metrics if rule.column in table.header]
+    by_pattern: list[_Matched] = []
+    for rule in source.metrics:
+        if rule.pattern is not None:
+            regex = _pattern_regex(rule.pattern)
+            found = [(name, m.groupdict()) for name in table.header if (m := regex.fullmatch(name))]
+            by_pattern += [(rule, name, parts) for name, parts in found if name not in named]
+            if not found:
+                problems.append(RecordError(f"has no column that follows {rule.pattern!r} ({rule.key})", where=where))
+    beside = {name for rule, _, parts in matched + by_pattern for name in _beside_names(rule, parts).values()}
     taken: dict[str, str] = {}
-    for rule in source.metrics:
-        if rule.column in table.header:
-            yield rule, rule.column, {}
-    for rule in source.metrics:
-        if rule.pattern is None:
-            continue
-        regex = _pattern_regex(rule.pattern)
-        found = [(name, m.groupdict()) for name in table.header if name not in used and (m := regex.fullmatch(name))]
-        if not found and not any(regex.fullmatch(name) for name in table.header):
-            problems.append(RecordError(f"has no column that follows {rule.pattern!r} ({rule.key})", where=where))
-        for name, parts in found:
-            if name in taken:
-                what = f"the column {name!r} follows two patterns, {taken[name]} and {rule.key}; name it in one"
-                problems.append(RecordError(what, where=where))
-            else:
-                taken[name] = rule.key
-                yield rule, name, parts
+    for rule, name, parts in by_pattern:
+        if name in taken:
+            what = f"the column {name!r} follows two patterns, {taken[name]} and {rule.key}; name it in one"
+            problems.append(RecordError(what, where=where))
+        elif name not in beside:
+            taken[name] = rule.key
+            matched.append((rule, name, parts))
+    return matched
+
+
+def _beside_names(rule: MetricColumns, parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of the columns for ``n`` and ``stderr`` that stand beside one column of values."""
+    templates = {key: getattr(rule, key) for key in ("n", "stderr")}
+    return {
+        key: re.sub(r"\{([^{}]*)\}", lambda m: parts.get(m[1], m[0]), template)
+        for key, template in templates.items()
+        if isinstance(template, str)
+    }
 
 
 def _value_column(study, rule, name, parts, index, problems, where) -> _ValueColumn | None:
     benchmark = rule.benchmark or parts["benchmark"]
     metric = rule.metric or parts["metric"]
-    beside = {}
-    for key in ("n", "stderr"):
-        template = getattr(rule, key)
-        if isinstance(template, str):
-            beside[key] = re.sub(r"\{([^{}]*)\}", lambda m: parts.get(m[1], m[0]), template)
-            if beside[key] not in index:
-                problems.append(RecordError(f"has no column {beside[key]!r} ({rule.key}.{key})", where=where))
-                return None
+    beside = _beside_names(rule, parts)
+    for key, column in beside.items():
+        if column not in index:
+            problems.append(RecordError(f"has no column {column!r} ({rule.key}.{key})", where=where))
+            return None
     known = study.benchmarks.get(benchmark, {}).get(metric)
     better = rule.higher_is_better
     return _ValueColumn(

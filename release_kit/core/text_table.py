@@ -55,7 +55,10 @@ def read_text_table(path: Path, kind: str, *, where: str, delimiter: str | None 
         header, rows, problems = _jsonl_rows(data, where)
     else:
         header, rows, problems = _delimited_rows(data, delimiter or FORMATS[kind], where)
-    _check_header(header, where)
+    if not header and not problems:
+        raise RecordError("is empty: it has no header", where=where)
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise RecordError(f"has several columns called {', '.join(map(repr, twice))}", where=f"{where}, header")
     return TextTable(
         header=tuple(header), rows=rows, sha256=hashlib.sha256(data).hexdigest(), problems=tuple(problems)
     )
@@ -142,11 +145,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _check_header(header: list[str], where: str) -> None:
-    if not header:
-        raise RecordError("is empty: it has no header", where=where)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise RecordError(f"has several columns called {', '.join(map(repr, twice))}", where=f"{where}, header")

@@ -64,8 +64,8 @@ def test_tensors_file_round_trip(tmp_path):
         (b'{"schema_version": 1, "algorithm": "md5", "files": {}}', "`algorithm` is not 'blake3'"),
         (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": {"t": [1]}}}', "`files.a.t` expected"),
         (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": []}}', "`files.a` expected mapping"),
-        (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": {"t": ["F32", 3, ""]}}}', "`files.a.t` expected"),
-        (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": {"t": ["F32", [], 1]}}}', "`files.a.t` expected"),
+        (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": {"t": ["F32", 3, ""]}}}', "`files.a.t`"),
+        (b'{"schema_version": 1, "algorithm": "blake3", "files": {"a": {"t": ["F32", [], 1]}}}', "`files.a.t`"),
         (b'{"schema_version": 1, "algorithm": "blake3"}', "`files` is missing"),
     ],
 )
