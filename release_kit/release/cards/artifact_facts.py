@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from release_kit.core.cell import artifact_folder
 from release_kit.core.canonical import parse_json
+from release_kit.core.cell import artifact_folder
 from release_kit.core.errors import RecordError
 from release_kit.release.cards.inputs import CardCell
 

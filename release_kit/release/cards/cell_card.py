@@ -4,7 +4,9 @@ Owns the decision what a cell's card says and where each number of it comes from
 ``dataset_cards/cell.md.jinja``.
 """
 
+import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,18 +16,16 @@ from release_kit.core.results import Result
 from release_kit.release.cards.artifact_facts import ArtifactFacts, artifact_facts
 from release_kit.release.cards.front_matter import cell_metadata, front_matter, task_of
 from release_kit.release.cards.inputs import CELL_FIGURE, CardCell, CardInputs
-from release_kit.release.cards.markdown import code, escaped, fenced
+from release_kit.release.cards.markdown import NOTHING, code, escaped, fenced
 from release_kit.release.cards.model_index import ModelIndex
 from release_kit.release.cards.numbers import (
-    NOTHING,
     Grid,
-    Population,
     fixed,
     is_baseline,
     key_of,
     signed,
 )
-from release_kit.release.cards.trace import NumberRow, NumbersTable
+from release_kit.release.cards.trace import NumberRow, NumbersTable, key_text
 from release_kit.release.cards.usage import HUB_ADDRESS, cell_results_code, download_commands, load_code
 
 ENVIRONMENT_KEYS = ("versions", "hardware", "platform", "environment", "python")
@@ -34,14 +34,16 @@ ENVIRONMENT_KEYS = ("versions", "hardware", "platform", "environment", "python")
 MAX_LIST, MAX_TEXT = 24, 160
 
 EVALUATION_RULES = {
-    "Value": "value of `row`",
-    "Std. error": "standard error of `row`",
-    "n": "number of samples behind `row`",
+    "Value": "value of the row of `cell` in the results table that has this benchmark, shots and metric",
+    "Std. error": "standard error of that row",
+    "n": "number of samples behind that row",
     "Base model": "value of the same benchmark, shots and metric in the cell `base`",
-    "Difference": "value of `row` minus that of the cell `base`, before rounding",
+    "Difference": "value minus that of the base model, before rounding",
     "Grid median": "median over all cells that are not baselines",
     "Cells": "number of cells behind the median",
 }
+
+ORIGIN_FIELDS = ("value", "decimals", "file", "source_row", "source_key")
 
 _row_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=True).encode
 
@@ -74,7 +76,7 @@ class CellCards:
             _files_table(cell),
         ]
         commands = download_commands(self._study, cell.levels)
-        loading = load_code(self._study, cell, artifact)
+        loading, reading = load_code(self._study, cell, artifact), cell_results_code(self._study, cell.cell_id)
         return {
             "front_matter": front_matter(metadata, index),
             "name": escaped(cell.name),
@@ -86,47 +88,51 @@ class CellCards:
             "no_value": [code(self._grid.populations[key_of(row)].label) for row in rows if row.value is None],
             "figure": CELL_FIGURE,
             "load": fenced("python", loading) if loading and cell.kind != "results-only" else None,
-            "read_results": fenced("python", cell_results_code(self._study, cell.cell_id)) if rows else None,
+            "read_results": fenced("python", reading) if rows and cell.kind == "results-only" else None,
             "verify": fenced("bash", commands),
             "cell_id": cell.cell_id,
             "tables": {table.name: table for table in tables if table is not None and table.rows},
             "sources": self._sources(cell, rows),
         }
 
-    def _evaluation(self, cell: CardCell, rows: Sequence[Result], base: CardCell | None) -> NumbersTable | None:
+    def _evaluation(self, cell: CardCell, rows: Sequence[Result], base: CardCell | None) -> NumbersTable:
         """Return the table of results; columns in which nothing is known are left out."""
-        wanted = ["Value"]
-        wanted += ["Std. error"] if any(row.stderr is not None for row in rows) else []
-        wanted += ["n"] if any(row.n is not None for row in rows) else []
-        wanted += ["Base model", "Difference"] if base is not None else []
-        wanted += ["Grid median", "Cells"] if self._grid.populations else []
-        lines = [self._evaluation_row(cell, row, base, wanted) for row in rows]
+        wanted = [True, any(row.stderr is not None for row in rows), any(row.n is not None for row in rows)]
+        wanted += [base is not None, base is not None, True, True]
+        columns = tuple(itertools.compress(EVALUATION_RULES, wanted))
+        files = {path: index for index, path in enumerate(sorted({row.source for row in rows}))}
+        about: dict[str, Any] = {"cell": cell.cell_id, "rows_sha256": rows_digest(rows)}
+        about["files"] = [source_path(path, cell.cell_id, self._names) for path in files]
+        if base is not None:
+            about["base"] = base.cell_id
         return NumbersTable(
             name="evaluation",
             keys=("Benchmark", "Shots", "Metric"),
-            columns=tuple(wanted),
-            rows=lines,
-            rules={column: EVALUATION_RULES[column] for column in wanted},
+            columns=columns,
+            rows=[self._evaluation_row(row, base, wanted, files[row.source]) for row in rows],
+            rules=_rules(columns),
+            origin_fields=ORIGIN_FIELDS,
+            about=about,
         )
 
-    def _evaluation_row(self, cell: CardCell, row: Result, base: CardCell | None, wanted: list[str]) -> NumberRow:
+    def _evaluation_row(self, row: Result, base: CardCell | None, wanted: list[bool], file: int) -> NumberRow:
         population = self._grid.populations[key_of(row)]
         other = None if base is None else self._grid.value(base.cell_id, population.key)
-        texts = _evaluation_texts(row, population, other)
-        origin: dict[str, Any] = {
-            "row": [row.cell_id, row.benchmark, row.n_shot, row.metric],
-            "value": row.value,
-            "sha256": row_digest(row),
-            "source": [source_path(row, self._names), row.source_row, row.source_key],
-            "decimals": population.decimals,
-        }
-        if other is not None and base is not None:
-            origin["base"] = base.cell_id
-        shots = NOTHING if row.n_shot is None else str(row.n_shot)
+        decimals, value = population.decimals, row.value
+        texts = (
+            NOTHING if value is None else f"**{fixed(value, decimals)}**",
+            NOTHING if row.stderr is None else fixed(row.stderr, decimals),
+            NOTHING if row.n is None else str(row.n),
+            NOTHING if other is None else fixed(other, decimals),
+            NOTHING if other is None or value is None else signed(value - other, decimals),
+            population.median_text,
+            population.count_text,
+        )
         return NumberRow(
-            keys=(escaped(row.benchmark), shots, escaped(row.metric)),
-            shown=tuple(texts[column] for column in wanted),
-            origin=origin,
+            keys=(escaped(row.benchmark), key_text(row.n_shot), escaped(row.metric)),
+            shown=tuple(itertools.compress(texts, wanted)),
+            origin=(value, decimals, file, row.source_row, row.source_key),
+            identity=(row.benchmark, row.n_shot, row.metric),
         )
 
     def _sources(self, cell: CardCell, rows: Sequence[Result]) -> dict[str, str | None]:
@@ -134,39 +140,35 @@ class CellCards:
 
         Otherwise one new row in a shared table would change every card of a release.
         """
-        paths = {row.source: row for row in rows if row.source}
+        digests = {row.source: row.source_sha256 for row in rows if row.source}
         return {
-            source_path(row, self._names): None if path in self._shared else row.source_sha256 or None
-            for path, row in sorted(paths.items())
+            source_path(path, cell.cell_id, self._names): None if path in self._shared else digest or None
+            for path, digest in sorted(digests.items())
         }
 
 
-def row_digest(row: Result) -> str:
-    """Return the first 16 hex digits of the sha256 over what a result says: key, value, error, n, place in source."""
-    value = [row.cell_id, row.benchmark, row.n_shot, row.metric, row.value, row.stderr, row.n, row.source]
-    return hashlib.sha256(_row_text([*value, row.source_row, row.source_key]).encode()).hexdigest()[:16]
+def rows_digest(rows: Sequence[Result]) -> str:
+    """Return the sha256 over what the results of a cell say, in canonical JSON, one list for each row.
+
+    A list holds benchmark, n_shot, metric, value, stderr, n, source, source_row and source_key.
+    """
+    values = [
+        (r.benchmark, r.n_shot, r.metric, r.value, r.stderr, r.n, r.source, r.source_row, r.source_key) for r in rows
+    ]
+    return hashlib.sha256(_row_text(values).encode()).hexdigest()
 
 
-def source_path(row: Result, names: Mapping[str, str]) -> str:
-    """Return where the file that a result came from lies in the release tree."""
-    own = f"cells/{row.cell_id}/"
-    if row.source.startswith(own) and row.cell_id in names:
-        return f"cells/{names[row.cell_id]}/{row.source.removeprefix(own)}"
-    return f"results/sources/{row.source}" if row.source else ""
+def source_path(source: str, cell_id: str, names: Mapping[str, str]) -> str:
+    """Return where the file that a result of a cell came from lies in the release tree."""
+    own = f"cells/{cell_id}/"
+    if source.startswith(own) and cell_id in names:
+        return f"cells/{names[cell_id]}/{source.removeprefix(own)}"
+    return f"results/sources/{source}" if source else ""
 
 
-def _evaluation_texts(row: Result, population: Population, base: float | None) -> dict[str, str]:
-    decimals, value = population.decimals, row.value
-    both = value is not None and base is not None
-    return {
-        "Value": NOTHING if value is None else f"**{fixed(value, decimals)}**",
-        "Std. error": NOTHING if row.stderr is None else fixed(row.stderr, decimals),
-        "n": NOTHING if row.n is None else str(row.n),
-        "Base model": NOTHING if base is None else fixed(base, decimals),
-        "Difference": signed(value - base, decimals) if both else NOTHING,
-        "Grid median": population.median_text,
-        "Cells": str(len(population.values)),
-    }
+@functools.cache
+def _rules(columns: tuple[str, ...]) -> Mapping[str, str]:
+    return {column: EVALUATION_RULES[column] for column in columns}
 
 
 def shared_sources(results: Sequence[Result]) -> frozenset[str]:
@@ -176,39 +178,40 @@ def shared_sources(results: Sequence[Result]) -> frozenset[str]:
 
 
 def _levels_table(cell: CardCell) -> NumbersTable:
-    rows = [
-        NumberRow(keys=(escaped(name),), shown=(code(level_text(level)),), origin={"level": name})
-        for name, level in cell.levels.items()
-    ]
-    return NumbersTable(name="levels", keys=("Factor",), columns=("Level",), rows=rows, align="left")
+    rows = [NumberRow(keys=(escaped(name),), shown=(code(level_text(level)),)) for name, level in cell.levels.items()]
+    source = "manifest.json: levels of the cell"
+    return NumbersTable(name="levels", keys=("Factor",), columns=("Level",), rows=rows, align="left", source=source)
 
 
 def _made_tables(cell: CardCell, artifact: ArtifactFacts) -> list[NumbersTable]:
-    """Return the tables of settings, environment and provenance, each fact with its key in ``cell.json``."""
+    """Return the tables of settings, adapter, environment and provenance."""
     record = cell.cell
-    settings = record.config.get("settings", {}) if record else {}
     provenance = dict(record.provenance) if record else {}
-    training = [("config.settings", key, value) for key, value in settings.items()]
-    training += [("adapter_config.json", key, value) for key, value in artifact.adapter_settings.items()]
-    ran = [("provenance", key, provenance[key]) for key in ENVIRONMENT_KEYS if key in provenance]
-    made = [("provenance", key, provenance[key]) for key in sorted(provenance) if key not in ENVIRONMENT_KEYS]
-    return [fact_table(name, facts) for name, facts in
-            (("training", training), ("environment", ran), ("provenance", made))]  # fmt: skip
+    ran = {key: provenance[key] for key in ENVIRONMENT_KEYS if key in provenance}
+    made = {key: provenance[key] for key in sorted(provenance) if key not in ENVIRONMENT_KEYS}
+    settings = record.config.get("settings", {}) if record else {}
+    return [
+        fact_table("training", settings, "cell.json: config.settings"),
+        fact_table("adapter", artifact.adapter_settings, "adapter_config.json"),
+        fact_table("environment", ran, "cell.json: provenance"),
+        fact_table("provenance", made, "cell.json: provenance"),
+    ]
 
 
-def fact_table(name: str, facts: Sequence[tuple[str, str, Any]]) -> NumbersTable:
+def fact_table(name: str, facts: Mapping[str, Any], source: str) -> NumbersTable:
     """Return a table of keys and values as they stand in a JSON or YAML file.
 
     Args:
         name: name of the table.
-        facts: (where the key lies, top key, value); mappings are written with dotted keys.
+        facts: key → value; mappings are written with dotted keys.
+        source: the file, and the place inside it, that holds the facts.
     """
     rows = [
-        NumberRow(keys=(escaped(key),), shown=(code(shown),), origin={"key": f"{place}.{key}"})
-        for place, top, value in facts
+        NumberRow(keys=(escaped(key),), shown=(code(shown),))
+        for top, value in facts.items()
         for key, shown in _flattened(top, value)
     ]
-    return NumbersTable(name=name, keys=("Key",), columns=("Value",), rows=rows, align="left")
+    return NumbersTable(name=name, keys=("Key",), columns=("Value",), rows=rows, align="left", source=source)
 
 
 def _flattened(key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -230,12 +233,10 @@ def _plain(value: Any) -> str:
 
 def _files_table(cell: CardCell) -> NumbersTable:
     rows = [
-        NumberRow(
-            keys=(code(file.path),), shown=(f"{file.size_bytes:,}", f"`{file.sha256}`"), origin={"manifest": file.path}
-        )
-        for file in cell.files
+        NumberRow(keys=(code(file.path),), shown=(f"{file.size_bytes:,}", f"`{file.sha256}`")) for file in cell.files
     ]
-    return NumbersTable(name="files", keys=("File",), columns=("Bytes", "sha256"), rows=rows)
+    source = "manifest.json: files of the cell"
+    return NumbersTable(name="files", keys=("File",), columns=("Bytes", "sha256"), rows=rows, source=source)
 
 
 def _link(hub_id: Any) -> str | None:

@@ -4,7 +4,6 @@ Plain SVG by hand: no styles (the Hub serves files under a policy that forbids t
 dark themes too), small bytes that depend on nothing but the numbers. What all cells share is drawn once per release.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from release_kit.core.results import Result
@@ -138,8 +137,7 @@ def _legend(with_base: bool) -> str:
         f'<circle cx="40" cy="{y}" r="4.6" fill="{CELL}"/><text x="51" y="{y + 4}">this cell</text>',
         f'<rect x="124" y="{y - 5}" width="26" height="10" rx="2" fill="{BAND}"/>'
         f'<text x="157" y="{y + 4}">middle half of the grid</text>',
-        f'<path d="M322 {y - 8}V{y + 8}" stroke="{LINE}" stroke-width="2"/>'
-        f'<text x="330" y="{y + 4}">median</text>',
+        f'<path d="M322 {y - 8}V{y + 8}" stroke="{LINE}" stroke-width="2"/><text x="330" y="{y + 4}">median</text>',
         f'<text x="738" y="{y + 4}" text-anchor="end" fill="{FAINT}">value</text>',
     ]
     if with_base:

@@ -79,17 +79,23 @@ def is_untouched(text: str) -> bool:
 
 def emptied(text: str) -> str:
     """Return ``text`` with the content of every hand-written section taken out: what was generated."""
-    if "release_kit:hand-written" not in text:
-        return text
+    return "\n".join(line for _, line in generated_lines(text))
+
+
+def generated_lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines that stand outside the content of hand-written sections, with their 1-based numbers."""
+    lines = list(enumerate(text.split("\n"), 1))
+    if "release_kit:hand-written" not in text or is_untouched(text):
+        return lines
     kept, inside = [], False
-    for line in text.split("\n"):
+    for number, line in lines:
         if line.rstrip() == CLOSE:
             inside = False
         if not inside:
-            kept.append(line)
+            kept.append((number, line))
         if _OPEN.match(line):
             inside = True
-    return "\n".join(kept)
+    return kept
 
 
 def filled(text: str, sections: Iterable[Section]) -> str:
@@ -101,10 +107,8 @@ def filled(text: str, sections: Iterable[Section]) -> str:
     written = [section for section in sections if section.content or open_marker(section.name) not in text]
     for section in written:
         slot = block(section.name, "")
-        if slot in text:
-            text = text.replace(slot, block(section.name, section.content), 1)
-        else:
-            text = _inserted(text, section)
+        has_slot = slot in text
+        text = text.replace(slot, block(section.name, section.content), 1) if has_slot else _inserted(text, section)
     return text
 
 

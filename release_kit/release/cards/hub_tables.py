@@ -4,7 +4,12 @@ An id that is not here is reported as unknown, never changed. The tables follow 
 dataset cards; a new id is one line.
 """
 
-LICENSES = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LICENSES = _names(
     """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
     bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
@@ -15,10 +20,10 @@ LICENSES = frozenset(
     intel-research lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl openmdw-1.0 openmdw-1.1 openrail++
     osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license fair-noncommercial-research-license
     llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 grok2-community gemma unknown other
-    """.split()
+    """
 )
 
-TASKS = frozenset(
+TASKS = _names(
     """
     any-to-any audio-classification audio-text-to-text audio-to-audio automatic-speech-recognition
     depth-estimation document-question-answering feature-extraction fill-mask graph-ml image-classification
@@ -30,7 +35,7 @@ TASKS = frozenset(
     text2text-generation time-series-forecasting token-classification translation unconditional-image-generation
     video-classification video-text-to-text video-to-video visual-document-retrieval visual-question-answering
     voice-activity-detection zero-shot-classification zero-shot-image-classification zero-shot-object-detection
-    """.split()
+    """
 )
 
 RELATIONS = frozenset({"adapter", "finetune", "merge", "quantized"})
@@ -40,25 +45,36 @@ SIZE_CATEGORIES = frozenset(
      "100B<n<1T", "n>1T"]
 )  # fmt: skip
 
-COMMON_KEYS = frozenset(
+COMMON_KEYS = _names(
     """
     annotations_creators arxiv citation extra_gated_button_content extra_gated_description extra_gated_eu_disallowed
     extra_gated_fields extra_gated_heading extra_gated_prompt inference language language_details license
     license_details license_link license_name multilinguality tags thumbnail viewer
-    """.split()
+    """
 )
 
-MODEL_KEYS = COMMON_KEYS | frozenset(
+MODEL_KEYS = COMMON_KEYS | _names(
     """
     base_model base_model_relation buckets co2_eq_emissions datasets eval_results instance_prompt library_name
     mask_token metrics model-index model_creator model_name model_type new_version pipeline_tag prompt_template
     quantized_by widget model_link base_models
-    """.split()
+    """
 )
 
-DATASET_KEYS = COMMON_KEYS | frozenset(
+DATASET_KEYS = COMMON_KEYS | _names(
     """
     config_names configs dataset_info dataset_summary homepage language_bcp47 language_creators paperswithcode_id
     pretty_name size_categories source_datasets task_categories task_ids train-eval-index
-    """.split()
+    """
 )
+
+LANGUAGES = _names(
+    """
+    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en
+    eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv
+    ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne
+    ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss
+    st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu code multilingual
+    """
+)
+"""ISO 639-1, and what the Hub takes beside it; three letters are taken as ISO 639-3 without a look-up."""

@@ -4,17 +4,18 @@ Owns the decision what stands there; up to ``MAX_LISTED`` cells are listed, more
 stand in ``dataset_cards/index.md.jinja``, the figures in ``index_figures.py``.
 """
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from release_kit.core.grid import level_text
 from release_kit.core.study import Factor, Study
-from release_kit.release.cards.cell_card import fact_table
+from release_kit.release.cards.cell_card import fact_table, shared_sources
 from release_kit.release.cards.front_matter import front_matter, index_metadata
 from release_kit.release.cards.holes import holes_table, n_declared
 from release_kit.release.cards.inputs import FIGURES_FOLDER, CardCell, CardInputs
-from release_kit.release.cards.markdown import bibliography, code, escaped, fenced
-from release_kit.release.cards.numbers import NOTHING, Grid, Key, Population, better, fixed
+from release_kit.release.cards.markdown import NOTHING, bibliography, code, escaped, fenced, prose
+from release_kit.release.cards.numbers import Grid, Key, Population, better, fixed
 from release_kit.release.cards.trace import NumberRow, NumbersTable
 from release_kit.release.cards.usage import HUB_ADDRESS, download_commands, hub_place, release_reference
 
@@ -47,7 +48,7 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         _cells_table(inputs, grid) if listed else None,
         _groups_table(others, grid, factor) if factor else None,
         holes_table(inputs, grid),
-        fact_table("settings", [("settings", key, value) for key, value in study.settings.items()]),
+        fact_table("settings", study.settings, "study.yaml: settings"),
     ]
     bases, datasets = _hub_ids(inputs, "base_model"), _hub_ids(inputs, "dataset")
     example = next((cell.levels for cell in others), None)
@@ -98,8 +99,6 @@ def group_factor(study: Study) -> Factor | None:
 
 def group_median(others: Sequence[CardCell], grid: Grid, key: Key, factor: Factor, level: Any) -> tuple[Any, int]:
     """Return ``(median, number of cells)`` of one result over the cells that have ``level``."""
-    import statistics
-
     cells = [cell.cell_id for cell in others if cell.levels[factor.name] == level]
     values = [value for cell_id in cells if (value := grid.value(cell_id, key)) is not None]
     return (statistics.median(values) if values else None), len(values)
@@ -107,8 +106,6 @@ def group_median(others: Sequence[CardCell], grid: Grid, key: Key, factor: Facto
 
 def index_sources(inputs: CardInputs) -> dict[str, str | None]:
     """Return the table and the files that several cells share, each with its sha256."""
-    from release_kit.release.cards.cell_card import shared_sources
-
     shared = shared_sources(inputs.results)
     digests = {f"results/sources/{row.source}": row.source_sha256 or None
                for row in inputs.results if row.source in shared and row.source}  # fmt: skip
@@ -144,8 +141,11 @@ def _factors_table(study: Study) -> NumbersTable:
         shown = ", ".join(code(level_text(level)) for level in factor.levels[:MAX_GROUPS])
         more = ", …" if len(factor.levels) > MAX_GROUPS else ""
         texts = (str(len(factor.levels)), shown + more)
-        rows.append(NumberRow(keys=(code(factor.name),), shown=texts, origin={"factor": factor.name}))
-    return NumbersTable(name="factors", keys=("Factor",), columns=("Number", "Levels"), rows=rows, align="left")
+        rows.append(NumberRow(keys=(code(factor.name),), shown=texts))
+    source = "study.yaml: factors"
+    return NumbersTable(
+        name="factors", keys=("Factor",), columns=("Number", "Levels"), rows=rows, align="left", source=source
+    )
 
 
 def _results_table(study: Study, others: Sequence[CardCell], grid: Grid) -> NumbersTable:
@@ -239,6 +239,4 @@ def _hub_ids(inputs: CardInputs, role: str) -> list[str]:
 
 
 def _written(text: str | None) -> str | None:
-    from release_kit.release.cards.markdown import prose
-
     return prose(text) if text else None

@@ -123,7 +123,8 @@ def _hatching() -> str:
     return (
         '<defs><pattern id="hole" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)">'
-        f'<rect width="6" height="6" fill="#ffffff"/><path d="M0 0V6" stroke="{GRID}" stroke-width="4"/></pattern></defs>'
+        f'<rect width="6" height="6" fill="#ffffff"/><path d="M0 0V6" stroke="{GRID}" stroke-width="4"/>'
+        "</pattern></defs>"
     )
 
 

@@ -6,7 +6,10 @@ Templates do not escape; everything that comes from data passes through here fir
 import re
 from functools import lru_cache
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+_SPECIAL = re.compile(r"([\\`*{}\[\]<>#|~$&]|(?<![^\W_])_|_(?![^\W_]))")
+NOTHING = "—"
+"""Shown where the source says that something was attempted and gave no value, and where nothing is to be said."""
+
 _SPACE = re.compile(r"\s+")
 _MARKER = re.compile(r"<!--(\s*/?\s*release_kit:)")
 

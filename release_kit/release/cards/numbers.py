@@ -14,12 +14,10 @@ from release_kit.core.grid import Levels, matches
 from release_kit.core.results import Result
 from release_kit.core.study import MetricRule, Study
 from release_kit.release.cards.inputs import CardCell
+from release_kit.release.cards.markdown import NOTHING
 
 Key = tuple[str, int, str]
 """One column of the grid: (benchmark, n_shot or -1, metric)."""
-
-NOTHING = "—"
-"""Shown where the source says that something was attempted and gave no value."""
 
 _NO_RULE = MetricRule()
 
@@ -48,6 +46,11 @@ class Population:
         """The median as cards show it."""
         return NOTHING if self.median is None else fixed(self.median, self.decimals)
 
+    @functools.cached_property
+    def count_text(self) -> str:
+        """How many cells stand behind the median."""
+        return str(len(self.values))
+
     def quantile(self, share: float) -> float:
         """Return the value below which ``share`` of the values lie (linear between neighbours)."""
         position = share * (len(self.values) - 1)
@@ -55,7 +58,7 @@ class Population:
         high = min(low + 1, len(self.values) - 1)
         return self.values[low] + (position - low) * (self.values[high] - self.values[low])
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """``mmlu · 5-shot · acc``: how the column is called in figures and lists."""
         return " · ".join(part for part in (self.key[0], shots(self.key[1]), self.key[2]) if part)

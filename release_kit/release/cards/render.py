@@ -5,6 +5,7 @@ Pure but for reading the cards that lie there: the same inputs give the same byt
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from release_kit.core.errors import RecordError, StudyError
@@ -13,12 +14,12 @@ from release_kit.release.cards.figures import CellFigures
 from release_kit.release.cards.handwritten import filled, is_untouched, parse_sections
 from release_kit.release.cards.index_card import DISTRIBUTIONS, HEATMAP, common_facts, index_facts
 from release_kit.release.cards.index_figures import distributions_figure, heatmap_figure
-from release_kit.release.cards.inputs import CARD_FILE, CELL_FIGURE, CardCell, CardInputs
+from release_kit.release.cards.inputs import CARD_FILE, CELL_FIGURE, EVAL_RESULTS_FOLDER, CardCell, CardInputs
 from release_kit.release.cards.model_index import eval_results_files
 from release_kit.release.cards.numbers import Grid
 from release_kit.release.cards.results_card import results_facts
 from release_kit.release.cards.templates import render
-from release_kit.release.cards.trace import trace_comment
+from release_kit.release.cards.trace import split_trace, trace_comment
 
 
 class Cards:
@@ -35,6 +36,8 @@ class Cards:
         _check_names(inputs)
         self.inputs = inputs
         self.grid = Grid(inputs.study, inputs.cells, inputs.results)
+        self.n_numbers = 0
+        """Numbers in the tables of the cards made so far."""
         self._common = common_facts(inputs)
         self._cells = CellCards(inputs, self.grid)
         self._figures = CellFigures(self.grid)
@@ -45,15 +48,21 @@ class Cards:
         Raises:
             RecordError: cards whose hand-written sections cannot be told apart; all of them are named.
         """
+        return ((path, text.encode()) for path, _, text in self.merged())
+
+    def merged(self) -> Iterator[tuple[str, str | None, str]]:
+        """Yield ``(path in the release tree, text that lies there, text to be written)`` of everything.
+
+        Raises:
+            RecordError: cards whose hand-written sections cannot be told apart; all of them are named.
+        """
         problems: list[RecordError] = []
         for path, text in self.texts():
-            if path.endswith(f"/{CARD_FILE}"):
-                try:
-                    yield path, kept(text, self.old_text(path), path).encode()
-                except RecordError as problem:
-                    problems.append(problem)
-            else:
-                yield path, text.encode()
+            try:
+                old = read_text(self.inputs.release_folder / path)
+                yield path, old, kept(text, old, path) if path.endswith(f"/{CARD_FILE}") else text
+            except RecordError as problem:
+                problems.append(problem)
         if problems:
             raise problems[0] if len(problems) == 1 else RecordError("; ".join(map(str, problems)))
 
@@ -76,18 +85,11 @@ class Cards:
         for path, data in eval_results_files(self.grid, self.grid.rows[cell.cell_id]).items():
             yield f"cells/{cell.name}/{path}", data.decode()
 
-    def old_text(self, path: str) -> str | None:
-        """Return the card that lies at ``path`` of the release, or None.
-
-        Raises:
-            RecordError: it cannot be read as UTF-8 text.
-        """
-        return read_text(self.inputs.release_folder / path)
-
     def _card(self, kind: str, facts: Mapping[str, Any]) -> str:
-        tables = facts["tables"]
+        tables = list(facts["tables"].values())
+        self.n_numbers += sum(len(table.rows) * len(table.columns) for table in tables)
         body = render(kind, {**self._common, **facts})
-        return body + trace_comment(body, self.inputs.results_path, list(tables.values()), facts["sources"])
+        return body + trace_comment(body, self.inputs.results_path, tables, facts["sources"])
 
 
 def kept(text: str, old: str | None, where: str) -> str:
@@ -98,13 +100,11 @@ def kept(text: str, old: str | None, where: str) -> str:
     """
     if old is None or is_untouched(old):
         return text
-    from release_kit.release.cards.trace import split_trace
-
     body, _ = split_trace(text)
     return filled(body, parse_sections(old, where)) + text[len(body) :]
 
 
-def read_text(path) -> str | None:
+def read_text(path: Path) -> str | None:
     """Return the text of a card, or None when there is none; line ends of other systems are taken as ``\\n``.
 
     Raises:
@@ -122,8 +122,6 @@ def read_text(path) -> str | None:
 
 def _check_names(inputs: CardInputs) -> None:
     """An artifact may not hold a file that the card needs the name of; build leaves out its README.md."""
-    from release_kit.release.cards.inputs import EVAL_RESULTS_FOLDER
-
     taken = [
         f"cells/{cell.name}/{file.path}"
         for cell in inputs.cells

@@ -15,7 +15,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import RecordError
 from release_kit.core.records import Fields, check_schema_version
 from release_kit.release.cards.handwritten import emptied
-from release_kit.release.cards.markdown import row
+from release_kit.release.cards.markdown import NOTHING, escaped, row
 
 SCHEMA_VERSION = 1
 TRACE_OPEN = "<!-- release_kit:trace "
@@ -35,7 +35,10 @@ class NumberRow:
 
     keys: tuple[str, ...]
     shown: tuple[str, ...]
-    origin: Mapping[str, Any]
+    origin: Mapping[str, Any] | Sequence[Any] | None = None
+    """Where the row comes from; None in tables that have one ``source`` for all rows."""
+    identity: tuple[str | int | None, ...] | None = None
+    """What the key texts stand for, when that is more than a text (benchmark, number of shots, metric)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,12 @@ class NumbersTable:
     rules: Mapping[str, str] = field(default_factory=dict)
     """Column → how its number follows from the origin."""
     align: str = "right"
+    source: str = ""
+    """File and key of all rows at once, for tables of facts; their rows are then left out of the trace."""
+    origin_fields: tuple[str, ...] = ()
+    """Names of the parts of an origin that is a list."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What all rows share."""
 
     def markdown(self) -> str:
         """Return the marker and the table, without a final newline."""
@@ -65,11 +74,14 @@ class NumbersTable:
 
     def record(self) -> dict[str, Any]:
         """Return the part of the trace for this table."""
-        return {
+        if self.source:
+            return {"from": self.source}
+        record = {
             "columns": self.columns,
             "rules": self.rules,
-            "rows": [(entry.keys, entry.shown, entry.origin) for entry in self.rows],
+            "rows": [(entry.identity or entry.keys, entry.shown, entry.origin) for entry in self.rows],
         }
+        return record | self.about | ({"origin": self.origin_fields} if self.origin_fields else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,23 +95,29 @@ class Trace:
     sources: Mapping[str, str | None]
 
 
+def key_text(part: str | int | None) -> str:
+    """Return how one part of an identity is shown: a number as it is, a text safe for Markdown, None as a dash."""
+    return NOTHING if part is None else escaped(part) if isinstance(part, str) else str(part)
+
+
 def trace_comment(body: str, table: str, tables: Sequence[NumbersTable], sources: Mapping[str, str | None]) -> str:
     """Return the comment that ends a card.
 
     Args:
-        body: the generated text, hand-written slots empty.
+        body: the generated text, its hand-written sections still empty.
         table: where the results table lies in the release.
         tables: the tables of numbers in the card.
         sources: file → sha256 of what the numbers come from.
     """
     value = {
         "schema_version": SCHEMA_VERSION,
-        "body_sha256": body_digest(body),
+        "body_sha256": hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
         "table": table,
         "numbers": {entry.name: entry.record() for entry in tables},
         "sources": sources,
     }
-    return f"{TRACE_OPEN}{_encode(value).replace('--', '-' + chr(92) + 'u002d')}{TRACE_CLOSE}\n"
+    # Two hyphens would end an HTML comment; inside JSON texts the second one may be written as an escape.
+    return TRACE_OPEN + _encode(value).replace("--", "-\\u002d") + TRACE_CLOSE + "\n"
 
 
 def body_digest(text: str) -> str:
@@ -143,12 +161,12 @@ class Number:
     """One number of a trace: what is shown, and what it comes from."""
 
     shown: str
-    origin: Mapping[str, Any]
+    origin: Any
     rule: str
 
 
 def traced_numbers(trace: Trace, where: str) -> dict[Address, Number]:
-    """Return every number that the trace speaks of.
+    """Return every number that the trace speaks of one by one; tables of facts have one source for all rows.
 
     Raises:
         RecordError: the trace has another shape than this version writes.
@@ -156,10 +174,13 @@ def traced_numbers(trace: Trace, where: str) -> dict[Address, Number]:
     numbers: dict[Address, Number] = {}
     try:
         for name, table in trace.numbers.items():
+            if "from" in table:
+                continue
             columns, rules = table["columns"], table["rules"]
-            for keys, shown, origin in table["rows"]:
+            for identity, shown, origin in table["rows"]:
+                keys = tuple(map(key_text, identity)) if "origin" in table else tuple(identity)
                 for column, text in zip(columns, shown, strict=True):
-                    address = unused(numbers, (name, tuple(keys), column))
+                    address = unused(numbers, (name, keys, column))
                     numbers[address] = Number(shown=text, origin=origin, rule=rules.get(column, ""))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"its trace has an unknown shape ({error!r})", where=where) from error
