@@ -103,11 +103,21 @@ def put_release(client: HubClient, repo: Repo, release: Mapping[str, Files]) -> 
         branch, files = item
         if branch != "main":
             client.create_branch(repo, branch, start)
-        sent = [_send(path, data) for path, data in sorted(files.items())]
-        paths = frozenset(path for path, data in files.items() if _is_large(data))
-        client.commit(repo, branch, NewCommit(title=f"weights of {branch}", files=sent, large=paths, parent=start))
+        _commit(client, repo, branch, files, start)
 
     list(map_ordered(put, release.items(), 8))
+
+
+def replace_files(client: HubClient, repo: Repo, branch: str, files: Files) -> None:
+    """Put other files over those of a branch, in one more commit."""
+    client.upload(repo, [_send(path, data) for path, data in files.items() if _is_large(data)])
+    _commit(client, repo, branch, files, client.resolve(repo, branch))
+
+
+def _commit(client: HubClient, repo: Repo, branch: str, files: Files, parent: str) -> None:
+    sent = [_send(path, data) for path, data in sorted(files.items())]
+    large = frozenset(path for path, data in files.items() if _is_large(data))
+    client.commit(repo, branch, NewCommit(title=f"files of {branch}", files=sent, large=large, parent=parent))
 
 
 def _send(path: str, data: bytes) -> SendFile:

@@ -27,7 +27,7 @@ def check_payloads(units: Sequence[Unit], series: Sequence[Series]) -> list[Find
         elif len(labelled) == 1 and main is not None:
             findings += _main_elsewhere(main, labelled[0], series)
         else:
-            findings.append(_aliases(group, stems))
+            findings += _aliases(group, stems)
     return findings + _shared_shards(units)
 
 
@@ -70,18 +70,23 @@ def _identical(
     )
 
 
-def _aliases(group: Group, stems: tuple[str, ...]) -> Finding:
-    """Report repos whose main branches are equal."""
-    addresses = tuple(unit.address for unit in group)
-    return Finding(
-        code="identical-payload",
-        severity="error",
-        where=_place({unit.listing.repo for unit in group}),
-        what=f"{len(group)} repos serve the same weights ({', '.join(stems)}): {some(addresses)}",
-        next_step="compare with the source of each repo and publish the right weights",
-        members=addresses,
-        counts={"n_identical": len(group), "n_labels": len(group)},
-    )
+def _aliases(group: Group, stems: tuple[str, ...]) -> list[Finding]:
+    """Report repos whose main branches (or versions) are equal; versions of one repo may be."""
+    firsts = {unit.listing.repo: unit.address for unit in reversed(group)}
+    if len(firsts) < 2:
+        return []
+    addresses = tuple(sorted(firsts.values(), key=label_order))
+    return [
+        Finding(
+            code="identical-payload",
+            severity="error",
+            where=_place(set(firsts)),
+            what=f"{len(addresses)} repos serve the same weights ({', '.join(stems)}): {some(addresses)}",
+            next_step="compare with the source of each repo and publish the right weights",
+            members=addresses,
+            counts={"n_identical": len(addresses), "n_labels": len(addresses)},
+        )
+    ]
 
 
 def _main_elsewhere(main: Unit, twin: Unit, series: Sequence[Series]) -> list[Finding]:
