@@ -16,8 +16,13 @@ from release_kit.hub.server.trees import Entry
 EXPANDED_PAGE = 50
 MAX_PATHS = 1000
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)")
-TEXT_TYPES = {"json": b"application/json", "md": b"text/plain; charset=utf-8", "txt": b"text/plain; charset=utf-8",
-              "yaml": b"text/plain; charset=utf-8", "csv": b"text/plain; charset=utf-8"}
+TEXT = b"text/plain; charset=utf-8"
+CONTENT_TYPES = {
+    "json": b"application/json", "md": TEXT, "txt": TEXT, "yaml": TEXT, "csv": TEXT, "tsv": TEXT, "py": TEXT,
+    "png": b"image/png", "jpg": b"image/jpeg", "jpeg": b"image/jpeg", "gif": b"image/gif", "webp": b"image/webp",
+    "svg": b"image/svg+xml",
+}
+"""What a browser may show; everything else, web pages above all, is only downloaded."""
 
 
 async def list_tree(hub: Hub, request: Request, names: list[str], rest: list[str]) -> Reply:
@@ -97,7 +102,7 @@ def _file_headers(hub: Hub, request: Request, repo: Repo, commit: Commit, path: 
     name = path.rpartition("/")[2]
     ascii_name = re.sub(r'[^ -~]|["\\]', "_", name)
     disposition = f"inline; filename*=UTF-8''{quote(name)}; filename=\"{ascii_name}\";"
-    kind = TEXT_TYPES.get(name.rpartition(".")[2].lower(), b"application/octet-stream")
+    kind = CONTENT_TYPES.get(name.rpartition(".")[2].lower(), b"application/octet-stream")
     headers: Headers = [
         (b"x-repo-commit", commit.id.encode()), (b"etag", f'"{_etag(entry)}"'.encode()),
         (b"accept-ranges", b"bytes"), (b"content-type", kind), (b"content-disposition", disposition.encode()),
