@@ -99,6 +99,29 @@ def study_document(spec: StudySpec) -> dict[str, Any]:
     return {**document, **spec.extra}
 
 
+def change_study(study: Study, **changes: Any) -> Study:
+    """Replace top-level keys of ``study.yaml`` (None removes one) and read it again."""
+    path = study.folder / "study.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) | changes
+    kept = {key: value for key, value in document.items() if value is not None}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
+    return read_study(study.folder)
+
+
+def find_cell(study: Study, **levels: Any) -> Path:
+    """Return the folder of the first cell that has ``levels``, in the order of the grid."""
+    for declared in iter_levels(study):
+        if all(declared[name] == level for name, level in levels.items()):
+            return cell_folder(study.folder, cell_id_of(cell_config(study, declared)))
+    raise LookupError(f"no cell has {levels}")
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    """Replace top-level keys of a JSON file (None removes one)."""
+    value = json.loads(path.read_text(encoding="utf-8")) | changes
+    write_json(path, {key: item for key, item in value.items() if item is not None})
+
+
 def write_tiny_cell(study: Study, levels: Mapping[str, Any], spec: StudySpec) -> Cell:
     """Write one complete cell: artifact (unless it is a baseline), results and ``cell.json``, in this order."""
     config = cell_config(study, levels)

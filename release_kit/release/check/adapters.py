@@ -7,7 +7,7 @@ from release_kit.core.hashing import TensorDigest
 from release_kit.release.check.codes import problem
 from release_kit.release.check.labels import names_level
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import CellView, Survey
+from release_kit.release.check.views import CellView, Survey
 
 CONFIG = "adapter_config.json"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import ArtifactFile, CellView, Survey
+from release_kit.release.check.views import ArtifactFile, CellView, Survey
 
 HEAD_BYTES = 1024
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill")

@@ -19,7 +19,7 @@ from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest
 from release_kit.release.cards.inputs import is_built as is_built_file
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import WEIGHT_SUFFIXES, Survey
+from release_kit.release.check.views import WEIGHT_SUFFIXES, Survey
 from release_kit.release.tree import EVAL_PREFIX, SOURCES_PREFIX, ReleaseTree, open_tree
 
 _SHOWN = 4

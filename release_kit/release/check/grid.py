@@ -7,8 +7,8 @@ from release_kit.core.cell import CELL_FILE, CELLS_FOLDER
 from release_kit.core.errors import StudyError
 from release_kit.core.grid import Levels, describe, is_declared, level_text
 from release_kit.release.check.codes import problem
-from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import CellView, Survey
+from release_kit.release.check.problem import ERROR, Problem
+from release_kit.release.check.views import CellView, Survey
 from release_kit.release.contents import is_results_only
 from release_kit.release.naming import cell_names
 
@@ -28,7 +28,7 @@ def check_grid(survey: Survey) -> Iterator[Problem]:
 
 def _missing(survey: Survey) -> Iterator[Problem]:
     """Cells with rows but without weights belong to the results family; the rest is reported here."""
-    missing = dict(survey.missing)
+    missing = {cell_id: levels for cell_id, levels in survey.missing.items() if cell_id not in survey.explained}
     for where, what, cell_ids in (*_absent_levels(survey, missing), *_absent_lines(survey, missing)):
         if any(cell_id not in missing for cell_id in cell_ids):
             continue
@@ -120,34 +120,22 @@ def _why_undeclared(survey: Survey, levels: Levels) -> str:
 
 
 def _duplicates(survey: Survey) -> Iterator[Problem]:
-    by_levels, by_folder = defaultdict(list), defaultdict(list)
-    for cell_id, view in survey.cells.items():
-        by_levels[tuple(sorted((name, level_text(level)) for name, level in view.cell.levels.items()))].append(cell_id)
-        if view.folder_exists and view.cell.artifact_path is not None:
-            by_folder[view.folder.resolve()].append(cell_id)
-    for cell_ids in by_levels.values():
-        for other in cell_ids[1:]:
-            yield _duplicate(survey, other, f"the cells {cell_ids[0]} and {other} claim the same levels")
-    for cell_ids in by_folder.values():
-        for other in cell_ids[1:]:
-            folder = survey.cells[other].cell.artifact_path
-            what = f"takes its weights from {folder}, as {survey.other(cell_ids[0], other)} does"
-            yield _duplicate(survey, other, what)
-
-
-def _duplicate(survey: Survey, cell_id: str, what: str) -> Problem:
-    path = f"{CELLS_FOLDER}/{cell_id}/{CELL_FILE}"
-    return problem("cell-duplicate", survey.cells[cell_id].where, what, cell_id=cell_id, path=path)
+    """Two cells cannot have one folder of weights; two with the same levels differ in settings, which is said there."""
+    for first, *others in survey.shared_folders:
+        for cell_id in others:
+            view = survey.cells[cell_id]
+            what = f"takes its weights from {view.cell.artifact_path}, as {survey.other(first, cell_id)} does"
+            path = f"{CELLS_FOLDER}/{cell_id}/{CELL_FILE}"
+            yield problem("cell-duplicate", view.where, what, cell_id=cell_id, path=path)
 
 
 def _incomplete(survey: Survey) -> Iterator[Problem]:
-    root = survey.study.folder / CELLS_FOLDER
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_dir() and not (folder / CELL_FILE).exists() and any(folder.iterdir()):
-            path = f"{CELLS_FOLDER}/{folder.name}"
-            levels = survey.declared.get(folder.name)
-            where = describe(levels) if levels else path
-            yield problem("cell-incomplete", where, f"{path} holds files, but no {CELL_FILE}", path=path)
+    for name in survey.unfinished:
+        path = f"{CELLS_FOLDER}/{name}"
+        levels = survey.declared.get(name)
+        where, severity, cell_id = (describe(levels), ERROR, name) if levels else (path, None, None)
+        what = f"{path} holds files, but no {CELL_FILE}"
+        yield problem("cell-incomplete", where, what, severity=severity, cell_id=cell_id, path=path)
 
 
 def _names(survey: Survey) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from typing import Any
 from release_kit.core.study import Factor, Level
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import CellView, Survey
+from release_kit.release.check.views import CellView, Survey
 
 TRAINER_STATE = "trainer_state.json"
 SAME_ARCHITECTURE = (

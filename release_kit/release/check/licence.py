@@ -12,7 +12,7 @@ from release_kit.core.study import Level
 from release_kit.release.cards.hub_tables import LICENSES
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import NOTE, Problem
-from release_kit.release.check.survey import Survey
+from release_kit.release.check.views import Survey
 
 SPDX_ALIASES = {
     "agpl-3.0-only": "agpl-3.0", "agpl-3.0-or-later": "agpl-3.0", "gpl-2.0-only": "gpl-2.0",

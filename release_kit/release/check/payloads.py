@@ -6,11 +6,12 @@ a thousand look-ups. Zero tensors are evidence of nothing and are not counted.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 from release_kit.core.hashing import TensorDigest
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import CellView, Survey
+from release_kit.release.check.views import CellView, Survey
 
 NEARLY = 0.9
 """From this share of equal tensors on, two checkpoints are reported as nearly equal."""
@@ -30,7 +31,7 @@ def check_payloads(survey: Survey) -> Iterator[Problem]:
     yield from against_base.values()
     untouched = {cell_id for cell_id, found in against_base.items() if found.code == "payload-is-base"}
     trained = [view for view in views if view.cell.cell_id not in untouched]
-    reported: set[frozenset[str]] = set()
+    reported = {frozenset(pair) for cell_ids in survey.shared_folders for pair in combinations(cell_ids, 2)}
     yield from _same_files(survey, trained, reported)
     yield from _same_tensors(survey, trained, reported)
     yield from _nearly_same(survey, trained, reported)
@@ -77,6 +78,8 @@ def _same_files(survey: Survey, views: list[CellView], reported: set[frozenset[s
             if view is not first:
                 shared[first.cell.cell_id, view.cell.cell_id].append((inner, path))
     for (one, other), files in shared.items():
+        if frozenset((one, other)) in reported:
+            continue
         reported.add(frozenset((one, other)))
         view = by_id[other]
         what = f"{_files(files, view)} byte for byte equal to those of {survey.other(one, other)}"

@@ -7,10 +7,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from release_kit.core.cell import CELLS_FOLDER
 from release_kit.core.results import Result
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import Survey
+from release_kit.release.check.views import Survey
 from release_kit.release.contents import is_results_only
 
 Metric = tuple[str, int, str]
@@ -25,6 +26,9 @@ def check_results(survey: Survey) -> Iterator[Problem]:
     for error in survey.result_notes:
         yield problem("results-spelling", survey.relative(error.where) or "results", error.what)
     for undeclared in survey.undeclared_results:
+        parts = undeclared.source.split("/")
+        if parts[0] == CELLS_FOLDER and parts[1] in survey.cells:
+            continue  # the grid family has said that this cell is not declared
         error = undeclared.to_error()
         yield problem(
             "results-undeclared", error.where or "", error.what, next_step=error.next_step,
@@ -57,16 +61,12 @@ def place_of(survey: Survey, row: Result) -> dict:
 
 
 def _without_weights(survey: Survey) -> Iterator[Problem]:
-    groups: dict[bool, list[str]] = defaultdict(list)
-    for cell_id in survey.results_by_cell:
+    for cell_id, rows in survey.results_by_cell.items():
         levels = survey.declared.get(cell_id)
-        if levels is not None and cell_id not in survey.cells and not is_results_only(survey.study, levels):
-            groups[True].append(cell_id)
-    for cell_id in groups[True]:
-        n = len(survey.results_by_cell[cell_id])
-        yield problem(
-            "results-without-weights", survey.name(cell_id), f"{n} results, but no cell on disk", cell_id=cell_id
-        )
+        absent = cell_id not in survey.cells and cell_id not in survey.explained
+        if levels is not None and absent and not is_results_only(survey.study, levels):
+            what = f"{len(rows)} results, but no cell on disk"
+            yield problem("results-without-weights", survey.name(cell_id), what, cell_id=cell_id)
 
 
 def _without_results(survey: Survey) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from release_kit.core.results import Result
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import NOTE, WARNING, Problem
 from release_kit.release.check.results import Metric, list_metrics, metric_name, place_of, value_range
-from release_kit.release.check.survey import Survey
+from release_kit.release.check.views import Survey
 
 IDENTICAL_BENCHMARKS = 3
 SUSPICIOUS_BITS, CERTAIN_BITS = 10.0, 20.0

@@ -24,7 +24,8 @@ from release_kit.release.check.problem import ERROR, NOTE, SEVERITIES, WARNING, 
 from release_kit.release.check.results import check_results
 from release_kit.release.check.results_compared import check_results_compared
 from release_kit.release.check.secrets import check_secrets
-from release_kit.release.check.survey import Survey, survey_study
+from release_kit.release.check.survey import survey_study
+from release_kit.release.check.views import Survey
 from release_kit.release.check.weights import check_weights
 
 _FAMILY_CHECKS: tuple[Callable[[Survey], Any], ...] = (

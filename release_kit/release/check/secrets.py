@@ -16,7 +16,7 @@ from release_kit.core.manifest import RELEASE_FOLDER
 from release_kit.core.study import STUDY_FILE
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
-from release_kit.release.check.survey import Survey
+from release_kit.release.check.views import Survey
 
 BLOCK_BYTES = 1 << 20
 OVERLAP_BYTES = 4096

@@ -6,7 +6,7 @@ from release_kit.core.errors import ReleaseKitError
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
 from release_kit.release.check.shapes import shape_contradictions
-from release_kit.release.check.survey import ArtifactFile, CellView, Survey
+from release_kit.release.check.views import ArtifactFile, CellView, Survey
 
 INDEX_SUFFIX = ".safetensors.index.json"
 
