@@ -18,15 +18,13 @@ from release_kit.core.placement import PLACEMENT_FILE
 from release_kit.core.study import STUDY_FILE
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Reference
-from release_kit.release.download_cache import default_hub_cache, state_folder
+from release_kit.release.download_cache import default_hub_cache, repo_folder_name, selection_file
 from release_kit.release.download_run import Outcome, Run
 from release_kit.release.download_source import SIGNATURE_FILE, RemoteRelease, assemble, open_at, release_repo
-from release_kit.release.download_state import Selection, locked, read_selection, write_selection
+from release_kit.release.download_state import Selection, locked, read_selection, selection_path, write_selection
 from release_kit.release.download_target import (
     CacheTarget,
     FolderTarget,
-    Target,
-    quarantine_folder,
     remove_empty_folders,
     set_aside,
 )
@@ -107,7 +105,7 @@ def download_release(
         raise UsageError("no folder to download into", next_step="name a folder, or use --into-cache")
     index = release_repo(reference)
     before = None if options.into_cache else _what_is_there(root, options.update)
-    with locked(root):
+    with locked(root / repo_folder_name(index.id, index.type) if options.into_cache else root):
         commit = _commit(client, reference, before)
         release = _known(before, commit, reference) or open_at(client, index, reference.revision or "main", commit)
         _refuse_mixing(root, before, release, options.update)
@@ -135,7 +133,7 @@ def _what_is_there(root: Path, update: bool) -> _Before | None:
         raise UsageError("is not a folder", where=str(root), next_step="name a new or an empty folder")
     if (root / STUDY_FILE).is_file():
         raise UsageError("is a study, not a place for downloads", where=str(root), next_step="name an empty folder")
-    selection = read_selection(root)
+    selection = read_selection(selection_path(root))
     names = {path.name for path in root.iterdir()} - {STATE_FOLDER} if root.is_dir() else set()
     if not names and selection is None:
         return None
@@ -218,7 +216,8 @@ class _Work:
     ):
         self._client, self._root, self._release, self._options = client, root, release, options
         self._before, self._cache, self._callbacks = before, cache, callbacks
-        self._state = state_folder(root, release.index.id, release.commit) if options.into_cache else root
+        folder = root / repo_folder_name(release.index.id, release.index.type)
+        self._record = selection_file(folder, release.commit) if options.into_cache else selection_path(root)
 
     def run(self) -> DownloadReport:
         """Do it."""
@@ -234,13 +233,13 @@ class _Work:
         items = [target.item(path, entry) for path, entry in files]
         run = Run(self._client, target, items, self._cache, self._options.workers, self._callbacks)
         run.prepare(outdated=self._outdated())
-        if run.nothing_to_do and read_selection(self._state) == selection and self._beside_is_there(target):
+        if run.nothing_to_do and read_selection(self._record) == selection and self._beside_is_there(target):
             return self._report(target, wanted, files, run.outcome, ())
-        write_selection(self._state, replace(selection, complete=False))
+        write_selection(self._record, replace(selection, complete=False))
         run.carry_out()
-        removed = () if self._options.into_cache else self._put_aside()
+        removed = () if self._options.into_cache else self._put_aside(run.quarantine)
         self._write_beside(target)
-        write_selection(self._state, selection)
+        write_selection(self._record, selection)
         run.remember()
         return self._report(target, wanted, files, run.outcome, removed)
 
@@ -248,7 +247,7 @@ class _Work:
         """Return what is to be here in the end: what was asked for now, and earlier of the same release."""
         release = self._release
         names = selected_names(release.manifest, self._options.select)
-        old = read_selection(self._state)
+        old = read_selection(self._record)
         same = old is not None and old.manifest_sha256 == release.manifest_sha256
         if old is not None and names is not None and (same or self._options.update):
             there = {cell.name for cell in release.manifest.cells}
@@ -263,14 +262,14 @@ class _Work:
             complete=True,
         )
 
-    def _target(self, wanted: set[str]) -> Target:
+    def _target(self, wanted: set[str]) -> FolderTarget | CacheTarget:
         if not self._options.into_cache:
             return FolderTarget(root=self._root, release=self._release)
         from release_kit.release.download_into_cache import cache_target
 
         return cache_target(self._client, self._root, self._release, wanted, self._options.workers)
 
-    def _beside_is_there(self, target: Target) -> bool:
+    def _beside_is_there(self, target: FolderTarget | CacheTarget) -> bool:
         if isinstance(target, CacheTarget):
             from release_kit.release.download_into_cache import beside_is_there
 
@@ -280,7 +279,7 @@ class _Work:
             (self._root / name).read_bytes() == data for name, data in files.items()
         )
 
-    def _write_beside(self, target: Target) -> None:
+    def _write_beside(self, target: FolderTarget | CacheTarget) -> None:
         if isinstance(target, CacheTarget):
             from release_kit.release.download_into_cache import write_beside
 
@@ -298,7 +297,7 @@ class _Work:
             return {}
         return {path: entry.sha256 for path, entry in old.iter_files()}
 
-    def _put_aside(self) -> tuple[str, ...]:
+    def _put_aside(self, quarantine: Path) -> tuple[str, ...]:
         """Remove what the folder's former version had and this one has not; what was changed by hand is kept."""
         now = {path for path, _ in self._release.manifest.iter_files()}
         gone = {path: sha256 for path, sha256 in self._outdated().items() if path not in now}
@@ -309,11 +308,18 @@ class _Work:
             if isinstance(digest, FileDigest) and digest.sha256 == gone[path]:
                 (self._root / path).unlink()
             else:
-                set_aside(self._root / path, quarantine_folder(self._root) / path)
+                set_aside(self._root / path, quarantine / path)
             remove_empty_folders(self._root, (self._root / path).parent)
         return tuple(paths)
 
-    def _report(self, target: Target, wanted: set[str], files, outcome: Outcome, removed) -> DownloadReport:
+    def _report(
+        self,
+        target: FolderTarget | CacheTarget,
+        wanted: set[str],
+        files: list,
+        outcome: Outcome,
+        removed: tuple[str, ...],
+    ) -> DownloadReport:
         folder = self._root
         if isinstance(target, CacheTarget):
             from release_kit.release.download_into_cache import index_snapshot

@@ -34,19 +34,46 @@ def snapshot_folder(cache: Path, repo_id: str, repo_type: str, commit: str) -> P
     return inside(cache, relative)
 
 
-def state_folder(cache: Path, repo_id: str, commit: str) -> Path:
-    """Return where it is remembered which cells of a release were asked for in this cache."""
-    return cache / STATE_FOLDER / repo_folder_name(repo_id, "model") / commit
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A snapshot in a cache: ``<cache>/<repo folder>/snapshots/<commit>``."""
+
+    repo_folder: Path
+    commit: str
+
+    @property
+    def cache(self) -> Path:
+        """The cache."""
+        return self.repo_folder.parent
+
+    @property
+    def selection_file(self) -> Path:
+        """Where it stands which cells of the release were asked for, in a folder where no client looks."""
+        return selection_file(self.repo_folder, self.commit)
 
 
-def cache_of_snapshot(path: Path) -> tuple[Path, str, str] | None:
-    """Return ``(cache, repo id, commit)`` when ``path`` is the snapshot of a model repo in a cache, else None."""
+def selection_file(repo_folder: Path, commit: str) -> Path:
+    """Return where it stands which cells of a release at ``commit`` were asked for."""
+    return repo_folder / STATE_FOLDER / f"selection-{commit}.json"
+
+
+def snapshot_at(path: Path) -> Snapshot | None:
+    """Return the snapshot that ``path`` is the folder of, or None when it is not in a cache."""
     path = Path(os.path.abspath(path))
     repo_folder = path.parent.parent
-    kind, _, rest = repo_folder.name.partition("--")
-    if path.parent.name != "snapshots" or kind != "models" or not rest:
+    kind, separator, _ = repo_folder.name.partition("--")
+    if path.parent.name != "snapshots" or kind not in ("models", "datasets", "spaces") or not separator:
         return None
-    return repo_folder.parent, rest.replace("--", "/", 1), path.name
+    return Snapshot(repo_folder=repo_folder, commit=path.name)
+
+
+def place_in_cache(path: Path, identity: str) -> "CachePlace | None":
+    """Return the place of a file by the name that clients open, or None when that is not in a cache."""
+    for parent in Path(os.path.abspath(path)).parents:
+        if (snapshot := snapshot_at(parent)) is not None:
+            inner = Path(os.path.abspath(path)).relative_to(parent).as_posix()
+            return CachePlace(repo_folder=snapshot.repo_folder, commit=snapshot.commit, path=inner, identity=identity)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,12 +22,12 @@ from release_kit.hub.client import HubClient
 from release_kit.hub.errors import AccessError, UnreachableError
 from release_kit.release.download_fetch import Fetcher, remove_partials
 from release_kit.release.download_target import (
+    PARTIAL_FOLDER,
     Item,
-    Target,
+    Namer,
     copy_checked,
-    partial_folder,
+    new_quarantine,
     put,
-    quarantine_folder,
 )
 from release_kit.release.verify_report import human_bytes
 
@@ -76,7 +76,7 @@ class Run:
     def __init__(
         self,
         client: HubClient,
-        target: Target,
+        target: Namer,
         items: Sequence[Item],
         cache: DigestCache,
         workers: int,
@@ -91,6 +91,12 @@ class Run:
         self._lock = threading.Lock()
         self.outcome = Outcome()
         self._unlinked: list[Item] = []
+        self._quarantine = new_quarantine(target.state)
+
+    @property
+    def quarantine(self) -> Path:
+        """Where this run keeps what it replaces; made when there is something to keep."""
+        return self._quarantine
 
     @property
     def nothing_to_do(self) -> bool:
@@ -136,7 +142,7 @@ class Run:
         Raises:
             ReleaseKitError: something could not be had; all of it is named, and what was finished stays.
         """
-        partials = partial_folder(self._target.root)
+        partials = self._target.state / PARTIAL_FOLDER
         self._check_space(partials)
         groups = sorted(self._needed.values(), key=lambda items: -items[0].entry.size_bytes)
         self._progress.on_start("downloading", sum(items[0].entry.size_bytes for items in groups))
@@ -165,32 +171,30 @@ class Run:
 
     def _spare_local_sources(self) -> dict[Path, Path]:
         """Return where wrong files will lie once they are put aside: some hold what another item needs."""
-        kept = quarantine_folder(self._target.root)
         aside = {}
         for items in self._needed.values():
             for item in items:
                 if item.path in self._wrong:
-                    aside[item.path] = kept / item.tree_path
+                    aside[item.path] = self._quarantine / item.tree_path
         return aside
 
     def _obtain(self, fetcher: Fetcher, items: list[Item], aside: dict[Path, Path]) -> None:
         """Bring one content to all files that are to hold it."""
         first, *others = items
-        quarantine = quarantine_folder(self._target.root)
-        if not self._from_here(first, quarantine, aside):
-            put(first, fetcher.fetch(first.source, first.entry), self._kept(first, quarantine))
+        if not self._from_here(first, aside):
+            put(first, fetcher.fetch(first.source, first.entry), self._kept(first))
             with self._lock:
                 self.outcome.n_fetched += 1
                 self.outcome.n_bytes_fetched += first.entry.size_bytes
         self._target.name(first)
         for item in others:
             if item.path != first.path:
-                copy_checked(first.path, item, self._kept(item, quarantine))
+                copy_checked(first.path, item, self._kept(item))
                 with self._lock:
                     self.outcome.n_copied += 1
             self._target.name(item)
 
-    def _from_here(self, item: Item, quarantine: Path, aside: dict[Path, Path]) -> bool:
+    def _from_here(self, item: Item, aside: dict[Path, Path]) -> bool:
         """Try to copy the content from another file of this disk; it may have been put aside meanwhile."""
         source = self._here.get(item.entry.sha256)
         if source is None or source == item.path:
@@ -199,7 +203,7 @@ class Run:
             if path is None:
                 continue
             try:
-                copy_checked(path, item, self._kept(item, quarantine))
+                copy_checked(path, item, self._kept(item))
             except (IntegrityError, ReleaseKitError) as error:
                 if isinstance(error.__cause__, FileNotFoundError) or isinstance(error, IntegrityError):
                     continue
@@ -210,20 +214,20 @@ class Run:
             return True
         return False
 
-    def _kept(self, item: Item, quarantine: Path) -> Path | None:
-        return quarantine if item.path in self._wrong else None
+    def _kept(self, item: Item) -> Path | None:
+        return self._quarantine if item.path in self._wrong else None
 
     def _check_space(self, partials: Path) -> None:
         needed = sum(items[0].entry.size_bytes * len({item.path for item in items}) for items in self._needed.values())
         there = sum((_size(partials / sha256) for sha256 in self._needed), 0)
-        folder = self._target.root
+        folder = self._target.state
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free
         if needed - there + SPARE_BYTES > free and needed > there:
             raise ReleaseKitError(
                 f"the disk has {human_bytes(free)} free, the download needs {human_bytes(needed - there)}",
-                where=str(self._target.root),
+                where=str(folder),
                 next_step="free some space, take another disk, or take fewer cells with --select",
             )
 

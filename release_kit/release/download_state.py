@@ -74,23 +74,22 @@ class Selection:
 
 
 def selection_path(root: Path) -> Path:
-    """Return where the selection of the download in ``root`` stands."""
+    """Return where the selection of the download in the folder ``root`` stands."""
     return root / STATE_FOLDER / SELECTION_FILE
 
 
-def read_selection(root: Path) -> Selection | None:
-    """Return the selection of the download in ``root``, or None when it has none.
+def read_selection(path: Path) -> Selection | None:
+    """Return the selection that stands at ``path``, or None when there is none.
 
     Raises:
         RecordError: it is there and not valid.
     """
-    path = selection_path(root)
     return Selection.from_dict(canonical.read_json(path), str(path)) if path.is_file() else None
 
 
-def write_selection(root: Path, selection: Selection) -> None:
-    """Write the selection of the download in ``root``."""
-    write_atomic(selection_path(root), canonical.document_bytes(selection.to_dict()))
+def write_selection(path: Path, selection: Selection) -> None:
+    """Write a selection."""
+    write_atomic(path, canonical.document_bytes(selection.to_dict()))
 
 
 @contextlib.contextmanager

@@ -37,13 +37,12 @@ class Item:
     """The file that holds the bytes: the final name in a folder, the blob in a cache."""
 
 
-class Target(Protocol):
-    """A place for a release."""
+class Namer(Protocol):
+    """A place in which files with the right bytes still need their names."""
 
-    root: Path
-
-    def item(self, tree_path: str, entry: FileEntry) -> Item:
-        """Return what is to be done for one file of the release tree."""
+    @property
+    def state(self) -> Path:
+        """The folder that keeps partial content and what was replaced."""
 
     def linked(self, item: Item) -> bool:
         """Return whether the file has its name, given that its bytes are right."""
@@ -58,6 +57,11 @@ class FolderTarget:
 
     root: Path
     release: RemoteRelease
+
+    @property
+    def state(self) -> Path:
+        """The folder's own ``.release_kit``."""
+        return self.root / STATE_FOLDER
 
     def item(self, tree_path: str, entry: FileEntry) -> Item:
         """Return what is to be done for one file of the release tree."""
@@ -85,6 +89,16 @@ class CacheTarget:
     root: Path
     release: RemoteRelease
     regular: Mapping[tuple[Source, str], str]
+
+    @property
+    def repo_folder(self) -> Path:
+        """The folder of the index repo."""
+        return inside(self.root, repo_folder_name(self.release.index.id, self.release.index.type))
+
+    @property
+    def state(self) -> Path:
+        """A folder inside the index repo's, where no client looks."""
+        return self.repo_folder / STATE_FOLDER
 
     def place(self, tree_path: str, entry: FileEntry) -> CachePlace:
         """Return where one file of the release tree goes."""
@@ -185,15 +199,11 @@ def _clone(source: int, target: int) -> bool:
 
 
 def set_aside(path: Path, kept: Path) -> bool:
-    """Move whatever is at ``path`` to ``kept`` (numbered when that is taken); returns whether anything was there."""
+    """Move whatever is at ``path`` to ``kept``; returns whether anything was there."""
     if not os.path.lexists(path):
         return False
     kept.parent.mkdir(parents=True, exist_ok=True)
-    number, free = 1, kept
-    while os.path.lexists(free):
-        number += 1
-        free = kept.with_name(f"{kept.name}.{number}")
-    shutil.move(path, free)
+    shutil.move(path, kept)
     return True
 
 
@@ -205,11 +215,10 @@ def remove_empty_folders(root: Path, folder: Path) -> None:
             folder = folder.parent
 
 
-def quarantine_folder(root: Path) -> Path:
-    """Return where files that were replaced are kept."""
-    return root / STATE_FOLDER / QUARANTINE_FOLDER
-
-
-def partial_folder(root: Path) -> Path:
-    """Return where content is kept that is not complete yet."""
-    return root / STATE_FOLDER / PARTIAL_FOLDER
+def new_quarantine(state: Path) -> Path:
+    """Return a folder, not made yet, for files that this run replaces: ``quarantine/1``, ``quarantine/2`` …"""
+    folder = state / QUARANTINE_FOLDER
+    number = 1
+    while (folder / str(number)).exists():
+        number += 1
+    return folder / str(number)

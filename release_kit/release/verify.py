@@ -4,16 +4,15 @@ Puts the parts together: what is covered (``verify_open``), reading and hashing 
 (``verify_compare``), which tensors differ (``verify_tensors``). Writes nothing but remembered digests.
 """
 
-import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import IntegrityError, ReleaseKitError, UsageError
 from release_kit.core.hashing import FileDigest
-from release_kit.core.manifest import FileEntry
+from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.release.verify_compare import Observed, compare, needs_reading
 from release_kit.release.verify_open import Opened, open_target
 from release_kit.release.verify_report import Difference, VerifyReport, ordered
@@ -130,7 +129,7 @@ def report_of(path: Path, inspection: Inspection, options: VerifyOptions) -> Ver
     """Return the report on an inspection, signature and expected root included."""
     scope = inspection.opened.scope
     manifest = scope.manifest
-    trust, signed_by = _trust(inspection.opened, options)
+    trust, signed_by = trust_of(manifest, inspection.opened.manifest_bytes, scope.manifest_path, options)
     listed = not (scope.kind in ("cell", "results") or options.select)
     return VerifyReport(
         target=str(path),
@@ -197,10 +196,22 @@ def _observed(outcome: FileDigest | ReleaseKitError, found: Found) -> Observed:
     return Observed(found[1].st_size, error=outcome.what)
 
 
-def _trust(opened: Opened, options: VerifyOptions) -> tuple[list[Difference], str | None]:
-    """Check the manifest itself against the expected root and the signature."""
+def trust_of(
+    manifest: Manifest, manifest_bytes: bytes, manifest_path: Path, options: VerifyOptions
+) -> tuple[list[Difference], str | None]:
+    """Check a manifest against the root and the key that the options name.
+
+    Args:
+        manifest: the manifest.
+        manifest_bytes: its bytes, which are what is signed.
+        manifest_path: where it lies; the signature lies beside it.
+        options: what is expected.
+
+    Returns:
+        Differences, and the fingerprint of the key that signed (None when no key was given).
+    """
     differences: list[Difference] = []
-    manifest, place = opened.scope.manifest, str(opened.scope.manifest_path)
+    place = str(manifest_path)
     wanted = options.expected_root
     if wanted is not None and not _matches_root(manifest.root, wanted):
         what = f"has the root digest {manifest.root}, expected {wanted}"
@@ -210,8 +221,8 @@ def _trust(opened: Opened, options: VerifyOptions) -> tuple[list[Difference], st
     from release_kit.release.sign import verify_signature
 
     try:
-        path = opened.scope.manifest_path.with_name(SIGNATURE_FILE)
-        signed_by = verify_signature(opened.manifest_bytes, path, options.key).fingerprint[:16]
+        signature = manifest_path.with_name(SIGNATURE_FILE)
+        signed_by = verify_signature(manifest_bytes, signature, options.key).fingerprint[:16]
     except IntegrityError as error:
         where = error.where or place
         differences.append(Difference(code="signature", where=where, what=error.what, next_step=error.next_step))
@@ -223,12 +234,3 @@ def _matches_root(root: str, wanted: str) -> bool:
     if len(wanted) < MIN_ROOT_DIGITS or set(wanted.lower()) - set("0123456789abcdef"):
         raise UsageError(f"{wanted!r} is not a root digest", where="--root", next_step="give 12 to 64 hex digits")
     return root.startswith(wanted.lower())
-
-
-@contextlib.contextmanager
-def remembered() -> Iterator[DigestCache]:
-    """Yield the user's store of remembered digests."""
-    from release_kit.core.digest_cache import default_cache_path
-
-    with DigestCache(default_cache_path()) as cache:
-        yield cache

@@ -16,7 +16,7 @@ from release_kit.core.files import inside
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, CellEntry, Manifest
 from release_kit.core.placement import PLACEMENT_FILE, Placement
 from release_kit.core.study import STUDY_FILE
-from release_kit.release.download_state import Selection, read_selection
+from release_kit.release.download_state import Selection, read_selection, selection_path
 from release_kit.release.verify_report import Difference
 from release_kit.release.verify_scope import (
     Listed,
@@ -70,7 +70,7 @@ def no_manifest(path: Path) -> ReleaseKitError:
     """Return the error for a folder without a manifest, with the step that fits."""
     if not path.exists():
         return RecordError("does not exist", where=str(path), next_step="name a download, a built study or a snapshot")
-    selection = read_selection(path) if path.is_dir() else None
+    selection = read_selection(selection_path(path)) if path.is_dir() else None
     if selection is not None:
         step = f"run again: release-kit download {selection.repo_id}@{selection.revision} {path}"
         return RecordError("the download into this folder was interrupted", where=str(path), next_step=step)
@@ -105,7 +105,7 @@ def _scope(
     names = selected_names(manifest, select)
     if cell is not None:
         return _cell_scope(_folder_of(path, manifest, named_cell(manifest, cell)), manifest, manifest_path, cell)
-    selection = read_selection(path) if own else None
+    selection = read_selection(selection_path(path)) if own else None
 
     def wants(name: str) -> bool:
         return (names is None or name in names) and (selection is None or selection.wants(name))

@@ -55,7 +55,7 @@ class VerifyReport:
 
     target: str
     kind: str
-    """``download``, ``study``, ``cache``, ``repo``, ``cell``, ``results`` or ``remote``."""
+    """``download``, ``study``, ``cache``, ``repo``, ``cell``, ``results`` or ``hub``."""
     root: str
     study: str
     version: str
@@ -72,6 +72,8 @@ class VerifyReport:
     signed_by: str | None = None
     n_requests: int = 0
     notes: tuple[str, ...] = field(default=())
+    how: str = "verified"
+    """``verified`` (every byte, or remembered), ``verified by metadata``, or ``sampled``."""
 
     @property
     def ok(self) -> bool:
@@ -82,6 +84,7 @@ class VerifyReport:
         """Return the form for ``--json``."""
         return {
             "ok": self.ok,
+            "how": self.how,
             "target": self.target,
             "kind": self.kind,
             "study": self.study,
@@ -114,8 +117,8 @@ class VerifyReport:
         size = f"{self.n_files} files of {self.n_cells} cells, {human_bytes(self.n_bytes)}"
         signed = f", signed by {self.signed_by}" if self.signed_by else ""
         if self.ok:
-            return f"verified: {size} ({name}{signed})"
-        return f"NOT verified: {len(self.differences)} problems in {size} ({name}{signed})"
+            return f"{self.how}: {size} ({name}{signed})"
+        return f"NOT {self.how}: {len(self.differences)} problems in {size} ({name}{signed})"
 
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from release_kit.core.files import inside
 from release_kit.core.manifest import Manifest
 from release_kit.core.placement import Place, Placement
-from release_kit.release.download_cache import cache_of_snapshot, snapshot_folder, state_folder
+from release_kit.release.download_cache import snapshot_at, snapshot_folder
 from release_kit.release.download_state import read_selection
 from release_kit.release.verify_scope import Listed, Scope, tree_path_in_index_repo, tree_path_under
 
@@ -22,14 +22,14 @@ def index_repo_scope(
 
     Cells and results in repos of their own are covered where the cache has them at the commit of the placement.
     """
-    cached = cache_of_snapshot(root)
-    selection = None if cached is None else read_selection(state_folder(cached[0], cached[1], cached[2]))
+    cached = snapshot_at(root)
+    selection = None if cached is None else read_selection(cached.selection_file)
     own: dict[str, Path] = {}
     for name, place in placement.cells.items():
-        folder = None if cached is None or place.prefix else _snapshot(cached[0], place)
+        folder = None if cached is None or place.prefix else _snapshot(cached.cache, place)
         if folder is not None:
             own[name] = folder
-    results = _snapshot(cached[0], placement.results) if cached is not None and placement.results else None
+    results = _snapshot(cached.cache, placement.results) if cached is not None and placement.results else None
     folders = [Listed(folder=root, to_tree=tree_path_in_index_repo)]
     folders += [Listed(folder=folder, to_tree=tree_path_under(f"cells/{name}/")) for name, folder in own.items()]
     if results is not None:
