@@ -31,7 +31,11 @@ def read_lm_eval_results(path: Path, relative: str, cell_id: str) -> Batch:
     try:
         data = path.read_bytes()
         value = parse_foreign_json(data, relative)
-        return Batch(rows=list(_rows(value, relative, hashlib.sha256(data).hexdigest(), cell_id)))
+        rows = list(_rows(value, relative, hashlib.sha256(data).hexdigest(), cell_id))
+        if not rows:
+            step = "files of versions before 0.4 name metrics without a filter; evaluate again, or use a table"
+            raise RecordError("holds no metric (`acc,none` and the like)", where=relative, next_step=step)
+        return Batch(rows=rows)
     except OSError as error:
         return Batch(problems=[RecordError(f"cannot be read ({error.strerror})", where=relative)])
     except RecordError as problem:
@@ -118,7 +122,7 @@ def _table(value: Mapping, name: str) -> Mapping:
 
 def _number(value: Any, where: str, key: str) -> float | None:
     """Return a finite number; what the harness writes for "none" (``N/A``, NaN, null, an empty text) is None."""
-    if value is None or (isinstance(value, str) and value.strip() in ("N/A", "", " ", "NaN", "nan")):
+    if value is None or (isinstance(value, str) and value.strip() in ("N/A", "", "NaN", "nan")):
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Fields({}, where).error(key, f"is {str(value)[:40]!r}, not a number")
