@@ -19,17 +19,31 @@ def hub_group() -> None:
 
 
 @hub_group.command("serve")
-@click.option("--root", type=click.Path(path_type=Path), default=DEFAULT_ROOT, show_default=True,
-              help="Folder of the repositories; made when it is missing.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Folder of the repositories; made when it is missing.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need --tokens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option("--tokens", type=click.Path(path_type=Path), help="JSON file of tokens and roles; see docs/local-hub.md.")
 @click.option("--faults", type=click.Path(path_type=Path), help="JSON fault plan, for rehearsals.")
-@click.option("--durability", type=click.Choice(["full", "fast"]), default="full", show_default=True,
-              help="full: answer when the disk has it. fast: survives a killed server, not a power cut.")
+@click.option(
+    "--durability",
+    type=click.Choice(["full", "fast"]),
+    default="full",
+    show_default=True,
+    help="full: answer when the disk has it. fast: survives a killed server, not a power cut.",
+)
 @click.option("--access-log", type=click.Path(path_type=Path), help="Append one JSON line for each request.")
-@click.option("--rate-limit", type=(click.IntRange(1), click.IntRange(1)), metavar="API RESOLVERS",
-              help="Refuse more requests than these in 5 minutes, as the public Hub does.")
+@click.option(
+    "--rate-limit",
+    type=(click.IntRange(1), click.IntRange(1)),
+    metavar="API RESOLVERS",
+    help="Refuse more requests than these in 5 minutes, as the public Hub does.",
+)
 @json_option
 def serve_command(as_json: bool, **options: Any) -> None:
     """Serve the local Hub until Ctrl-C; the address is printed when it answers.
@@ -56,8 +70,17 @@ async def _serve(server: Any, announce: Any) -> None:
     await server.run(announce)
 
 
-def _server(*, root: Path, host: str, port: int, tokens: Path | None, faults: Path | None, durability: Any,
-            access_log: Path | None, rate_limit: tuple[int, int] | None) -> Any:
+def _server(
+    *,
+    root: Path,
+    host: str,
+    port: int,
+    tokens: Path | None,
+    faults: Path | None,
+    durability: Any,
+    access_log: Path | None,
+    rate_limit: tuple[int, int] | None,
+) -> Any:
     try:
         import httptools  # noqa: F401 - named here so that the message says what to install
         import uvicorn  # noqa: F401
@@ -76,8 +99,13 @@ def _server(*, root: Path, host: str, port: int, tokens: Path | None, faults: Pa
 
 
 @hub_group.command("fsck")
-@click.option("--root", type=click.Path(path_type=Path), default=DEFAULT_ROOT, show_default=True,
-              help="Folder of the repositories.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Folder of the repositories.",
+)
 @click.option("--quick", is_flag=True, help="Check presence and size only; do not read the content.")
 @json_option
 def fsck_command(root: Path, quick: bool, as_json: bool) -> None:

@@ -133,8 +133,10 @@ def check_binding(host: str, access: Access) -> None:
         UsageError: ``host`` is not loopback and there are no tokens.
     """
     if access.open_to_all and host not in LOOPBACK_HOSTS:
-        raise UsageError(f"serving on {host} without tokens would let everybody on the network change everything",
-                         next_step="pass --tokens FILE, or serve on 127.0.0.1")
+        raise UsageError(
+            f"serving on {host} without tokens would let everybody on the network change everything",
+            next_step="pass --tokens FILE, or serve on 127.0.0.1",
+        )
 
 
 def _host_name(host: str) -> str:

@@ -54,8 +54,12 @@ def _page(hub: Hub, request: Request, segments: list[str]) -> str:
 
 def _repo_page(hub: Hub, request: Request, repo: Repo, rest: list[str]) -> str:
     tab = rest[0] if rest else "card"
-    pages = {"tree": browse_files.tree, "blob": browse_files.blob, "commits": browse_files.commits,
-             "commit": browse_files.one_commit}
+    pages = {
+        "tree": browse_files.tree,
+        "blob": browse_files.blob,
+        "commits": browse_files.commits,
+        "commit": browse_files.one_commit,
+    }
     revision = rest[1] if len(rest) > 1 else request.argument("revision", "main")
     commit = hub.index.resolve(repo, revision)
     if tab == "card" or (tab not in pages and not rest[1:]):
@@ -67,18 +71,37 @@ def _repo_page(hub: Hub, request: Request, repo: Repo, rest: list[str]) -> str:
 
 def _list(hub: Hub, request: Request, author: str = "", repo_type: str = "") -> str:
     wanted, search = repo_type or request.argument("type"), request.argument("search")
-    repos = [repo for name in PLURALS.values() if wanted in ("", name)
-             for repo in hub.index.list_repos(name, author=author or None, search=search or None)
-             if not repo.private or request.user.known]
+    repos = [
+        repo
+        for name in PLURALS.values()
+        if wanted in ("", name)
+        for repo in hub.index.list_repos(name, author=author or None, search=search or None)
+        if not repo.private or request.user.known
+    ]
     repos.sort(key=lambda repo: -repo.updated_s)
     text = request.argument("start", "0")
     start = int(text) if text.isdigit() and len(text) < 9 else 0
-    rows = [{"type": repo.type, "id": repo.repo_id, "url": repo_address(repo), "private": repo.private,
-             "when": short_time(repo.updated_s)} for repo in repos[start : start + PAGE]]
+    rows = [
+        {
+            "type": repo.type,
+            "id": repo.repo_id,
+            "url": repo_address(repo),
+            "private": repo.private,
+            "when": short_time(repo.updated_s),
+        }
+        for repo in repos[start : start + PAGE]
+    ]
     query = {"type": wanted, "search": search, "start": start + PAGE}
     more = "?" + urlencode({key: value for key, value in query.items() if value})
-    return render("list", title=author or "Repositories", total=len(repos), repos=rows, endpoint=request.base_url,
-                  search=search, next_page=more if start + PAGE < len(repos) else "")
+    return render(
+        "list",
+        title=author or "Repositories",
+        total=len(repos),
+        repos=rows,
+        endpoint=request.base_url,
+        search=search,
+        next_page=more if start + PAGE < len(repos) else "",
+    )
 
 
 def _card(hub: Hub, request: Request, repo: Repo, commit: Commit, revision: str) -> str:
@@ -105,8 +128,9 @@ def _meta_text(value: Any) -> str:
 
 
 def _collections(hub: Hub, request: Request) -> str:
-    entries = [entry for entry in hub.collections.search(owner=None, item=None)
-               if not entry.private or request.user.known]
+    entries = [
+        entry for entry in hub.collections.search(owner=None, item=None) if not entry.private or request.user.known
+    ]
     rows = [entry._asdict() | {"n_items": len(hub.collections.items(entry))} for entry in islice(entries, 1000)]
     return render("collections", title="Collections", collections=rows, endpoint=request.base_url)
 
@@ -116,6 +140,13 @@ def _collection(hub: Hub, request: Request, rest: list[str]) -> str:
     if entry.private and not request.user.known:
         raise HttpError(404, f"Collection not found: {entry.slug}")
     prefix = {"model": "/", "dataset": "/datasets/", "space": "/spaces/"}
-    items = [{"type": item.item_type, "id": item.item_id, "note": item.note,
-              "url": quote(prefix.get(item.item_type, "/") + item.item_id)} for item in hub.collections.items(entry)]
+    items = [
+        {
+            "type": item.item_type,
+            "id": item.item_id,
+            "note": item.note,
+            "url": quote(prefix.get(item.item_type, "/") + item.item_id),
+        }
+        for item in hub.collections.items(entry)
+    ]
     return render("collection", title=entry.title, entry=entry, items=items, endpoint=request.base_url)

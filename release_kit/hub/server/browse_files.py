@@ -38,8 +38,14 @@ def _item(repo: Repo, at: str, path: str, entry: Entry) -> dict:
     base, name, address = repo_address(repo), path.rpartition("/")[2], quote(path)
     if entry.is_folder:
         return {"folder": True, "name": name, "url": f"{base}/tree/{at}/{address}", "size": "", "raw": "", "lfs": ""}
-    return {"folder": False, "name": name, "url": f"{base}/blob/{at}/{address}", "size": short_size(entry.size),
-            "raw": f"{base}/resolve/{at}/{address}", "lfs": f"sha256 {entry.sha256[:8]}" if entry.lfs else ""}
+    return {
+        "folder": False,
+        "name": name,
+        "url": f"{base}/blob/{at}/{address}",
+        "size": short_size(entry.size),
+        "raw": f"{base}/resolve/{at}/{address}",
+        "lfs": f"sha256 {entry.sha256[:8]}" if entry.lfs else "",
+    }
 
 
 def blob(hub: Hub, request: Request, repo: Repo, commit: Commit, revision: str, path: str) -> str:
@@ -68,8 +74,16 @@ def commits(hub: Hub, request: Request, repo: Repo, commit: Commit, revision: st
     """Return the page of the history, newest first."""
     base = repo_address(repo)
     found = list(islice(hub.index.history(repo, commit), 101))
-    rows = [{"title": item.title, "author": item.author, "id": item.id, "when": short_time(item.created_s),
-             "url": f"{base}/commit/{item.id}"} for item in found[:100]]
+    rows = [
+        {
+            "title": item.title,
+            "author": item.author,
+            "id": item.id,
+            "when": short_time(item.created_s),
+            "url": f"{base}/commit/{item.id}",
+        }
+        for item in found[:100]
+    ]
     more = f"{base}/commits/{found[100].id}" if len(found) > 100 else ""
     values = repo_values(hub, request, repo, commit, revision, "commits")
     return render("commits", **values, commits=rows, next_page=more)

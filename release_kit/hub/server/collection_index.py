@@ -91,8 +91,10 @@ class CollectionIndex:
         slug = f"{namespace}/{_slug_of(title)}-{secrets.token_hex(12)}"
         values = (slug, namespace, title, description, int(private), THEMES[0], 0, self._clock())
         with self._database.transaction():
-            sql = ("INSERT INTO collections (slug, namespace, title, description, private, theme, position, updated_s) "
-                   "VALUES (?,?,?,?,?,?,?,?)")
+            sql = (
+                "INSERT INTO collections (slug, namespace, title, description, private, theme, position, updated_s) "
+                "VALUES (?,?,?,?,?,?,?,?)"
+            )
             self._query(sql, values)
         return self.find(slug)
 
@@ -109,8 +111,10 @@ class CollectionIndex:
             raise HttpError(400, "`private` must be true or false and `position` a number")
         slug = f"{collection.namespace}/{_slug_of(title)}{collection.slug[-25:]}"
         with self._database.transaction():
-            sql = ("UPDATE collections SET slug=?, title=?, description=?, private=?, theme=?, position=?, updated_s=? "
-                   "WHERE id=?")
+            sql = (
+                "UPDATE collections SET slug=?, title=?, description=?, private=?, theme=?, position=?, updated_s=? "
+                "WHERE id=?"
+            )
             self._query(sql, (slug, title, description, int(private), theme, position, self._clock(), collection.id))
         return self.find(slug)
 

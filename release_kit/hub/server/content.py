@@ -44,8 +44,10 @@ class ContentStore:
 
     def record(self, sha256: str, size: int, *, data: bytes | None = None, xet_hash: str | None = None) -> None:
         """Say that content is complete; call inside a transaction. What is known already is kept."""
-        sql = ("INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET "
-               "data = coalesce(data, excluded.data), xet_hash = coalesce(xet_hash, excluded.xet_hash)")
+        sql = (
+            "INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET "
+            "data = coalesce(data, excluded.data), xet_hash = coalesce(xet_hash, excluded.xet_hash)"
+        )
         self._query(sql, (sha256, size, data, xet_hash))
 
     def lose(self, sha256: str) -> None:

@@ -55,8 +55,9 @@ class Database:
     def __init__(self, root: Path, *, durable: bool):
         root.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(root)
-        self.connection = sqlite3.connect(root / "hub.sqlite3", isolation_level=None, check_same_thread=False,
-                                          cached_statements=256)
+        self.connection = sqlite3.connect(
+            root / "hub.sqlite3", isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         self.query = self.connection.execute
         self._configure(durable)
         self._create(root)
@@ -73,8 +74,11 @@ class Database:
     def _create(self, root: Path) -> None:
         version = self.query("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
-            raise HubError(f"the index has version {version}, this release_kit reads up to {SCHEMA_VERSION}",
-                           where=str(root / "hub.sqlite3"), next_step="install a newer release_kit")
+            raise HubError(
+                f"the index has version {version}, this release_kit reads up to {SCHEMA_VERSION}",
+                where=str(root / "hub.sqlite3"),
+                next_step="install a newer release_kit",
+            )
         with self.transaction():
             for statement in SCHEMA.split(";"):
                 self.query(statement)
@@ -109,6 +113,7 @@ def _take_lock(root: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise HubError("another local Hub is using this folder", where=str(root),
-                       next_step="stop it, or choose another --root") from error
+        raise HubError(
+            "another local Hub is using this folder", where=str(root), next_step="stop it, or choose another --root"
+        ) from error
     return descriptor

@@ -100,8 +100,9 @@ class Fault:
         for field in fields(cls):
             kind = {"nth": list, "kind": str}.get(field.name) or _plain_type(field.type)
             default = () if field.name == "nth" else field.default
-            values[field.name] = entry.take(field.name, kind) if field.name == "kind" else entry.take(
-                field.name, kind, default)
+            values[field.name] = (
+                entry.take(field.name, kind) if field.name == "kind" else entry.take(field.name, kind, default)
+            )
         entry.done()
         if any(not isinstance(number, int) for number in values["nth"]):
             raise entry.error("nth", "expected a list of numbers")

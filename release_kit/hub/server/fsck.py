@@ -37,8 +37,15 @@ class FsckReport:
 
     def to_dict(self) -> dict:
         """Return the form for ``--json``."""
-        return {"ok": not self.problems, "problems": list(self.problems), "repos": self.n_repos,
-                "commits": self.n_commits, "objects": self.n_objects, "bytes": self.n_bytes, "orphans": self.n_orphans}
+        return {
+            "ok": not self.problems,
+            "problems": list(self.problems),
+            "repos": self.n_repos,
+            "commits": self.n_commits,
+            "objects": self.n_objects,
+            "bytes": self.n_bytes,
+            "orphans": self.n_orphans,
+        }
 
 
 def check_folder(root: Path, *, deep: bool = True) -> FsckReport:
@@ -72,8 +79,14 @@ def _check(hub: Hub, deep: bool) -> FsckReport:
         problems += _object_problems(hub, sha256, entry, deep)
     n_repos = hub.database.query("SELECT count(*) FROM repos").fetchone()[0]
     orphans = sum(1 for name in hub.blobs.iter_names() if name not in objects)
-    return FsckReport(problems=tuple(sorted(set(problems))), n_repos=n_repos, n_commits=len(rows), n_orphans=orphans,
-                      n_objects=len(objects), n_bytes=sum(entry.size for entry in objects.values()))
+    return FsckReport(
+        problems=tuple(sorted(set(problems))),
+        n_repos=n_repos,
+        n_commits=len(rows),
+        n_orphans=orphans,
+        n_objects=len(objects),
+        n_bytes=sum(entry.size for entry in objects.values()),
+    )
 
 
 def _ref_problems(hub: Hub, known: set[tuple[int, str]]) -> Iterator[str]:

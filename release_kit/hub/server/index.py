@@ -124,8 +124,9 @@ class Index:
             raise repo_not_found(f"{namespace}/{name}")
         return found
 
-    def create_repo(self, repo_type: str, namespace: str, name: str, *, private: bool, sdk: str | None,
-                    first: NewCommit) -> Repo:
+    def create_repo(
+        self, repo_type: str, namespace: str, name: str, *, private: bool, sdk: str | None, first: NewCommit
+    ) -> Repo:
         """Make a repository whose ``main`` holds the commit ``first``.
 
         Raises:
@@ -197,8 +198,9 @@ class Index:
         row = self._query(sql, (repo.id, kind, name)).fetchone()
         return row[0] if row else None
 
-    def create_ref(self, repo: Repo, kind: str, name: object, commit: str, *, message: str | None = None,
-                   overwrite: bool = False) -> None:
+    def create_ref(
+        self, repo: Repo, kind: str, name: object, commit: str, *, message: str | None = None, overwrite: bool = False
+    ) -> None:
         """Make a branch or tag.
 
         Raises:
@@ -239,8 +241,10 @@ class Index:
     def _resolve_ref(self, repo: Repo, revision: str) -> Commit | None:
         kinds = (("branch", "refs/heads/"), ("tag", "refs/tags/"))
         columns = ", ".join("c." + name for name in _COMMIT_COLUMNS.split(", "))
-        sql = (f"SELECT {columns} FROM refs r JOIN commits c ON c.repo = r.repo AND c.id = r.commit_id "
-               "WHERE r.repo = ? AND r.kind = ? AND r.name = ?")
+        sql = (
+            f"SELECT {columns} FROM refs r JOIN commits c ON c.repo = r.repo AND c.id = r.commit_id "
+            "WHERE r.repo = ? AND r.kind = ? AND r.name = ?"
+        )
         for kind, prefix in kinds:
             row = self._query(sql, (repo.id, kind, revision.removeprefix(prefix))).fetchone()
             if row:
@@ -308,8 +312,9 @@ class Index:
             return head
         return self._insert_commit(repo, head.id if head else None, tree, new.author, new.title, new.message)
 
-    def _insert_commit(self, repo: Repo, parent: str | None, tree: str, author: str, title: str, message: str
-                       ) -> Commit:
+    def _insert_commit(
+        self, repo: Repo, parent: str | None, tree: str, author: str, title: str, message: str
+    ) -> Commit:
         seconds = int(self.clock())
         text = f"{title}\n\n{message}" if message else title
         oid = gitids.commit_id(tree=tree, parent=parent, author=author, seconds=seconds, message=text)

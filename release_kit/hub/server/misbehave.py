@@ -35,8 +35,9 @@ def cause_side_effect(hub: Hub, request: Request, fault: Fault) -> None:
 def _move_branch(hub: Hub, repo: Repo, branch: str) -> None:
     content = PendingContent(hub.content)
     entry = content.add_regular(f"{hub.index.ref(repo, 'branch', branch)}\n".encode())
-    new = NewCommit(changes={MOVED_FILE: entry}, author=SOMEBODY_ELSE, title="Work of somebody else",
-                    record_content=content.record)
+    new = NewCommit(
+        changes={MOVED_FILE: entry}, author=SOMEBODY_ELSE, title="Work of somebody else", record_content=content.record
+    )
     hub.index.commit(repo, branch, new)
 
 

@@ -52,12 +52,24 @@ def repo_values(hub: Hub, request: Request, repo: Repo, commit: Commit, revision
     """Return the values that the template ``repo`` needs."""
     base, at = repo_address(repo), quote(revision, safe="")
     refs = sorted(hub.index.refs(repo), key=lambda ref: natural_order(ref.name))
-    groups = [(label, [(ref.name, f"{base}/tree/{quote(ref.name, safe='')}") for ref in refs if ref.kind == kind])
-              for label, kind in (("Branches", "branch"), ("Tags", "tag"))]
+    groups = [
+        (label, [(ref.name, f"{base}/tree/{quote(ref.name, safe='')}") for ref in refs if ref.kind == kind])
+        for label, kind in (("Branches", "branch"), ("Tags", "tag"))
+    ]
     return {
-        "title": repo.repo_id, "endpoint": request.base_url, "repo": repo, "commit": commit, "tab": tab,
-        "revision": revision[:12] if revision == commit.id else revision, "when": short_time(commit.created_s),
-        "ref_groups": groups, "tags": [], "type_option": "" if repo.type == "model" else f" --repo-type {repo.type}",
-        "tabs": [("card", "Card", f"{base}?revision={at}"), ("files", "Files", f"{base}/tree/{at}"),
-                 ("commits", "Commits", f"{base}/commits/{at}")],
+        "title": repo.repo_id,
+        "endpoint": request.base_url,
+        "repo": repo,
+        "commit": commit,
+        "tab": tab,
+        "revision": revision[:12] if revision == commit.id else revision,
+        "when": short_time(commit.created_s),
+        "ref_groups": groups,
+        "tags": [],
+        "type_option": "" if repo.type == "model" else f" --repo-type {repo.type}",
+        "tabs": [
+            ("card", "Card", f"{base}?revision={at}"),
+            ("files", "Files", f"{base}/tree/{at}"),
+            ("commits", "Commits", f"{base}/commits/{at}"),
+        ],
     }

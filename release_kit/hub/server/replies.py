@@ -46,8 +46,15 @@ class Reply:
 class HttpError(Exception):
     """A request that is answered with an error; ``code`` is what the client maps to its exception classes."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, headers: Headers | None = None,
-                 body: dict | None = None):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        headers: Headers | None = None,
+        body: dict | None = None,
+    ):
         super().__init__(message)
         self.status, self.message, self.code = status, message, code
         self.headers, self.body = headers or [], body or {}
@@ -90,8 +97,10 @@ def html_reply(text: str, *, status: int = 200) -> Reply:
 
 def rate_limit_headers(resource: str, left: int, reset_s: int, limit: int, window_s: int) -> Headers:
     """Return the Hub's two headers about the rate limit."""
-    return [(b"ratelimit", f'"{resource}";r={left};t={reset_s}'.encode()),
-            (b"ratelimit-policy", f'"fixed window";"{resource}";q={limit};w={window_s}'.encode())]
+    return [
+        (b"ratelimit", f'"{resource}";r={left};t={reset_s}'.encode()),
+        (b"ratelimit-policy", f'"fixed window";"{resource}";q={limit};w={window_s}'.encode()),
+    ]
 
 
 def encode_json(value: Any) -> bytes:

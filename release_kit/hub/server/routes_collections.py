@@ -14,8 +14,11 @@ async def list_collections(hub: Hub, request: Request) -> Reply:
     owner, item = request.argument("owner"), request.argument("item")
     plural, _, item_id = item.partition("/")
     wanted = (PLURALS.get(plural, plural), item_id) if item else None
-    found = [entry for entry in hub.collections.search(owner=owner or None, item=wanted)
-             if not entry.private or request.user.known]
+    found = [
+        entry
+        for entry in hub.collections.search(owner=owner or None, item=wanted)
+        if not entry.private or request.user.known
+    ]
     return json_reply([_json(hub, entry, position) for position, entry in enumerate(found)])
 
 
@@ -24,8 +27,9 @@ async def create_collection(hub: Hub, request: Request) -> Reply:
     wish = await request.json()
     namespace = check_repo_name(wish.get("namespace") or request.user.name, what="namespace")
     require_write(request.user, namespace)
-    made = hub.collections.create(namespace, wish.get("title"), wish.get("description"),
-                                  private=wish.get("private") is True)
+    made = hub.collections.create(
+        namespace, wish.get("title"), wish.get("description"), private=wish.get("private") is True
+    )
     return json_reply(_json(hub, made))
 
 
@@ -84,9 +88,14 @@ async def _add_item(hub: Hub, request: Request, collection: Collection) -> Reply
 
 def _json(hub: Hub, collection: Collection, position: int | None = None) -> dict:
     answer = {
-        "slug": collection.slug, "title": collection.title, "description": collection.description,
-        "owner": {"name": collection.namespace, "type": "user"}, "lastUpdated": iso_time(collection.updated_s),
-        "private": bool(collection.private), "theme": collection.theme, "upvotes": 0,
+        "slug": collection.slug,
+        "title": collection.title,
+        "description": collection.description,
+        "owner": {"name": collection.namespace, "type": "user"},
+        "lastUpdated": iso_time(collection.updated_s),
+        "private": bool(collection.private),
+        "theme": collection.theme,
+        "upvotes": 0,
         "items": [_item_json(item) for item in hub.collections.items(collection)],
     }
     return answer if position is not None else answer | {"position": collection.position}

@@ -52,8 +52,13 @@ class CommitReader:
         self._changes: Changes = {}
         self._content = PendingContent(hub.content)
         self._header: dict | None = None
-        self._actions = {"file": self._file, "lfsFile": self._lfs_file, "deletedFile": self._deleted_file,
-                         "deletedFolder": self._deleted_folder, "deletedEntry": self._deleted_file}
+        self._actions = {
+            "file": self._file,
+            "lfsFile": self._lfs_file,
+            "deletedFile": self._deleted_file,
+            "deletedFolder": self._deleted_folder,
+            "deletedEntry": self._deleted_file,
+        }
 
     def add_line(self, line: bytes) -> None:
         """Take one line.
@@ -87,8 +92,14 @@ class CommitReader:
             raise HttpError(400, f"A commit needs a summary of 1-{MAX_TITLE} characters")
         if not isinstance(description or "", str) or not isinstance(parent or "", str):
             raise HttpError(400, "`description` and `parentCommit` must be texts")
-        return NewCommit(changes=self._changes, author=author, title=title, message=description or "",
-                         parent=parent or None, record_content=self._content.record)
+        return NewCommit(
+            changes=self._changes,
+            author=author,
+            title=title,
+            message=description or "",
+            parent=parent or None,
+            record_content=self._content.record,
+        )
 
     def _file(self, value: dict) -> None:
         path, content = check_path(value.get("path")), value.get("content")

@@ -18,8 +18,18 @@ MAX_PATHS = 1000
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)")
 TEXT = b"text/plain; charset=utf-8"
 CONTENT_TYPES = {
-    "json": b"application/json", "md": TEXT, "txt": TEXT, "yaml": TEXT, "csv": TEXT, "tsv": TEXT, "py": TEXT,
-    "png": b"image/png", "jpg": b"image/jpeg", "jpeg": b"image/jpeg", "gif": b"image/gif", "webp": b"image/webp",
+    "json": b"application/json",
+    "md": TEXT,
+    "txt": TEXT,
+    "yaml": TEXT,
+    "csv": TEXT,
+    "tsv": TEXT,
+    "py": TEXT,
+    "png": b"image/png",
+    "jpg": b"image/jpeg",
+    "jpeg": b"image/jpeg",
+    "gif": b"image/gif",
+    "webp": b"image/webp",
     "svg": b"image/svg+xml",
 }
 """What a browser may show; everything else, web pages above all, is only downloaded."""
@@ -34,8 +44,12 @@ async def list_tree(hub: Hub, request: Request, names: list[str], rest: list[str
         raise entry_not_found(path, commit.id)
     expand = request.flag("expand")
     size = EXPANDED_PAGE if expand else hub.settings.page_entries
-    walk = hub.trees.walk(folder.oid, prefix=f"{path}/" if path else "", recursive=request.flag("recursive"),
-                          after=request.argument("cursor") or None)
+    walk = hub.trees.walk(
+        folder.oid,
+        prefix=f"{path}/" if path else "",
+        recursive=request.flag("recursive"),
+        after=request.argument("cursor") or None,
+    )
     found = list(islice(walk, size + 1))
     items = _items(hub, request, repo, commit, found[:size], expand)
     headers: Headers = [(b"x-repo-commit", commit.id.encode())]
@@ -49,7 +63,7 @@ async def paths_info(hub: Hub, request: Request, names: list[str], rest: list[st
     """POST /api/models/R/paths-info/REV with form or JSON fields ``paths`` and ``expand``"""
     repo = readable_repo(hub, request, *names)
     commit, _ = revision_of(hub, repo, rest)
-    paths, expand = _wanted_paths(request.header(b"content-type") or "", await request.body())
+    paths, expand = _wanted_paths(await request.body())
     if len(paths) > MAX_PATHS:
         raise HttpError(413, f"Too many paths: {len(paths)}, at most {MAX_PATHS} in one request")
     found = [(path.strip("/"), hub.trees.lookup(commit.tree, path.strip("/"))) for path in paths]
@@ -57,8 +71,8 @@ async def paths_info(hub: Hub, request: Request, names: list[str], rest: list[st
     return json_reply(_items(hub, request, repo, commit, there, expand))
 
 
-def _wanted_paths(content_type: str, body: bytes) -> tuple[list[str], bool]:
-    if "json" in content_type:
+def _wanted_paths(body: bytes) -> tuple[list[str], bool]:
+    if body.startswith(b"{"):
         wish = parse_mapping(body)
         paths = wish.get("paths", [])
         paths = [paths] if isinstance(paths, str) else paths
@@ -104,9 +118,13 @@ def _file_headers(hub: Hub, request: Request, repo: Repo, commit: Commit, path: 
     disposition = f"inline; filename*=UTF-8''{quote(name)}; filename=\"{ascii_name}\";"
     kind = CONTENT_TYPES.get(name.rpartition(".")[2].lower(), b"application/octet-stream")
     headers: Headers = [
-        (b"x-repo-commit", commit.id.encode()), (b"etag", f'"{_etag(entry)}"'.encode()),
-        (b"accept-ranges", b"bytes"), (b"content-type", kind), (b"content-disposition", disposition.encode()),
-        (b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'; sandbox"),
+        (b"x-repo-commit", commit.id.encode()),
+        (b"etag", f'"{_etag(entry)}"'.encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"content-type", kind),
+        (b"content-disposition", disposition.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", b"default-src 'none'; sandbox"),
     ]
     if entry.lfs:
         headers += [(b"x-linked-etag", f'"{entry.sha256}"'.encode()), (b"x-linked-size", str(entry.size).encode())]
@@ -118,8 +136,11 @@ def _file_headers(hub: Hub, request: Request, repo: Repo, commit: Commit, path: 
 
 def _xet_headers(request: Request, repo: Repo, commit: Commit, xet_hash: str) -> Headers:
     route = f"{request.base_url}/api/{repo.type}s/{repo.repo_id}/xet-read-token/{commit.id}"
-    return [(b"x-xet-hash", xet_hash.encode()), (b"x-xet-refresh-route", route.encode()),
-            (b"link", f'<{route}>; rel="xet-auth"'.encode())]
+    return [
+        (b"x-xet-hash", xet_hash.encode()),
+        (b"x-xet-refresh-route", route.encode()),
+        (b"link", f'<{route}>; rel="xet-auth"'.encode()),
+    ]
 
 
 async def _content_reply(hub: Hub, request: Request, entry: Entry, headers: Headers) -> Reply:

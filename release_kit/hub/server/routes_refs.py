@@ -81,8 +81,13 @@ async def list_commits(hub: Hub, request: Request, names: list[str], rest: list[
 
 
 def _commit_json(commit, formatted: bool) -> dict:
-    item = {"id": commit.id, "title": commit.title, "message": commit.message, "date": iso_time(commit.created_s),
-            "authors": [{"user": commit.author, "avatar": ""}]}
+    item = {
+        "id": commit.id,
+        "title": commit.title,
+        "message": commit.message,
+        "date": iso_time(commit.created_s),
+        "authors": [{"user": commit.author, "avatar": ""}],
+    }
     if formatted:
         item["formatted"] = {"title": html.escape(commit.title), "message": html.escape(commit.message)}
     return item

@@ -44,8 +44,12 @@ async def create_repo(hub: Hub, request: Request) -> Reply:
 def _first_commit(hub: Hub, request: Request) -> NewCommit:
     content = PendingContent(hub.content)
     entry = content.add_regular(patterns.DEFAULT_ATTRIBUTES)
-    return NewCommit(changes={".gitattributes": entry}, author=request.user.name, title="initial commit",
-                     record_content=content.record)
+    return NewCommit(
+        changes={".gitattributes": entry},
+        author=request.user.name,
+        title="initial commit",
+        record_content=content.record,
+    )
 
 
 async def delete_repo(hub: Hub, request: Request) -> Reply:
@@ -83,8 +87,11 @@ async def repo_info(hub: Hub, request: Request, names: list[str], rest: list[str
     commit, _ = revision_of(hub, repo, rest or ["main"])
     info = describe(hub, repo, commit)
     blobs = request.flag("blobs")
-    info["siblings"] = [_sibling(path, entry, blobs) for path, entry in hub.trees.walk(commit.tree, recursive=True)
-                        if not entry.is_folder]
+    info["siblings"] = [
+        _sibling(path, entry, blobs)
+        for path, entry in hub.trees.walk(commit.tree, recursive=True)
+        if not entry.is_folder
+    ]
     return json_reply(_expanded(info, request))
 
 
@@ -97,8 +104,11 @@ async def auth_check(hub: Hub, request: Request, names: list[str], rest: list[st
 async def list_repos(hub: Hub, request: Request, repo_type: str) -> Reply:
     """GET /api/models?author=&search=&filter=&limit="""
     author, search = request.argument("author"), request.argument("search")
-    repos = [repo for repo in hub.index.list_repos(repo_type, author=author or None, search=search or None)
-             if not repo.private or request.user.known]
+    repos = [
+        repo
+        for repo in hub.index.list_repos(repo_type, author=author or None, search=search or None)
+        if not repo.private or request.user.known
+    ]
     wanted = {tag for value in request.query.get("filter", []) for tag in value.split(",") if tag}
     limit, start = _number(request, "limit", LIST_PAGE), _number(request, "cursor", 0)
     items = []
@@ -121,14 +131,26 @@ def describe(hub: Hub, repo: Repo, commit: Commit) -> dict:
         text = read_small(hub, readme)
         card = cached_front_matter(text.decode("utf-8", "replace")) if text else {}
     info = {
-        "_id": _id24(repo), "id": repo.repo_id, "author": repo.namespace, "sha": commit.id,
-        "lastModified": iso_time(commit.created_s), "createdAt": iso_time(repo.created_s),
-        "private": bool(repo.private), "gated": {None: False, "False": False}.get(repo.gated, repo.gated),
-        "disabled": False, "downloads": 0, "likes": 0, "tags": tags(repo.type, card), "cardData": card or None,
+        "_id": _id24(repo),
+        "id": repo.repo_id,
+        "author": repo.namespace,
+        "sha": commit.id,
+        "lastModified": iso_time(commit.created_s),
+        "createdAt": iso_time(repo.created_s),
+        "private": bool(repo.private),
+        "gated": {None: False, "False": False}.get(repo.gated, repo.gated),
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": tags(repo.type, card),
+        "cardData": card or None,
     }
     if repo.type == "model":
-        info |= {"modelId": repo.repo_id, "library_name": card.get("library_name"),
-                 "pipeline_tag": card.get("pipeline_tag")}
+        info |= {
+            "modelId": repo.repo_id,
+            "library_name": card.get("library_name"),
+            "pipeline_tag": card.get("pipeline_tag"),
+        }
         if card.get("model-index"):
             info["model-index"] = card["model-index"]
     elif repo.type == "space":
@@ -157,8 +179,17 @@ async def whoami(hub: Hub, request: Request) -> Reply:
     if not user.known:
         raise HttpError(401, "Invalid username or password.")
     token = {"displayName": "local", "role": user.role}
-    return json_reply({"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "orgs": [],
-                       "isPro": False, "auth": {"type": "access_token", "accessToken": token}})
+    return json_reply(
+        {
+            "type": "user",
+            "id": user.name,
+            "name": user.name,
+            "fullname": user.name,
+            "orgs": [],
+            "isPro": False,
+            "auth": {"type": "access_token", "accessToken": token},
+        }
+    )
 
 
 def _sibling(path: str, entry, blobs: bool) -> dict:

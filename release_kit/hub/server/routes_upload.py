@@ -101,8 +101,12 @@ def _lfs_answer(hub: Hub, request: Request, base: str, item: dict, transfers: li
         upload = _parted_action(hub, request, oid, size)
     else:
         upload = {"href": _signed(hub, request, "put", oid, size)}
-    return {"oid": oid, "size": size, "authenticated": True,
-            "actions": {"upload": upload, "verify": {"href": f"{base}/verify"}}}
+    return {
+        "oid": oid,
+        "size": size,
+        "authenticated": True,
+        "actions": {"upload": upload, "verify": {"href": f"{base}/verify"}},
+    }
 
 
 def _parted_action(hub: Hub, request: Request, oid: str, size: int) -> dict:
@@ -232,6 +236,9 @@ def _xet_token(hub: Hub, request: Request) -> Reply:
     if not hub.offers_xet(request):
         raise HttpError(404, "This Hub offers Xet to clients on its own machine only; set HF_HUB_DISABLE_XET=1")
     until, token = int(time.time()) + XET_TOKEN_SECONDS, "local"
-    headers = [(b"x-xet-cas-url", hub.xet.url.encode()), (b"x-xet-access-token", token.encode()),
-               (b"x-xet-token-expiration", str(until).encode())]
+    headers = [
+        (b"x-xet-cas-url", hub.xet.url.encode()),
+        (b"x-xet-access-token", token.encode()),
+        (b"x-xet-token-expiration", str(until).encode()),
+    ]
     return json_reply({"casUrl": hub.xet.url, "accessToken": token, "exp": until}, headers=headers)

@@ -37,8 +37,15 @@ class HubServer:
         HubError: the port is taken, or the folder is in use.
     """
 
-    def __init__(self, settings: HubSettings, *, host: str = "127.0.0.1", port: int = 0,
-                 log: RequestLog | None = None, plan: FaultPlan | None = None):
+    def __init__(
+        self,
+        settings: HubSettings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: RequestLog | None = None,
+        plan: FaultPlan | None = None,
+    ):
         check_binding(host, settings.access)
         self.socket = _listen(host, port)
         self.log = log or RequestLog()
@@ -96,8 +103,16 @@ class LocalHub:
         settings: more settings, see ``HubSettings``.
     """
 
-    def __init__(self, root: Path, *, port: int = 0, host: str = "127.0.0.1", durability: Durability = "fast",
-                 log: RequestLog | None = None, **settings):
+    def __init__(
+        self,
+        root: Path,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        durability: Durability = "fast",
+        log: RequestLog | None = None,
+        **settings,
+    ):
         wish = HubSettings(root=Path(root), durability=durability, **settings)
         self.server = HubServer(wish, host=host, port=port, log=log)
         self.endpoint = self.server.endpoint
@@ -158,8 +173,17 @@ def _protocols(app: HubApp):
 
     from release_kit.hub.server.protocol import HubProtocol
 
-    config = uvicorn.Config(app, http=HubProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
-                            proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S, server_header=False)
+    config = uvicorn.Config(
+        app,
+        http=HubProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        server_header=False,
+    )
     config.load()
     state = ServerState()
     return state, lambda: HubProtocol(config=config, server_state=state, app_state={})

@@ -78,8 +78,9 @@ class TreeStore:
             entry = found
         return entry
 
-    def walk(self, tree: str, *, prefix: str = "", recursive: bool, after: str | None = None
-             ) -> Iterator[tuple[str, Entry]]:
+    def walk(
+        self, tree: str, *, prefix: str = "", recursive: bool, after: str | None = None
+    ) -> Iterator[tuple[str, Entry]]:
         """Yield ``(path, entry)`` in a fixed order, a folder before its content.
 
         Args:

@@ -69,8 +69,14 @@ def asker(endpoint: str) -> Callable[..., Answer]:
 def commit_files(ask: Callable[..., Answer]) -> Callable[..., Answer]:
     """Return ``commit_files(repo, {path: bytes | None}, parent=…, branch=…)``; None deletes."""
 
-    def commit(repo: str, files: dict[str, bytes | None], *, parent: str | None = None, branch: str = "main",
-               title: str = "change") -> Answer:
+    def commit(
+        repo: str,
+        files: dict[str, bytes | None],
+        *,
+        parent: str | None = None,
+        branch: str = "main",
+        title: str = "change",
+    ) -> Answer:
         lines: list[dict] = [{"key": "header", "value": {"summary": title, "parentCommit": parent}}]
         for path, content in files.items():
             if content is None:

@@ -22,7 +22,9 @@ def file_line(path: str, content: bytes = b"x") -> tuple[str, dict]:
 
 def git(folder, *words: str) -> str:
     options = ["-c", "user.name=local", "-c", "user.email=local@users.noreply.localhost", "-c", "core.autocrlf=false"]
-    return subprocess.run(["git", *options, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *options, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_ids_are_those_of_git(ask, repo, commit_files, tmp_path):
@@ -39,7 +41,9 @@ def test_ids_are_those_of_git(ask, repo, commit_files, tmp_path):
             path.write_bytes(ask("GET", f"/{repo}/resolve/main/{quote(item['path'])}").body)
     git(folder, "add", "-A", "-f")
     tree = git(folder, "write-tree")
-    listed = [line.split("\t") for line in git(folder, "-c", "core.quotepath=false", "ls-tree", "-r", "-t", tree).splitlines()]
+    listed = [
+        line.split("\t") for line in git(folder, "-c", "core.quotepath=false", "ls-tree", "-r", "-t", tree).splitlines()
+    ]
     assert {path: meta.split()[2] for meta, path in listed} == {item["path"]: item["oid"] for item in shown}
 
 
@@ -61,11 +65,23 @@ def test_listing_comes_in_pages_without_gaps(tmp_path, ask_at):
         assert [item["path"] for item in inner] == paths[:9] or len(inner) == 7
 
 
-@pytest.mark.parametrize(("header", "status", "start", "end"), [
-    ("bytes=0-0", 206, 0, 1), ("bytes=5-9", 206, 5, 10), ("bytes=90-", 206, 90, 100), ("bytes=-10", 206, 90, 100),
-    ("bytes=-1000", 206, 0, 100), ("bytes=50-1000", 206, 50, 100), ("bytes=100-", 416, 0, 0), ("bytes=-0", 416, 0, 0),
-    ("bytes=9-5", 416, 0, 0), ("bytes=0-1,4-5", 200, 0, 100), ("lines=1-2", 200, 0, 100), (None, 200, 0, 100),
-])
+@pytest.mark.parametrize(
+    ("header", "status", "start", "end"),
+    [
+        ("bytes=0-0", 206, 0, 1),
+        ("bytes=5-9", 206, 5, 10),
+        ("bytes=90-", 206, 90, 100),
+        ("bytes=-10", 206, 90, 100),
+        ("bytes=-1000", 206, 0, 100),
+        ("bytes=50-1000", 206, 50, 100),
+        ("bytes=100-", 416, 0, 0),
+        ("bytes=-0", 416, 0, 0),
+        ("bytes=9-5", 416, 0, 0),
+        ("bytes=0-1,4-5", 200, 0, 100),
+        ("lines=1-2", 200, 0, 100),
+        (None, 200, 0, 100),
+    ],
+)
 def test_ranges(ask, repo, commit_files, header, status, start, end):
     content = bytes(range(100))
     commit_files(repo, {"data.txt": content})
@@ -92,10 +108,27 @@ def test_file_headers(ask, repo):
     assert ask("GET", f"/{repo}/resolve/main/config.json", headers={"If-None-Match": etag}).status == 304
 
 
-@pytest.mark.parametrize("path", [
-    "../outside", "a/../../outside", "/absolute", "a//b", "a/./b", "a\\b", "a\0b", "a\nb", ".git/config", "x/.GIT/hooks/x",
-    "C:/x", "", ".", "..", "x" * 2000, "\ud800",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside",
+        "a/../../outside",
+        "/absolute",
+        "a//b",
+        "a/./b",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        ".git/config",
+        "x/.GIT/hooks/x",
+        "C:/x",
+        "",
+        ".",
+        "..",
+        "x" * 2000,
+        "\ud800",
+    ],
+)
 def test_paths_that_leave_the_repository_are_refused(ask, repo, path, tmp_path):
     before = ask("GET", f"/api/models/{repo}").json["sha"]
     answer = ask("POST", f"/api/models/{repo}/commit/main", body=lines(file_line("good.txt"), file_line(path)))
@@ -106,7 +139,9 @@ def test_paths_that_leave_the_repository_are_refused(ask, repo, path, tmp_path):
     assert ask("GET", f"/api/models/{repo}").json["sha"] == before
 
 
-@pytest.mark.parametrize("path", ["..%2F..%2Fhub.sqlite3", "../../hub.sqlite3", "%2e%2e/hub.sqlite3", "%00", "..%5Chub"])
+@pytest.mark.parametrize(
+    "path", ["..%2F..%2Fhub.sqlite3", "../../hub.sqlite3", "%2e%2e/hub.sqlite3", "%00", "..%5Chub"]
+)
 def test_reading_outside_a_repository_finds_nothing(ask, repo, path):
     assert ask("GET", f"/{repo}/resolve/main/{path}").status == 404
     assert ask("GET", f"/api/models/{repo}/tree/main/{path}").status == 404
@@ -124,19 +159,32 @@ def test_names_that_differ_in_case_only_are_taken(ask, repo):
     assert ask("POST", "/api/repos/create", json={"name": "m", "organization": "lab", "type": "dataset"}).status == 200
 
 
-@pytest.mark.parametrize("name", ["a b", "a..b", "x.lock", "/x", "x/", "a//b", "-x", "refs/heads/x", "a~1", "f" * 40, ""])
+@pytest.mark.parametrize(
+    "name", ["a b", "a..b", "x.lock", "/x", "x/", "a//b", "-x", "refs/heads/x", "a~1", "f" * 40, ""]
+)
 def test_bad_tag_names_are_refused(ask, repo, name):
     assert ask("POST", f"/api/models/{repo}/tag/main", json={"tag": name}).status == 400
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{}", b"[1]", b'{"key": "file"}', b'{"key": "nothing", "value": {}}', b"not json", b'{"key":"header","value":{}}',
-    lines(("file", {"path": "a", "content": "!!", "encoding": "base64"})), lines(("file", {"path": "a"})),
-    lines(("lfsFile", {"path": "a", "algo": "sha256", "oid": "0" * 64, "size": 1})),
-    lines(("lfsFile", {"path": "a", "algo": "sha256", "oid": "zz", "size": 1})),
-    lines(file_line("README.md/inside")), lines(file_line("dir/x"), file_line("dir")),
-    b'{"key":"header","value":{"summary":"' + b"x" * 2000 + b'"}}',
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b'{"key": "file"}',
+        b'{"key": "nothing", "value": {}}',
+        b"not json",
+        b'{"key":"header","value":{}}',
+        lines(("file", {"path": "a", "content": "!!", "encoding": "base64"})),
+        lines(("file", {"path": "a"})),
+        lines(("lfsFile", {"path": "a", "algo": "sha256", "oid": "0" * 64, "size": 1})),
+        lines(("lfsFile", {"path": "a", "algo": "sha256", "oid": "zz", "size": 1})),
+        lines(file_line("README.md/inside")),
+        lines(file_line("dir/x"), file_line("dir")),
+        b'{"key":"header","value":{"summary":"' + b"x" * 2000 + b'"}}',
+    ],
+)
 def test_broken_commits_change_nothing(ask, repo, body):
     before = ask("GET", f"/api/models/{repo}").json["sha"]
     answer = ask("POST", f"/api/models/{repo}/commit/main", body=body)
@@ -178,8 +226,14 @@ def test_last_commit_of_each_path(ask, repo, commit_files):
     commit_files(repo, {"d/x": b"2"}, title="third")
     shown = ask("GET", f"/api/models/{repo}/tree/main?recursive=true&expand=true").json
     titles = {item["path"]: item["lastCommit"]["title"] for item in shown}
-    assert titles == {".gitattributes": "initial commit", "README.md": "change", "config.json": "change", "d": "third",
-                      "d/x": "third", "d/y": "second"}
+    assert titles == {
+        ".gitattributes": "initial commit",
+        "README.md": "change",
+        "config.json": "change",
+        "d": "third",
+        "d/x": "third",
+        "d/y": "second",
+    }
 
 
 def test_history_in_pages(ask, repo, commit_files):

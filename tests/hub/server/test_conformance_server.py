@@ -17,9 +17,14 @@ MODES = pytest.mark.parametrize("mode", ["lfs", "xet"])
 def run_client(hub, tmp_path: Path, script: str, mode: str) -> list[str]:
     """Run a client script and return the names of the steps that it passed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1",
-                    "HF_HUB_DISABLE_XET": "1" if mode == "lfs" else "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                    "HF_TOKEN": "hf_anything"}
+    environment |= {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1" if mode == "lfs" else "0",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_TOKEN": "hf_anything",
+    }
     command = [sys.executable, str(CLIENTS / script), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

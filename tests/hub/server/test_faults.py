@@ -26,8 +26,9 @@ def head_of(ask, repo: str) -> str:
 
 def test_status_fault_answers_with_its_headers_and_changes_nothing(hub, ask, repo, commit_files):
     head = head_of(ask, repo)
-    hub.set_faults([Fault(kind="status", method="POST", path="/commit/", status=429, retry_after_s=3,
-                          rate_limit_reset_s=7)])
+    hub.set_faults(
+        [Fault(kind="status", method="POST", path="/commit/", status=429, retry_after_s=3, rate_limit_reset_s=7)]
+    )
     answer = commit_files(repo, {"new.txt": b"x"})
     assert answer.status == 429
     assert answer.headers["retry-after"] == "3"
@@ -150,8 +151,9 @@ def test_lost_content_stays_in_the_listing(hub, ask, repo):
 
 
 def test_several_faults_strike_one_request(hub, ask, repo):
-    hub.set_faults([Fault(kind="status", path="/refs"), Fault(kind="move-main", path="/refs"),
-                    Fault(kind="reset", path="/refs")])
+    hub.set_faults(
+        [Fault(kind="status", path="/refs"), Fault(kind="move-main", path="/refs"), Fault(kind="reset", path="/refs")]
+    )
     assert ask("GET", f"/api/models/{repo}/refs").status == 503
     assert [fired.fault.kind for fired in hub.fired_faults] == ["move-main", "status"]
 
@@ -163,11 +165,17 @@ def test_plan_file_round_trip(tmp_path):
     assert read_faults(plan) == faults
 
 
-@pytest.mark.parametrize(("entry", "message"), [
-    ({"kind": "rest"}, "reset"), ({"kind": "reset", "nht": [1]}, "nth"), ({"kind": "reset", "nth": [0]}, "nth >= 1"),
-    ({"kind": "reset", "path": "("}, "regular expression"), ({"kind": "status", "status": 200}, "400-599"),
-    ({"kind": "reset", "nth": ["x"]}, "numbers"),
-])
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kind": "rest"}, "reset"),
+        ({"kind": "reset", "nht": [1]}, "nth"),
+        ({"kind": "reset", "nth": [0]}, "nth >= 1"),
+        ({"kind": "reset", "path": "("}, "regular expression"),
+        ({"kind": "status", "status": 200}, "400-599"),
+        ({"kind": "reset", "nth": ["x"]}, "numbers"),
+    ],
+)
 def test_bad_plan_is_refused_with_its_place(tmp_path, entry, message):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"faults": [entry]}))

@@ -57,8 +57,9 @@ class Uploader:
 
     def _upload(self, name: str, contents: list[bytes]) -> None:
         objects = [{"oid": sha256(content), "size": len(content)} for content in contents]
-        answer = self._send("POST", f"/lab/{name}.git/info/lfs/objects/batch",
-                            json={"operation": "upload", "objects": objects})
+        answer = self._send(
+            "POST", f"/lab/{name}.git/info/lfs/objects/batch", json={"operation": "upload", "objects": objects}
+        )
         for item, content in zip(answer.json["objects"], contents, strict=True):
             self._send("PUT", item["actions"]["upload"]["href"], body=content)
 

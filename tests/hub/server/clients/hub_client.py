@@ -6,8 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, ModelCard
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    HfApi,
+    ModelCard,
+    hf_hub_download,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     BadRequestError,
     EntryNotFoundError,
@@ -83,8 +90,11 @@ def upload_large_bytes_from_memory():
 
 
 def copy_and_rename():
-    operations = [CommitOperationCopy("blob.bin", "copies/blob.bin"), CommitOperationCopy("config.json", "copies/c.json"),
-                  CommitOperationDelete("blob.bin")]
+    operations = [
+        CommitOperationCopy("blob.bin", "copies/blob.bin"),
+        CommitOperationCopy("config.json", "copies/c.json"),
+        CommitOperationDelete("blob.bin"),
+    ]
     api.create_commit(REPO, operations, commit_message="Move")
     files = api.list_repo_files(REPO)
     assert "copies/blob.bin" in files
@@ -258,11 +268,28 @@ def move_squash_and_delete():
     assert api.whoami(token="hf_anything")["name"] == "local"
 
 
-STEPS = [create_repo_twice, upload_folder, upload_folder_again_makes_no_commit, upload_file_and_delete_it,
-         upload_large_bytes_from_memory, copy_and_rename, parent_commit_is_compared, tags_and_branches, commits_in_order,
-         info_with_files, paths_info_and_tree, download_at_tag_and_commit, verify_checksums, command_line,
-         missing_things_have_their_own_errors, collections, listings, cards, datasets_and_spaces,
-         move_squash_and_delete]
+STEPS = [
+    create_repo_twice,
+    upload_folder,
+    upload_folder_again_makes_no_commit,
+    upload_file_and_delete_it,
+    upload_large_bytes_from_memory,
+    copy_and_rename,
+    parent_commit_is_compared,
+    tags_and_branches,
+    commits_in_order,
+    info_with_files,
+    paths_info_and_tree,
+    download_at_tag_and_commit,
+    verify_checksums,
+    command_line,
+    missing_things_have_their_own_errors,
+    collections,
+    listings,
+    cards,
+    datasets_and_spaces,
+    move_squash_and_delete,
+]
 
 for step in STEPS:
     step()

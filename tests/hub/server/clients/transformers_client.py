@@ -9,8 +9,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 work = Path(sys.argv[1])
 api = HfApi()
-CONFIG = LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                     num_key_value_heads=2, max_position_embeddings=32)
+CONFIG = LlamaConfig(
+    vocab_size=64,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    max_position_embeddings=32,
+)
 
 
 def make_model(seed: int) -> LlamaForCausalLM:
@@ -37,7 +44,9 @@ def load_from_a_subfolder_of_a_branch():
     third.save_pretrained(work / "third", max_shard_size="5KB")
     assert len(list((work / "third").glob("*.safetensors"))) > 1
     api.create_branch("lab/llama", branch="runs/seed-2")
-    api.upload_folder(repo_id="lab/llama", folder_path=work / "third", path_in_repo="cells/third", revision="runs/seed-2")
+    api.upload_folder(
+        repo_id="lab/llama", folder_path=work / "third", path_in_repo="cells/third", revision="runs/seed-2"
+    )
     where = {"subfolder": "cells/third", "revision": "runs/seed-2"}
     assert AutoConfig.from_pretrained("lab/llama", **where).hidden_size == 16
     assert_equal(AutoModelForCausalLM.from_pretrained("lab/llama", **where), third)
