@@ -5,10 +5,11 @@ Reads front matter only (``facts.py`` fetched it); what a text says between the 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from release_kit.release.audit.facts import ADAPTER_CONFIG, CARD, FactBook, Facts
-from release_kit.release.audit.finding import Finding
+from release_kit.release.audit.finding import Finding, some
 from release_kit.release.audit.units import MAIN, Listing, Unit, address_of
 
 _TUNED_TAGS = {"lora", "peft", "sft", "dpo", "fine-tuned", "finetuned", "finetune", "instruction-tuned", "adapter"}
@@ -27,7 +28,23 @@ def check_cards(listings: Sequence[Listing], units: Sequence[Unit], facts: FactB
     for place, card, n_places in _distinct_cards(listings, facts):
         more = f" (the same card in {n_places} places)" if n_places > 1 else ""
         findings += _card(place, card, more, adapters.get(place))
-    return findings
+    return _merged(findings)
+
+
+def _merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Make one finding of those that say the same of many cards of one repo."""
+    groups: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.code, finding.severity, finding.where.partition("@")[0]].append(finding)
+    merged = []
+    for (_, _, repo), group in groups.items():
+        first = group[0]
+        if len(group) > 1:
+            places = tuple(finding.where for finding in group)
+            what = f"{len(group)} different cards: {first.what} ({some(places)})"
+            first = replace(first, where=repo, what=what, members=places, counts={"n_cards": len(group)})
+        merged.append(first)
+    return merged
 
 
 _WRITE = "write a card: licence, base model, data, and where the numbers come from"
@@ -59,7 +76,7 @@ def _card(place: str, card: Facts, more: str, adapter: Unit | None) -> Iterable[
         yield _found("license-missing", "warning", place, f"the card names no licence{more}", "add `license:`")
     yield from _base_model(place, card, more, adapter)
     n_sourceless, n_numbers = _sourceless(card.front.get("model-index"))
-    if n_sourceless:
+    if n_sourceless and not card.traced:
         what = f"{n_sourceless} of {n_numbers} numbers in the model-index name no source{more}"
         yield _found("number-without-source", "warning", place, what, "add `source:` with the results file of each")
 

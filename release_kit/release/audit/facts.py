@@ -16,6 +16,7 @@ from release_kit.hub.client import HubClient
 from release_kit.hub.errors import RateLimitedError, UnreachableError
 from release_kit.hub.remote import RemoteFile
 from release_kit.release.audit.units import Listing
+from release_kit.release.cards.trace import TRACE_OPEN
 
 CARD = "README.md"
 TRAINER_STATE = "trainer_state.json"
@@ -34,6 +35,8 @@ class Facts:
     front: Mapping[str, Any] = field(default_factory=dict)
     """Front matter of a card."""
     heading: str = ""
+    traced: bool = False
+    """Whether a card ends, as release_kit's do, with a record of where each number comes from."""
     shards: frozenset[str] = frozenset()
     """Files that an index names."""
     total_size: int | None = None
@@ -138,7 +141,7 @@ def _card(text: str) -> Facts:
         return Facts(problem=f"its front matter is not YAML ({' '.join(str(error).split())[:160]})")
     if not isinstance(value, dict):
         return Facts(problem="its front matter is not a mapping")
-    return Facts(front=value, heading=heading.group(1) if heading else "")
+    return Facts(front=value, heading=heading.group(1) if heading else "", traced=TRACE_OPEN in body)
 
 
 def _index(value: dict[str, Any]) -> Facts:

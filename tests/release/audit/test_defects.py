@@ -258,6 +258,25 @@ def test_cards_without_licence_base_model_or_sources_are_named_once(audit):
     assert report.ok
 
 
+def test_many_cards_that_lack_the_same_are_one_finding(audit):
+    release = pythia(STEPS)
+    for step in STEPS[:5]:
+        text = CARD.replace("license: apache-2.0\n", "") + f"\nStep by step: {step}.\n"
+        release[f"step{step}"]["README.md"] = text.encode()
+    report = audit(release)
+    assert codes(report) == ["license-missing"]
+    assert only(report, "license-missing").counts == {"n_cards": 5}
+    assert "@" not in only(report, "license-missing").where
+
+
+def test_card_that_records_where_its_numbers_come_from_needs_no_other_source(audit):
+    text = CARD.replace("    source: {name: results, url: https://example.org/results.json}\n", "")
+    files = checkpoint("one") | {"README.md": text.encode()}
+    assert codes(audit({"main": files}, "untraced")) == ["number-without-source"]
+    files["README.md"] += b"\n<!-- release_kit:trace {} -->\n"
+    assert audit({"main": files}, "traced").findings == ()
+
+
 def test_broken_and_missing_cards_are_named(audit):
     release = pythia(STEPS)
     del release["main"]["README.md"]
