@@ -106,7 +106,8 @@ def read_results(path: Path) -> list[Result]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        # Not read_table: it imports pyarrow.dataset and with it pandas, which takes longer than the reading.
+        table = pq.ParquetFile(path).read(columns=list(COLUMNS))
         picked = table.select(list(COLUMNS)).cast(results_schema())
     except (OSError, KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         text = " ".join(str(error).split())[:200]
