@@ -57,9 +57,10 @@ class _Table:
     @classmethod
     def of(cls, survey: Survey) -> "_Table":
         rows: dict[str, dict[Metric, Result]] = defaultdict(dict)
-        for row in survey.results:
-            if row.value is not None and math.isfinite(row.value):
-                rows[row.cell_id].setdefault(row.key[1:], row)
+        for cell_id, own in survey.results_by_cell.items():
+            for row in own:
+                if row.value is not None and math.isfinite(row.value):
+                    rows[cell_id].setdefault(row.key[1:], row)
         columns, holders = defaultdict(list), defaultdict(list)
         for cell_id, by_metric in rows.items():
             for metric, row in by_metric.items():

@@ -22,7 +22,7 @@ BLOCK_BYTES = 1 << 20
 OVERLAP_BYTES = 4096
 """The end of a block is searched again with the next one; longer secrets are recognised by their beginning."""
 
-MAX_TEXT_BYTES = 256 << 20
+MAX_TEXT_BYTES = 64 << 20
 MAX_HEADER_BYTES = 16 << 20
 
 SECRET, HOME = "secret", "home-path"

@@ -130,11 +130,11 @@ class Survey:
 
     @cached_property
     def results_by_cell(self) -> dict[str, list[Result]]:
-        """The rows of each cell."""
+        """The rows of each cell, cells in the order of the grid."""
         grouped: dict[str, list[Result]] = {}
         for row in self.results:
             grouped.setdefault(row.cell_id, []).append(row)
-        return grouped
+        return {cell_id: grouped[cell_id] for cell_id in (*(i for i in self.declared if i in grouped), *grouped)}
 
     @cached_property
     def missing(self) -> dict[str, Levels]:
