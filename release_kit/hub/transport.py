@@ -97,12 +97,41 @@ class _SessionReply:
             raise ConnectionFailed(str(error) or type(error).__name__) from error
 
 
+class _OnePacket:
+    """Lets an HTTPConnection send head and small body together: one system call, one wake-up of the server."""
+
+    _held: list[bytes] | None = None
+
+    def send(self, data) -> None:
+        if self._held is not None and isinstance(data, bytes):
+            self._held.append(data)
+        else:
+            super().send(data)  # type: ignore[misc]
+
+    def send_together(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> None:
+        self._held = []
+        try:
+            self.request(method, path, body=body, headers=headers)  # type: ignore[attr-defined]
+            whole = b"".join(self._held)
+        finally:
+            self._held = None
+        self.send(whole)
+
+
+class _Plain(_OnePacket, http.client.HTTPConnection):
+    pass
+
+
+class _Secure(_OnePacket, http.client.HTTPSConnection):
+    pass
+
+
 class DirectTransport:
     """Plain keep-alive connections, one idle set for all threads."""
 
     def __init__(self, patience: Patience):
         self._patience = patience
-        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+        self._idle: dict[tuple[str, str], list[_Plain | _Secure]] = {}
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -126,12 +155,12 @@ class DirectTransport:
                 self._give_back(origin, connection, reply)
         raise ConnectionFailed(f"more than {MAX_REDIRECTS} redirects")
 
-    def _connection(self, origin: tuple[str, str]) -> http.client.HTTPConnection:
+    def _connection(self, origin: tuple[str, str]) -> _Plain | _Secure:
         with self._lock:
             if idle := self._idle.get(origin):
                 return idle.pop()
         scheme, netloc = origin
-        kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(scheme)
+        kind = {"http": _Plain, "https": _Secure}.get(scheme)
         if kind is None or "@" in netloc:
             raise ConnectionFailed(f"refused to follow an address that is not plain http or https: {scheme}://…")
         try:
@@ -139,7 +168,7 @@ class DirectTransport:
         except (http.client.InvalidURL, ValueError) as error:
             raise ConnectionFailed(f"not a usable address: {netloc[:100]}") from error
 
-    def _send(self, connection: http.client.HTTPConnection, request: Outgoing, url: Any) -> "_DirectReply":
+    def _send(self, connection: _Plain | _Secure, request: Outgoing, url: Any) -> "_DirectReply":
         path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
         headers = request.headers
         body = request.body
@@ -152,12 +181,15 @@ class DirectTransport:
                 connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sock.settimeout(self._patience.read_s)
             with contextlib.suppress(BrokenPipeError):  # a server that refuses early still sends its reply
-                connection.request(request.method, path, body=body, headers=headers)
+                if body is None or isinstance(body, bytes):
+                    connection.send_together(request.method, path, body, headers)
+                else:
+                    connection.request(request.method, path, body=body, headers=headers)
             return _DirectReply(connection.getresponse())
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise ConnectionFailed(str(error) or type(error).__name__) from error
 
-    def _give_back(self, origin: tuple[str, str], connection: http.client.HTTPConnection, reply: Any) -> None:
+    def _give_back(self, origin: tuple[str, str], connection: _Plain | _Secure, reply: Any) -> None:
         if reply is None or not reply.finished:
             connection.close()
             return

@@ -163,7 +163,9 @@ def upload_object(channel: Channel, file: SendFile, actions: dict[str, Any], on_
     else:
         plain = {str(name): str(value) for name, value in header.items()}
         reader = _Reader(file, on_bytes)
-        _send_range(channel, href, reader, 0, file.size_bytes, plain)
+        reply = _send_range(channel, href, reader, 0, file.size_bytes, plain)
+        if reply.headers.get("etag", "").strip('"') == file.sha256:
+            return  # a store that names the content by its sha256 has confirmed it already
     verify = actions.get("verify")
     if isinstance(verify, dict) and isinstance(verify.get("href"), str):
         value = {"oid": file.sha256, "size": file.size_bytes}
