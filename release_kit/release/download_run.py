@@ -265,15 +265,16 @@ def _is_final(error: ReleaseKitError) -> bool:
 
 
 def _together(errors: list[ReleaseKitError], n_groups: int) -> ReleaseKitError:
-    """Return one error that names everything that went wrong."""
-    unique = sorted({str(error): error for error in errors}.items())
-    if len(unique) == 1:
-        return unique[0][1]
+    """Return one error that names everything that went wrong; why it stopped is told once, not for every file."""
+    final = [error for error in errors if _is_final(error)]
+    told = {str(error): error for error in [*errors, *final[:1]] if error not in final[1:]}
+    if len(told) == 1:
+        return next(iter(told.values()))
     kind = IntegrityError if any(isinstance(error, IntegrityError) for error in errors) else HubError
-    shown = "; ".join(text for text, _ in unique[:20])
-    more = f"; and {len(unique) - 20} more" if len(unique) > 20 else ""
+    shown = "; ".join(sorted(told)[:20])
+    more = f"; and {len(told) - 20} more" if len(told) > 20 else ""
     return kind(
-        f"{len(unique)} of {n_groups} files could not be had: {shown}{more}",
+        f"{len(told)} of {n_groups} files could not be had: {shown}{more}",
         next_step="what came is kept; run the same command again to continue",
     )
 
