@@ -19,13 +19,12 @@ from release_kit.release.cards.inputs import CELL_FIGURE, CardCell, CardInputs
 from release_kit.release.cards.markdown import NOTHING, code, escaped, fenced
 from release_kit.release.cards.model_index import ModelIndex
 from release_kit.release.cards.numbers import (
+    Comparison,
     Grid,
     fixed,
     is_baseline,
-    key_of,
-    signed,
 )
-from release_kit.release.cards.trace import NumberRow, NumbersTable, key_text
+from release_kit.release.cards.trace import NumberRow, NumbersTable
 from release_kit.release.cards.usage import HUB_ADDRESS, cell_results_code, download_commands, load_code
 
 ENVIRONMENT_KEYS = ("versions", "hardware", "platform", "environment", "python")
@@ -60,18 +59,22 @@ class CellCards:
         self._inputs, self._grid, self._study = inputs, grid, inputs.study
         self._index = ModelIndex(grid)
         self._names = {cell.cell_id: cell.name for cell in inputs.cells}
-        self._shared = shared_sources(inputs.results)
 
-    def facts(self, cell: CardCell) -> dict[str, Any]:
-        """Return what the template of a cell's card is filled with; absent facts are absent or empty."""
+    def facts(self, cell: CardCell, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+        """Return what the template of a cell's card is filled with; absent facts are absent or empty.
+
+        Args:
+            cell: the cell.
+            comparisons: its results, as ``Grid.compare`` gives them.
+        """
         artifact = artifact_facts(self._study.folder, cell)
-        rows = self._grid.rows[cell.cell_id]
+        rows = [entry.row for entry in comparisons]
         base = self._grid.base_of(cell.cell_id)
         metadata = cell_metadata(self._study, cell, artifact)
-        index = self._index.lines(cell.name, rows, task_of(self._study, cell.levels, artifact))
+        index = self._index.lines(cell.name, comparisons, task_of(self._study, cell.levels, artifact))
         tables = [
             _levels_table(cell),
-            self._evaluation(cell, rows, base),
+            self._evaluation(cell, comparisons, base),
             *_made_tables(cell, artifact),
             _files_table(cell),
         ]
@@ -85,7 +88,7 @@ class CellCards:
             "base_model": _link(self._study.level_properties(cell.levels, "base_model").get("hub_id")),
             "base_cell": None if base is None else code(base.name),
             "has_value": any(row.value is not None for row in rows),
-            "no_value": [code(self._grid.populations[key_of(row)].label) for row in rows if row.value is None],
+            "no_value": [entry.population.label for entry in comparisons if entry.row.value is None],
             "figure": CELL_FIGURE,
             "load": fenced("python", loading) if loading and cell.kind != "results-only" else None,
             "read_results": fenced("python", reading) if rows and cell.kind == "results-only" else None,
@@ -95,8 +98,9 @@ class CellCards:
             "sources": self._sources(cell, rows),
         }
 
-    def _evaluation(self, cell: CardCell, rows: Sequence[Result], base: CardCell | None) -> NumbersTable:
+    def _evaluation(self, cell: CardCell, comparisons: Sequence[Comparison], base: CardCell | None) -> NumbersTable:
         """Return the table of results; columns in which nothing is known are left out."""
+        rows = [entry.row for entry in comparisons]
         wanted = [True, any(row.stderr is not None for row in rows), any(row.n is not None for row in rows)]
         wanted += [base is not None, base is not None, True, True]
         columns = tuple(itertools.compress(EVALUATION_RULES, wanted))
@@ -109,30 +113,10 @@ class CellCards:
             name="evaluation",
             keys=("Benchmark", "Shots", "Metric"),
             columns=columns,
-            rows=[self._evaluation_row(row, base, wanted, files[row.source]) for row in rows],
+            rows=[_evaluation_row(entry, wanted, files[entry.row.source]) for entry in comparisons],
             rules=_rules(columns),
             origin_fields=ORIGIN_FIELDS,
             about=about,
-        )
-
-    def _evaluation_row(self, row: Result, base: CardCell | None, wanted: list[bool], file: int) -> NumberRow:
-        population = self._grid.populations[key_of(row)]
-        other = None if base is None else self._grid.value(base.cell_id, population.key)
-        decimals, value = population.decimals, row.value
-        texts = (
-            NOTHING if value is None else f"**{fixed(value, decimals)}**",
-            NOTHING if row.stderr is None else fixed(row.stderr, decimals),
-            NOTHING if row.n is None else str(row.n),
-            NOTHING if other is None else fixed(other, decimals),
-            NOTHING if other is None or value is None else signed(value - other, decimals),
-            population.median_text,
-            population.count_text,
-        )
-        return NumberRow(
-            keys=(escaped(row.benchmark), key_text(row.n_shot), escaped(row.metric)),
-            shown=tuple(itertools.compress(texts, wanted)),
-            origin=(value, decimals, file, row.source_row, row.source_key),
-            identity=(row.benchmark, row.n_shot, row.metric),
         )
 
     def _sources(self, cell: CardCell, rows: Sequence[Result]) -> dict[str, str | None]:
@@ -142,7 +126,7 @@ class CellCards:
         """
         digests = {row.source: row.source_sha256 for row in rows if row.source}
         return {
-            source_path(path, cell.cell_id, self._names): None if path in self._shared else digest or None
+            source_path(path, cell.cell_id, self._names): None if path in self._grid.shared_sources else digest or None
             for path, digest in sorted(digests.items())
         }
 
@@ -171,10 +155,23 @@ def _rules(columns: tuple[str, ...]) -> Mapping[str, str]:
     return {column: EVALUATION_RULES[column] for column in columns}
 
 
-def shared_sources(results: Sequence[Result]) -> frozenset[str]:
-    """Return the files that hold results of more than one cell."""
-    owner: dict[str, str] = {}
-    return frozenset(row.source for row in results if owner.setdefault(row.source, row.cell_id) != row.cell_id)
+def _evaluation_row(entry: Comparison, wanted: Sequence[bool], file: int) -> NumberRow:
+    row, population = entry.row, entry.population
+    texts = (
+        NOTHING if row.value is None else f"**{entry.value_text}**",
+        NOTHING if row.stderr is None else fixed(row.stderr, population.decimals),
+        NOTHING if row.n is None else str(row.n),
+        entry.base_text,
+        entry.difference_text,
+        population.median_text,
+        population.count_text,
+    )
+    return NumberRow(
+        keys=population.key_texts,
+        shown=tuple(itertools.compress(texts, wanted)),
+        origin=(row.value, population.decimals, file, row.source_row, row.source_key),
+        identity=(row.benchmark, row.n_shot, row.metric),
+    )
 
 
 def _levels_table(cell: CardCell) -> NumbersTable:

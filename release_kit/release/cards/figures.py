@@ -4,16 +4,16 @@ Plain SVG by hand: no styles (the Hub serves files under a policy that forbids t
 dark themes too), small bytes that depend on nothing but the numbers. What all cells share is drawn once per release.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from release_kit.core.results import Result
 from release_kit.release.cards.markdown import xml
-from release_kit.release.cards.numbers import Grid, Population, better, fixed, key_of, shots, signed
+from release_kit.release.cards.numbers import Comparison, Grid, Population, better, fixed, shots
 
 WIDTH = 820
 LABEL_RIGHT = 232
 TRACK_LEFT, TRACK_RIGHT = 288, 620
-ROW_HEIGHT = 26
+ROW_HEIGHT, MIDDLE = 26, 13
 HEAD_HEIGHT, FOOT_HEIGHT = 56, 30
 FONT = "ui-sans-serif,system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 
@@ -26,13 +26,13 @@ class Track:
     """One benchmark's line: its scale, and the part of the drawing that is the same for every cell."""
 
     low: float
-    high: float
+    per_unit: float
+    """Width of one unit of the metric."""
     shared: str
 
     def x(self, value: float) -> float:
         """Return the horizontal place of a value, kept inside the track."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(TRACK_LEFT + min(max(share, 0.0), 1.0) * (TRACK_RIGHT - TRACK_LEFT), 1)
+        return min(max(TRACK_LEFT + (value - self.low) * self.per_unit, TRACK_LEFT), TRACK_RIGHT)
 
 
 class CellFigures:
@@ -43,55 +43,60 @@ class CellFigures:
     """
 
     def __init__(self, grid: Grid):
-        self._grid = grid
         self._tracks = {key: track_of(grid, population) for key, population in grid.populations.items()}
 
-    def draw(self, cell_id: str, name: str) -> str | None:
-        """Return the SVG of a cell, or None for a cell without any value."""
-        rows = [row for row in self._grid.rows[cell_id] if row.value is not None]
-        if not rows:
+    def draw(self, name: str, comparisons: Sequence[Comparison], with_base: bool) -> str | None:
+        """Return the SVG of a cell, or None for a cell without any value.
+
+        Args:
+            name: name of the cell.
+            comparisons: its results.
+            with_base: whether there is a base cell to compare with.
+        """
+        valued = [entry for entry in comparisons if entry.row.value is not None]
+        if not valued:
             return None
-        base = self._grid.base_of(cell_id)
-        height = HEAD_HEIGHT + ROW_HEIGHT * len(rows) + FOOT_HEIGHT
-        parts = [svg_open(WIDTH, height, f"Results of {name}"), _legend(base is not None)]
-        for index, row in enumerate(rows):
+        height = HEAD_HEIGHT + ROW_HEIGHT * len(valued) + FOOT_HEIGHT
+        parts = [svg_open(WIDTH, height, f"Results of {name}"), _legend(with_base)]
+        for index, entry in enumerate(valued):
+            track = self._tracks[entry.population.key]
             top = HEAD_HEIGHT + index * ROW_HEIGHT
-            inside = self._row(row, None if base is None else base.cell_id)
-            parts.append(f'<g transform="translate(0 {top})">{inside}</g>')
+            parts.append(f'<g transform="translate(0 {top})">{track.shared}{_marks(entry, track)}</g>')
         parts.append(_foot(height))
         return "".join(parts) + "</svg>\n"
 
-    def _row(self, row: Result, base_id: str | None) -> str:
-        key = key_of(row)
-        track, population = self._tracks[key], self._grid.populations[key]
-        parts, middle, x = [track.shared], ROW_HEIGHT // 2, track.x(row.value)
-        base = None if base_id is None else self._grid.value(base_id, key)
-        if base is not None:
-            b = track.x(base)
-            parts.append(
-                f'<path d="M{b} {middle - 5.5}L{b + 5.5:.1f} {middle}L{b} {middle + 5.5}L{b - 5.5:.1f} {middle}Z" '
-                f'fill="#ffffff" stroke="{BASE}" stroke-width="1.6"/>'
-            )
-        if row.stderr:
-            left, right = track.x(row.value - row.stderr), track.x(row.value + row.stderr)
-            parts.append(f'<path d="M{left} {middle}H{right}" stroke="{CELL}" stroke-width="2"/>')
-        parts.append(f'<circle cx="{x}" cy="{middle}" r="4.6" fill="{CELL}" stroke="#ffffff"/>')
-        shown = fixed(row.value, population.decimals)
-        parts.append(f'<text x="738" y="{middle + 4}" text-anchor="end" font-weight="600">{shown}</text>')
-        if base is not None:
-            parts.append(_difference(population, row.value, base, middle))
-        return "".join(parts)
+
+def _marks(entry: Comparison, track: Track) -> str:
+    """Return what belongs to one cell on a line: its dot and error, its base model, both numbers."""
+    value, base, text = entry.row.value, entry.base, MIDDLE + 4
+    diamond = difference = error = ""
+    if base is not None:
+        b = track.x(base)
+        diamond = (
+            f'<path d="M{b:.1f} {MIDDLE - 5.5}l5.5 5.5l-5.5 5.5l-5.5-5.5Z" '
+            f'fill="#ffffff" stroke="{BASE}" stroke-width="1.6"/>'
+        )
+        gained = better(entry.population, value, base)
+        colour = FAINT if gained is None or value == base else BETTER if gained else WORSE
+        difference = f'<text x="804" y="{text}" text-anchor="end" fill="{colour}">{entry.difference_text}</text>'
+    if entry.row.stderr:
+        left, right = track.x(value - entry.row.stderr), track.x(value + entry.row.stderr)
+        error = f'<path d="M{left:.1f} {MIDDLE}H{right:.1f}" stroke="{CELL}" stroke-width="2"/>'
+    return (
+        f'{diamond}{error}<circle cx="{track.x(value):.1f}" cy="{MIDDLE}" r="4.6" fill="{CELL}" stroke="#ffffff"/>'
+        f'<text x="738" y="{text}" text-anchor="end" font-weight="600">{entry.value_text}</text>{difference}'
+    )
 
 
 def track_of(grid: Grid, population: Population) -> Track:
     """Return the line of one benchmark: range, middle half and median of the grid, and the scale that fits all."""
-    key, middle = population.key, ROW_HEIGHT // 2
+    key, middle = population.key, MIDDLE
     baselines = [grid.value(cell_id, key) for cell_id in grid.baseline_ids]
     values = sorted([*population.values, *(value for value in baselines if value is not None)])
     low, high = (values[0], values[-1]) if values else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    bare = Track(low=low, high=high, shared="")
+    bare = Track(low=low, per_unit=(TRACK_RIGHT - TRACK_LEFT) / (high - low), shared="")
     label = " · ".join(part for part in (_shortened(key[0]), shots(key[1])) if part)
     arrow = " ↓" if population.higher_is_better is False else ""
     parts = [
@@ -105,9 +110,9 @@ def track_of(grid: Grid, population: Population) -> Track:
         left, right = bare.x(population.quantile(0.25)), bare.x(population.quantile(0.75))
         median = bare.x(population.median)
         width = max(right - left, 1)
-        parts.append(f'<rect x="{left}" y="{middle - 5}" width="{width:.1f}" height="10" rx="2" fill="{BAND}"/>')
-        parts.append(f'<path d="M{median} {middle - 8}V{middle + 8}" stroke="{LINE}" stroke-width="2"/>')
-    return Track(low=low, high=high, shared="".join(parts))
+        parts.append(f'<rect x="{left:.1f}" y="{middle - 5}" width="{width:.1f}" height="10" rx="2" fill="{BAND}"/>')
+        parts.append(f'<path d="M{median:.1f} {middle - 8}V{middle + 8}" stroke="{LINE}" stroke-width="2"/>')
+    return replace(bare, shared="".join(parts))
 
 
 def svg_open(width: int, height: int, title: str) -> str:
@@ -119,15 +124,8 @@ def svg_open(width: int, height: int, title: str) -> str:
     )
 
 
-def _difference(population: Population, value: float, base: float, middle: int) -> str:
-    gained = better(population, value, base)
-    colour = FAINT if gained is None or value == base else BETTER if gained else WORSE
-    shown = signed(value - base, population.decimals)
-    return f'<text x="804" y="{middle + 4}" text-anchor="end" fill="{colour}">{shown}</text>'
-
-
 def _bound(x: int, anchor: str, text: str) -> str:
-    y = ROW_HEIGHT // 2 + 3
+    y = MIDDLE + 3
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="10" fill="{FAINT}">{text}</text>'
 
 

@@ -23,13 +23,13 @@ def n_declared(study: Study) -> int:
 def holes_table(inputs: CardInputs, grid: Grid) -> NumbersTable:
     """Return the holes: declared cells that are absent, and results that the same cells lack, summed up."""
     rows = _absent_cells(inputs)
-    others = [cell for cell in inputs.cells if cell.cell_id not in grid.baseline_ids]
     lacking: dict[tuple[str, ...], list[str]] = {}
     for population in grid.populations.values():
-        ids = tuple(cell.cell_id for cell in others if grid.value(cell.cell_id, population.key) is None)
+        column = grid.column(population.key)
+        ids = tuple(cell.cell_id for cell in grid.others if column.get(cell.cell_id) is None)
         if ids:
             lacking.setdefault(ids, []).append(population.label)
-    names = {cell.cell_id: cell.name for cell in others}
+    names = {cell.cell_id: cell.name for cell in grid.others}
     rows += [_lacking_row(labels, [names[cell_id] for cell_id in ids]) for ids, labels in lacking.items()]
     return NumbersTable(
         name="holes",

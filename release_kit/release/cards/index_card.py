@@ -5,15 +5,14 @@ stand in ``dataset_cards/index.md.jinja``, the figures in ``index_figures.py``.
 """
 
 import statistics
-from collections.abc import Sequence
 from typing import Any
 
 from release_kit.core.grid import level_text
 from release_kit.core.study import Factor, Study
-from release_kit.release.cards.cell_card import fact_table, shared_sources
+from release_kit.release.cards.cell_card import fact_table
 from release_kit.release.cards.front_matter import front_matter, index_metadata
 from release_kit.release.cards.holes import holes_table, n_declared
-from release_kit.release.cards.inputs import FIGURES_FOLDER, CardCell, CardInputs
+from release_kit.release.cards.inputs import FIGURES_FOLDER, CardInputs
 from release_kit.release.cards.markdown import NOTHING, bibliography, code, escaped, fenced, prose
 from release_kit.release.cards.numbers import Grid, Key, Population, better, fixed
 from release_kit.release.cards.trace import NumberRow, NumbersTable
@@ -38,20 +37,20 @@ RESULT_RULES = {
 
 def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
     """Return what the template of the release's card is filled with."""
-    study, others = inputs.study, [cell for cell in inputs.cells if cell.cell_id not in grid.baseline_ids]
+    study = inputs.study
     listed = len(inputs.cells) <= MAX_LISTED
     factor = None if listed else group_factor(study)
     tables = [
         _counts_table(inputs, grid),
         _factors_table(study),
-        _results_table(study, others, grid),
+        _results_table(study, grid),
         _cells_table(inputs, grid) if listed else None,
-        _groups_table(others, grid, factor) if factor else None,
+        _groups_table(grid, factor) if factor else None,
         holes_table(inputs, grid),
         fact_table("settings", study.settings, "study.yaml: settings"),
     ]
     bases, datasets = _hub_ids(inputs, "base_model"), _hub_ids(inputs, "dataset")
-    example = next((cell.levels for cell in others), None)
+    example = next((cell.levels for cell in grid.others), None)
     download = [download_commands(study)] + ([download_commands(study, example).split("\n")[0]] if example else [])
     has_values = any(population.values for population in grid.populations.values())
     return {
@@ -66,7 +65,7 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         "verify": fenced("bash", "release-kit verify " + ("copy" if study.namespace else ".")),
         "authors": "\n".join(f"- {escaped(author)}" for author in study.authors),
         "tables": {table.name: table for table in tables if table is not None and table.rows},
-        "sources": index_sources(inputs),
+        "sources": index_sources(inputs, grid),
     }
 
 
@@ -97,19 +96,25 @@ def group_factor(study: Study) -> Factor | None:
     return next((factor for factor in candidates if 2 <= len(factor.levels) <= MAX_GROUPS), None)
 
 
-def group_median(others: Sequence[CardCell], grid: Grid, key: Key, factor: Factor, level: Any) -> tuple[Any, int]:
-    """Return ``(median, number of cells)`` of one result over the cells that have ``level``."""
-    cells = [cell.cell_id for cell in others if cell.levels[factor.name] == level]
-    values = [value for cell_id in cells if (value := grid.value(cell_id, key)) is not None]
-    return (statistics.median(values) if values else None), len(values)
+def group_medians(grid: Grid, factor: Factor) -> dict[Key, list[tuple[float | None, int]]]:
+    """Return for each result one ``(median, number of cells)`` for each level, over cells that are no baselines."""
+    groups = [[cell.cell_id for cell in grid.others if cell.levels[factor.name] == level] for level in factor.levels]
+    medians: dict[Key, list[tuple[float | None, int]]] = {}
+    for key in grid.populations:
+        column = grid.column(key)
+        medians[key] = []
+        for group in groups:
+            values = [value for cell_id in group if (value := column.get(cell_id)) is not None]
+            medians[key].append((statistics.median(values) if values else None, len(values)))
+    return medians
 
 
-def index_sources(inputs: CardInputs) -> dict[str, str | None]:
+def index_sources(inputs: CardInputs, grid: Grid) -> dict[str, str | None]:
     """Return the table and the files that several cells share, each with its sha256."""
-    shared = shared_sources(inputs.results)
-    digests = {f"results/sources/{row.source}": row.source_sha256 or None
-               for row in inputs.results if row.source in shared and row.source}  # fmt: skip
-    return {inputs.results_path: inputs.results_sha256, **dict(sorted(digests.items()))}
+    shared = grid.shared_sources - {""}
+    digests = {row.source: row.source_sha256 or None for row in inputs.results if row.source in shared}
+    files = {f"results/sources/{path}": digest for path, digest in sorted(digests.items())}
+    return {inputs.results_path: inputs.results_sha256, **files}
 
 
 def _counts_table(inputs: CardInputs, grid: Grid) -> NumbersTable:
@@ -148,26 +153,25 @@ def _factors_table(study: Study) -> NumbersTable:
     )
 
 
-def _results_table(study: Study, others: Sequence[CardCell], grid: Grid) -> NumbersTable:
+def _results_table(study: Study, grid: Grid) -> NumbersTable:
     populations = [population for population in grid.populations.values() if population.values]
     wanted = ["Cells", "Missing", "Lowest", "Median", "Highest"]
     wanted += ["Best cell"] if any(p.higher_is_better is not None for p in populations) else []
     wanted += ["Better than base"] if grid.baseline_ids else []
-    rows = [_results_row(study, others, grid, population, wanted) for population in populations]
+    rows = [_results_row(study, grid, population, wanted) for population in populations]
     rules = {column: RESULT_RULES[column] for column in wanted}
     return NumbersTable(
         name="results", keys=("Benchmark", "Shots", "Metric"), columns=tuple(wanted), rows=rows, rules=rules
     )
 
 
-def _results_row(
-    study: Study, others: Sequence[CardCell], grid: Grid, population: Population, wanted: list[str]
-) -> NumberRow:
-    pairs = [(cell, value) for cell in others if (value := grid.value(cell.cell_id, population.key)) is not None]
+def _results_row(study: Study, grid: Grid, population: Population, wanted: list[str]) -> NumberRow:
+    column = grid.column(population.key)
+    pairs = [(cell, value) for cell in grid.others if (value := column.get(cell.cell_id)) is not None]
     compared = []
     for cell, value in pairs:
         base = grid.base_of(cell.cell_id)
-        other = None if base is None else grid.value(base.cell_id, population.key)
+        other = None if base is None else column.get(base.cell_id)
         if other is not None:
             compared.append(better(population, value, other))
     texts = {
@@ -184,9 +188,7 @@ def _results_row(
         if pairs:
             texts["Best cell"] = cell_link(study, max(pairs, key=lambda pair: sign * pair[1])[0].name)
         texts["Better than base"] = f"{sum(map(bool, compared))} / {len(compared)}" if compared else NOTHING
-    return NumberRow(
-        keys=population_keys(population), shown=tuple(texts[column] for column in wanted), origin=_of(population)
-    )
+    return NumberRow(keys=population.key_texts, shown=tuple(texts[column] for column in wanted), origin=_of(population))
 
 
 def _cells_table(inputs: CardInputs, grid: Grid) -> NumbersTable:
@@ -201,13 +203,14 @@ def _cells_table(inputs: CardInputs, grid: Grid) -> NumbersTable:
     return NumbersTable(name="cells", keys=("Cell", "Kind"), columns=columns, rows=rows)
 
 
-def _groups_table(others: Sequence[CardCell], grid: Grid, factor: Factor) -> NumbersTable:
+def _groups_table(grid: Grid, factor: Factor) -> NumbersTable:
     rows = []
+    medians = group_medians(grid, factor)
     for population in grid.populations.values():
-        found = [group_median(others, grid, population.key, factor, level) for level in factor.levels]
+        found = medians[population.key]
         texts = [NOTHING if median is None else fixed(median, population.decimals) for median, _ in found]
         origin = {**_of(population), "statistic": "median", "by": factor.name, "n": [n for _, n in found]}
-        rows.append(NumberRow(keys=population_keys(population), shown=tuple(texts), origin=origin))
+        rows.append(NumberRow(keys=population.key_texts, shown=tuple(texts), origin=origin))
     columns = tuple(escaped(level_text(level)) for level in factor.levels)
     return NumbersTable(name="groups", keys=("Benchmark", "Shots", "Metric"), columns=columns, rows=rows)
 
@@ -216,12 +219,6 @@ def cell_link(study: Study, name: str) -> str:
     """Return a cell's name, as a link where it has a page of its own on the Hub."""
     place = hub_place(study, name)
     return f"[{escaped(name)}]({HUB_ADDRESS}/{place.repo_id})" if place and study.layout == "repos" else code(name)
-
-
-def population_keys(population: Population) -> tuple[str, str, str]:
-    """Return the texts that name a result in a table: benchmark, shots, metric."""
-    benchmark, n_shot, metric = population.key
-    return escaped(benchmark), NOTHING if n_shot < 0 else str(n_shot), escaped(metric)
 
 
 def _of(population: Population) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from release_kit.core.grid import level_text
 from release_kit.release.cards import figures as draw
 from release_kit.release.cards.figures import FAINT, GRID, INK, LINE, svg_open, track_of
-from release_kit.release.cards.index_card import MAX_LISTED, group_factor, group_median
+from release_kit.release.cards.index_card import MAX_LISTED, group_factor, group_medians
 from release_kit.release.cards.inputs import CardInputs
 from release_kit.release.cards.markdown import xml
 from release_kit.release.cards.numbers import Grid, Population, fixed
@@ -75,13 +75,10 @@ def _map_rows(inputs: CardInputs, grid: Grid, populations: Sequence[Population])
         return [
             MapRow(name=cell.name, values=tuple(grid.value(cell.cell_id, p.key) for p in populations)) for cell in cells
         ]
-    others = [cell for cell in inputs.cells if cell.cell_id not in grid.baseline_ids]
+    medians = group_medians(grid, factor)
     return [
-        MapRow(
-            name=level_text(level),
-            values=tuple(group_median(others, grid, p.key, factor, level)[0] for p in populations),
-        )
-        for level in factor.levels
+        MapRow(name=level_text(level), values=tuple(medians[p.key][index][0] for p in populations))
+        for index, level in enumerate(factor.levels)
     ]
 
 

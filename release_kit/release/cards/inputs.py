@@ -78,7 +78,7 @@ def read_card_inputs(study: Study) -> CardInputs:
         study=study,
         cells=tuple(
             CardCell(
-                cell_id=entry.cell_id, name=entry.name, levels=entry.levels, kind=entry.kind,
+                cell_id=entry.cell_id, name=entry.name, levels=_in_order(study, entry.levels), kind=entry.kind,
                 cell=cells.get(entry.cell_id),
                 files=tuple(file for file in entry.files if not is_built(file.path)),
             )
@@ -89,6 +89,12 @@ def read_card_inputs(study: Study) -> CardInputs:
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
     )  # fmt: skip
+
+
+def _in_order(study: Study, levels: Levels) -> Levels:
+    """Return levels in the order in which the study declares its factors; canonical JSON has sorted them."""
+    declared = {factor.name: levels[factor.name] for factor in study.factors if factor.name in levels}
+    return {**declared, **levels}
 
 
 def _read_results(study: Study, manifest: Manifest) -> tuple[tuple[Result, ...], str]:
@@ -107,7 +113,7 @@ def _same_rows(current: Path, published: Path) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        mine, other = (pq.read_table(path, columns=list(COLUMNS)) for path in (current, published))
+        mine, other = (pq.ParquetFile(path).read(columns=list(COLUMNS)) for path in (current, published))
     except (OSError, pa.ArrowInvalid):
         return False
     return mine.equals(other)

@@ -110,15 +110,11 @@ def _result_gaps(result: Any) -> Iterator[str]:
 
 def _merged(front: FrontMatter, path: str) -> Iterator[CardProblem]:
     """One result with several values of one metric: what is left when results that differ in shots were merged."""
-    for m, model in enumerate(front.values["model-index"] if isinstance(front.values["model-index"], list) else []):
-        results = model.get("results") if isinstance(model, dict) else None
-        for r, result in enumerate(results if isinstance(results, list) else []):
-            metrics = result.get("metrics") if isinstance(result, dict) else None
-            kinds = (
-                [m_.get("type") for m_ in metrics or [] if isinstance(m_, dict)] if isinstance(metrics, list) else []
-            )
-            if len(kinds) != len(set(map(str, kinds))):
-                twice = next(kind for kind in kinds if kinds.count(kind) > 1)
+    for m, model in enumerate(_list(front.values["model-index"])):
+        for r, result in enumerate(_list(_get(model, "results"))):
+            kinds = [str(_get(metric, "type")) for metric in _list(_get(result, "metrics"))]
+            twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+            if twice is not None:
                 line = front.line("model-index", m, "results", r)
                 what = f"model-index[{m}].results[{r}] holds several values of {twice!r}: were different shots merged?"
                 yield _problem("shots-merged", path, line, what, "give each number of shots its own result")
@@ -157,6 +153,14 @@ def _entry_gaps(entry: Any) -> Iterator[str]:
     source = entry.get("source")
     if source is not None and (not isinstance(source, dict) or not source.get("url")):
         yield "has a source without a url"
+
+
+def _get(holder: Any, key: str) -> Any:
+    return holder.get(key) if isinstance(holder, dict) else None
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else []
 
 
 def _patterns(config: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from release_kit.core.results import Result
 from release_kit.core.study import Study
 from release_kit.release.cards.inputs import EVAL_RESULTS_FOLDER
-from release_kit.release.cards.numbers import Grid, Key, Population, key_of, shots
+from release_kit.release.cards.numbers import Comparison, Grid, Key, Population, shots
 from release_kit.release.cards.usage import HUB_ADDRESS, tag
 from release_kit.release.cards.yaml_text import number, text, yaml_lines
 
@@ -32,18 +32,18 @@ class ModelIndex:
         self._after = yaml_lines({"source": source}, "    ") if source else []
         self._blocks = {key: self._block(population) for key, population in grid.populations.items()}
 
-    def lines(self, name: str, rows: Sequence[Result], task: str | None) -> list[str]:
+    def lines(self, name: str, comparisons: Sequence[Comparison], task: str | None) -> list[str]:
         """Return the YAML lines of the block; none for a cell without any value."""
-        valued = [row for row in rows if row.value is not None]
+        valued = [entry for entry in comparisons if entry.row.value is not None]
         if not valued:
             return []
         lines = ["model-index:", f"- name: {text(name)}", "  results:"]
         first = ["  - task:", f"      type: {text(task or UNKNOWN_TASK)}"]
-        for row in valued:
-            before, after = self._blocks[key_of(row)]
+        for entry in valued:
+            before, after = self._blocks[entry.population.key]
             lines += first
             lines += before
-            lines.append(f"      value: {number(row.value)}")
+            lines.append(f"      value: {number(entry.row.value)}")
             lines += after
         return lines
 
@@ -68,17 +68,17 @@ def results_source(study: Study) -> dict[str, str] | None:
     return {"name": f"{study.name} results", "url": address}
 
 
-def eval_results_files(grid: Grid, rows: Sequence[Result]) -> dict[str, bytes]:
-    """Return ``{path inside the cell: bytes}``: one file for each benchmark dataset on the Hub, results apart."""
+def eval_results_files(study: Study, comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Return ``{path inside the cell: text}``: one file for each benchmark dataset on the Hub, results apart."""
     grouped: dict[str, list[Mapping]] = {}
-    for row in rows:
-        population = grid.populations[key_of(row)]
-        if row.value is not None and population.rule.hub is not None:
-            grouped.setdefault(population.rule.hub.dataset, []).append(_entry(grid.study, population, row))
+    for entry in comparisons:
+        hub = entry.population.rule.hub
+        if entry.row.value is not None and hub is not None:
+            grouped.setdefault(hub.dataset, []).append(_entry(study, entry.population, entry.row))
     files = {}
     for dataset, entries in sorted(grouped.items()):
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.")
-        files[f"{EVAL_RESULTS_FOLDER}/{slug}.yaml"] = ("\n".join(yaml_lines(entries)) + "\n").encode()
+        files[f"{EVAL_RESULTS_FOLDER}/{slug}.yaml"] = "\n".join(yaml_lines(entries)) + "\n"
     return files
 
 

@@ -14,7 +14,7 @@ from release_kit.core.grid import Levels, matches
 from release_kit.core.results import Result
 from release_kit.core.study import MetricRule, Study
 from release_kit.release.cards.inputs import CardCell
-from release_kit.release.cards.markdown import NOTHING
+from release_kit.release.cards.markdown import NOTHING, escaped
 
 Key = tuple[str, int, str]
 """One column of the grid: (benchmark, n_shot or -1, metric)."""
@@ -59,9 +59,28 @@ class Population:
         return self.values[low] + (position - low) * (self.values[high] - self.values[low])
 
     @functools.cached_property
+    def key_texts(self) -> tuple[str, str, str]:
+        """Benchmark, shots and metric as they name a row of a table."""
+        benchmark, n_shot, metric = self.key
+        return escaped(benchmark), NOTHING if n_shot < 0 else str(n_shot), escaped(metric)
+
+    @functools.cached_property
     def label(self) -> str:
         """``mmlu · 5-shot · acc``: how the column is called in figures and lists."""
         return " · ".join(part for part in (self.key[0], shots(self.key[1]), self.key[2]) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One result of a cell beside its base model and its grid, with the texts that table and figure share."""
+
+    row: Result
+    population: Population
+    base: float | None
+    """Value of the base cell; None when there is none."""
+    value_text: str
+    base_text: str
+    difference_text: str
 
 
 class Grid:
@@ -76,19 +95,28 @@ class Grid:
     def __init__(self, study: Study, cells: Sequence[CardCell], results: Sequence[Result]):
         self.study = study
         self.baseline_ids = frozenset(cell.cell_id for cell in cells if is_baseline(study, cell.levels))
-        rows: dict[str, list[Result]] = {cell.cell_id: [] for cell in cells}
+        self.others = tuple(cell for cell in cells if cell.cell_id not in self.baseline_ids)
+        """Cells that are not baselines."""
+        rows: dict[str, list[tuple[Key, Result]]] = {cell.cell_id: [] for cell in cells}
         by_key: dict[Key, list[Result]] = defaultdict(list)
+        owners: dict[str, str] = {}
+        shared: set[str] = set()
         for result in results:
-            rows[result.cell_id].append(result)
-            by_key[key_of(result)].append(result)
-        for group in rows.values():
-            group.sort(key=key_of)
-        self.rows: Mapping[str, list[Result]] = rows
-        """cell_id → its results, sorted by key."""
-        self._n_others = len(cells) - len(self.baseline_ids)
+            key = (result.benchmark, -1 if result.n_shot is None else result.n_shot, result.metric)
+            rows[result.cell_id].append((key, result))
+            by_key[key].append(result)
+            if owners.setdefault(result.source, result.cell_id) != result.cell_id:
+                shared.add(result.source)
+        self.shared_sources = frozenset(shared)
+        """Files that hold results of more than one cell."""
+        self._rows = {cell_id: sorted(group, key=lambda pair: pair[0]) for cell_id, group in rows.items()}
+        self._columns = {key: _column(group) for key, group in by_key.items()}
         self.populations = {key: self._population(key, by_key[key]) for key in sorted(by_key)}
-        self._values = _single_values(results)
         self._base = _base_cells(study, cells, self.baseline_ids)
+
+    def rows(self, cell_id: str) -> list[Result]:
+        """Return the results of a cell, sorted by key."""
+        return [row for _, row in self._rows[cell_id]]
 
     def base_of(self, cell_id: str) -> CardCell | None:
         """Return the cell that holds the untouched base model of a cell; None when there is none, or not just one."""
@@ -96,7 +124,30 @@ class Grid:
 
     def value(self, cell_id: str, key: Key) -> float | None:
         """Return the one value of a cell; None when there is none, or two that compete."""
-        return self._values.get((cell_id, key))
+        return self._columns[key].get(cell_id)
+
+    def column(self, key: Key) -> Mapping[str, float | None]:
+        """Return cell_id → value of one benchmark, number of shots and metric."""
+        return self._columns[key]
+
+    def compare(self, cell_id: str) -> list[Comparison]:
+        """Return every result of a cell beside its base model, sorted by key."""
+        base = self._base.get(cell_id)
+        base_id = None if base is None else base.cell_id
+        return [self._comparison(key, row, base_id) for key, row in self._rows[cell_id]]
+
+    def _comparison(self, key: Key, row: Result, base_id: str | None) -> Comparison:
+        population, value = self.populations[key], row.value
+        base = None if base_id is None else self._columns[key].get(base_id)
+        both = value is not None and base is not None
+        return Comparison(
+            row,
+            population,
+            base,
+            NOTHING if value is None else fixed(value, population.decimals),
+            NOTHING if base is None else fixed(base, population.decimals),
+            signed(value - base, population.decimals) if both else NOTHING,
+        )
 
     def _population(self, key: Key, rows: Sequence[Result]) -> Population:
         others = [row for row in rows if row.cell_id not in self.baseline_ids]
@@ -110,13 +161,8 @@ class Grid:
             decimals=_decimals(rule, everything),
             higher_is_better=_direction(rule, rows),
             rule=rule,
-            n_missing=self._n_others - len(with_value),
+            n_missing=len(self.others) - len(with_value),
         )
-
-
-def key_of(result: Result) -> Key:
-    """Return the column of the grid that a result belongs to."""
-    return (result.benchmark, -1 if result.n_shot is None else result.n_shot, result.metric)
 
 
 def is_baseline(study: Study, levels: Levels) -> bool:
@@ -137,8 +183,8 @@ def fixed(value: float, decimals: int) -> str:
 
 def signed(value: float, decimals: int) -> str:
     """Return ``value`` with its sign and a fixed number of decimals; zero has no sign."""
-    shown = fixed(value, decimals)
-    return shown if shown[0] == "-" or not shown.strip("0.") else f"+{shown}"
+    shown = f"{value:+.{decimals}f}"
+    return shown if shown.strip("+-0.") else shown[1:]
 
 
 def better(population: Population, value: float, other: float) -> bool | None:
@@ -161,11 +207,11 @@ def _direction(rule: MetricRule, rows: Sequence[Result]) -> bool | None:
     return said.pop() if len(said) == 1 else None
 
 
-def _single_values(results: Sequence[Result]) -> dict[tuple[str, Key], float | None]:
-    values: dict[tuple[str, Key], float | None] = {}
-    for result in results:
-        place = (result.cell_id, key_of(result))
-        values[place] = None if place in values else result.value
+def _column(rows: Sequence[Result]) -> dict[str, float | None]:
+    """Return cell_id → value; None where two rows compete."""
+    values: dict[str, float | None] = {}
+    for row in rows:
+        values[row.cell_id] = None if row.cell_id in values else row.value
     return values
 
 

@@ -74,16 +74,17 @@ class Cards:
         if any(population.values for population in self.grid.populations.values()):
             yield f"index/{DISTRIBUTIONS}", distributions_figure(self.grid)
             yield f"index/{HEATMAP}", heatmap_figure(self.inputs, self.grid)
-        yield f"results/{CARD_FILE}", self._card("results", results_facts(self.inputs))
+        yield f"results/{CARD_FILE}", self._card("results", results_facts(self.inputs, self.grid))
 
     def cell_texts(self, cell: CardCell) -> Iterator[tuple[str, str]]:
         """Yield ``(path in the release tree, text)`` of one cell's card, figure and ``.eval_results``."""
-        yield f"cells/{cell.name}/{CARD_FILE}", self._card("cell", self._cells.facts(cell))
-        figure = self._figures.draw(cell.cell_id, cell.name)
+        comparisons = self.grid.compare(cell.cell_id)
+        yield f"cells/{cell.name}/{CARD_FILE}", self._card("cell", self._cells.facts(cell, comparisons))
+        figure = self._figures.draw(cell.name, comparisons, self.grid.base_of(cell.cell_id) is not None)
         if figure is not None:
             yield f"cells/{cell.name}/{CELL_FIGURE}", figure
-        for path, data in eval_results_files(self.grid, self.grid.rows[cell.cell_id]).items():
-            yield f"cells/{cell.name}/{path}", data.decode()
+        for path, text in eval_results_files(self.inputs.study, comparisons).items():
+            yield f"cells/{cell.name}/{path}", text
 
     def _card(self, kind: str, facts: Mapping[str, Any]) -> str:
         tables = list(facts["tables"].values())

@@ -1,12 +1,13 @@
 """The facts of the card of the results dataset: its tables, their columns, and the files behind them."""
 
+import collections
 from typing import Any
 
-from release_kit.release.cards.cell_card import shared_sources
 from release_kit.release.cards.front_matter import front_matter, results_metadata
 from release_kit.release.cards.index_card import index_sources
 from release_kit.release.cards.inputs import CardInputs
 from release_kit.release.cards.markdown import code, fenced
+from release_kit.release.cards.numbers import Grid
 from release_kit.release.cards.templates import column_meanings
 from release_kit.release.cards.trace import NumberRow, NumbersTable
 from release_kit.release.cards.usage import results_code
@@ -14,16 +15,16 @@ from release_kit.release.cards.usage import results_code
 TABLES = ("results", "cells")
 
 
-def results_facts(inputs: CardInputs) -> dict[str, Any]:
+def results_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
     """Return what the template of the results dataset's card is filled with."""
-    tables = [_counts_table(inputs), _sources_table(inputs)]
+    tables = [_counts_table(inputs), _sources_table(inputs, grid)]
     return {
         "front_matter": front_matter(results_metadata(inputs.study, len(inputs.results), list(TABLES))),
         "load": fenced("python", results_code(inputs.study)),
         "columns": [_columns(inputs, name) for name in TABLES],
         "verify": fenced("bash", "release-kit verify " + ("copy" if inputs.study.namespace else ".")),
         "tables": {table.name: table for table in tables if table.rows},
-        "sources": index_sources(inputs),
+        "sources": index_sources(inputs, grid),
     }
 
 
@@ -36,14 +37,10 @@ def _counts_table(inputs: CardInputs) -> NumbersTable:
     return NumbersTable(name="counts", keys=("Table",), columns=("Rows",), rows=rows)
 
 
-def _sources_table(inputs: CardInputs) -> NumbersTable:
-    shared = shared_sources(inputs.results)
-    counts: dict[str, int] = {}
-    digests: dict[str, str] = {}
-    for row in inputs.results:
-        if row.source in shared and row.source:
-            counts[row.source] = counts.get(row.source, 0) + 1
-            digests[row.source] = row.source_sha256
+def _sources_table(inputs: CardInputs, grid: Grid) -> NumbersTable:
+    shared = grid.shared_sources - {""}
+    counts = collections.Counter(row.source for row in inputs.results if row.source in shared)
+    digests = {row.source: row.source_sha256 for row in inputs.results if row.source in shared}
     rows = [
         NumberRow(
             keys=(code(f"sources/{source}"),),
