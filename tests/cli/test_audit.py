@@ -1,14 +1,12 @@
 """``release-kit audit`` as people and programs see it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_in_process import release_kit
 from hub_replica import put_release, pythia
 
 from release_kit.hub.client import HubClient
@@ -30,13 +28,8 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
         yield hub.endpoint
 
 
-def release_kit(*arguments, **environment) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from release_kit.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-
-
 def test_clean_release_exits_with_0_and_says_so(endpoint):
-    outcome = release_kit("audit", "lab/good", HF_ENDPOINT=endpoint)
+    outcome = release_kit("audit", "lab/good", "--endpoint", endpoint)
     assert outcome.returncode == 0, outcome.stderr
     assert "1 repo, 8 revisions" in outcome.stdout
     assert outcome.stdout.endswith("nothing wrong was found\n")

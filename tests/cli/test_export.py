@@ -2,17 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cli_in_process import release_kit
 from download_factory import make_download
-
-
-def release_kit(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from release_kit.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

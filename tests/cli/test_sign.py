@@ -1,21 +1,13 @@
 """``release-kit sign`` as people and programs see it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cli_in_process import release_kit
 from download_factory import make_download
 
 from release_kit.release.sign import SIGNATURE_FILE
-
-
-def release_kit(*arguments, **environment) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from release_kit.cli import main; main()", *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture
