@@ -37,7 +37,13 @@ def export_group() -> None:
 @output_option("The list; '-' prints it.")
 @json_option
 def sha256sums_command(path: Path, output: Path, as_json: bool) -> None:
-    """Write the list that `sha256sum -c` reads in the folder PATH."""
+    """Write the list that `sha256sum -c` reads in the folder PATH.
+
+    \b
+    Example:
+      release-kit export sha256sums copy/ -o copy/SHA256SUMS
+      cd copy && sha256sum -c SHA256SUMS
+    """
     from release_kit.core.files import write_atomic
     from release_kit.release.export.contents import read_contents
     from release_kit.release.export.sha256sums import sha256sums
@@ -58,7 +64,12 @@ def sha256sums_command(path: Path, output: Path, as_json: bool) -> None:
 @copy_option
 @json_option
 def bagit_command(path: Path, output: Path, date: str | None, copy: bool, as_json: bool) -> None:
-    """Write a BagIt bag (RFC 8493) whose payload is the release."""
+    """Write a BagIt bag (RFC 8493) whose payload is the release.
+
+    \b
+    Example:
+      release-kit export bagit copy/ -o bag/ && bagit.py --validate bag/
+    """
     from release_kit.release.export.bag import write_bag
     from release_kit.release.export.contents import publication_date, read_contents
 
@@ -74,7 +85,13 @@ def bagit_command(path: Path, output: Path, date: str | None, copy: bool, as_jso
 @click.option("--base-url", help="Address that the tables' names are appended to; relative paths by default.")
 @json_option
 def croissant_command(path: Path, output: Path, date: str | None, base_url: str | None, as_json: bool) -> None:
-    """Describe the results tables as a Croissant dataset."""
+    """Describe the results tables as a Croissant dataset.
+
+    \b
+    Example:
+      release-kit export croissant study/ -o study/release/croissant.json
+      release-kit export croissant copy/ -o c.json --base-url https://huggingface.co/datasets/lab/x/resolve/v1.0.0
+    """
     from release_kit.core.files import write_atomic
     from release_kit.release.export.contents import publication_date, read_contents
     from release_kit.release.export.croissant import croissant_bytes
@@ -91,7 +108,12 @@ def croissant_command(path: Path, output: Path, date: str | None, base_url: str 
 @copy_option
 @json_option
 def ro_crate_command(path: Path, output: Path, date: str | None, copy: bool, as_json: bool) -> None:
-    """Write an RO-Crate 1.1: the release and its description, every file with its sha256."""
+    """Write an RO-Crate 1.1: the release and its description, every file with its sha256.
+
+    \b
+    Example:
+      release-kit export ro-crate copy/ -o crate/ --date 2026-01-31
+    """
     from release_kit.release.export.contents import publication_date, read_contents
     from release_kit.release.export.ro_crate import write_crate
 
