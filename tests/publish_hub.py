@@ -4,6 +4,7 @@ The client is a process of its own, forked from a single-threaded helper, so tha
 costs milliseconds. Nothing of release_kit is patched: the Hub counts requests where it notes and picks faults.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core.canonical import parse_json
+from release_kit.core.hashing import git_blob_sha1
 from release_kit.core.placement import Placement
 from release_kit.hub.client import HubClient
 from release_kit.hub.pacing import Patience
@@ -22,11 +24,23 @@ from release_kit.hub.reference import Repo
 from release_kit.hub.server import LocalHub
 from release_kit.hub.server.faults import Fault, FaultPlan
 from release_kit.hub.server.records import RequestLog, RequestRecord
+from release_kit.hub.upload import SendFile
 
 QUICK = Patience(tries=4, base_s=0.01, pause_s=0.02, wait_s=5, connect_s=5, read_s=20)
 """Retries as in real life, with pauses that a test can afford."""
 
 WRITES = ("POST", "PUT", "DELETE", "PATCH")
+
+
+def send_file(path: str, data: bytes) -> SendFile:
+    """Return a file with its identities, as somebody sends it."""
+    return SendFile(
+        path=path,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        git_sha1=git_blob_sha1(data),
+        source=data,
+    )
 
 
 def n_writes(hub: LocalHub) -> int:

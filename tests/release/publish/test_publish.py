@@ -1,13 +1,12 @@
 """What a publication promises: readers by tag get the manifest, twice sends nothing, small changes send little."""
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 
 import pytest
-from publish_hub import end_state, files_at, n_writes
+from publish_hub import end_state, files_at, n_writes, send_file
 from release_factory import make_release
 
 from release_kit.core.canonical import read_json
@@ -19,7 +18,7 @@ from release_kit.core.placement import Placement
 from release_kit.core.study import LAYOUTS, read_study
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Repo
-from release_kit.hub.upload import NewCommit, SendFile
+from release_kit.hub.upload import NewCommit
 from release_kit.release.build import build_release
 from release_kit.release.publish import PublishOptions, plan_of, publish_release
 from release_kit.release.publish_journal import PublishJournal
@@ -47,11 +46,6 @@ for name, place in placement["cells"].items():
                 found[f"cells/{name}/{path}"] = hashlib.sha256(open(f"{base}/{path}", "rb").read()).hexdigest()
 json.dump(found, sys.stdout)
 """
-
-
-def send_file(path: str, data: bytes) -> SendFile:
-    """Return a file that somebody else sends."""
-    return SendFile(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), source=data)
 
 
 def edit_card(study, name: str, text: str = "\n<!-- a correction -->\n") -> None:
