@@ -15,7 +15,7 @@ from release_kit.core.errors import ReleaseKitError, StudyError, UnsafePathError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, safe_relative_path
 from release_kit.core.grid import Levels, describe, has_level, level_text, parse_level
 from release_kit.core.records import Fields, nearest
-from release_kit.core.study import Level, Study
+from release_kit.core.study import Level, Study, nearest_level
 
 _TOKEN = re.compile(r"(\*\*/|\*|\{[^{}]*\})")
 _STAR, _DEEP, _SLOT = "\0*", "\0**/", "\0{"
@@ -106,8 +106,7 @@ def value_map(fields: Fields, key: str, written: Mapping, levels: tuple[Level, .
     """
     for text, level in written.items():
         if not has_level(levels, level):
-            known = [level_text(level) for level in levels]
-            raise fields.error(f"{key}.{text}", f"is {level!r}, not a declared level{nearest(str(level), known)}")
+            raise fields.error(f"{key}.{text}", f"is {level!r}, not a declared level{nearest_level(level, levels)}")
     return {level_text(text): level for text, level in written.items()}
 
 
@@ -162,7 +161,7 @@ def _fixed_levels(fields: Fields, study: Study, named: list[str]) -> dict[str, L
         levels = study.factor(name).levels
         level = inner.raw(name)
         if not has_level(levels, level):
-            raise inner.error(name, f"is {level!r}, not a declared level{nearest(str(level), list(map(str, levels)))}")
+            raise inner.error(name, f"is {level!r}, not a declared level{nearest_level(level, levels)}")
         result[name] = level
     return result
 

@@ -26,6 +26,8 @@ ROLES = ("base_model", "dataset", "method", "seed", "step", "epoch", "size", "la
 
 LAYOUTS = ("repos", "branches", "folders")
 
+_KIND_NAMES = {str: "text", int: "a number", float: "a number", bool: "true or false"}
+
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _FACTOR_NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 
@@ -263,11 +265,17 @@ def _partial(fields: Fields, key: str, block: Mapping, factors: Mapping[str, Fac
         known = factors[name].levels
         for level in levels:
             if not any(level == k and type(level) is type(k) for k in known):
-                raise fields.error(
-                    f"{key}.{name}", f"has no level {level!r}{nearest(str(level), list(map(str, known)))}"
-                )
+                raise fields.error(f"{key}.{name}", f"has no level {level!r}{nearest_level(level, known)}")
         result[name] = tuple(levels)
     return result
+
+
+def nearest_level(wrong: Any, levels: tuple[Level, ...]) -> str:
+    """Return the end of a sentence that refuses ``wrong``: the level that is meant, or the known ones."""
+    for level in levels:
+        if str(level).lower() == str(wrong).lower():
+            return f"; the declared level is {level!r}, which is {_KIND_NAMES.get(type(level), 'other')}"
+    return nearest(str(wrong), [str(level) for level in levels])
 
 
 def _baseline(fields: Fields, factors: Mapping[str, Factor]) -> Mapping[str, Any] | None:

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from release_kit.core.grid import has_level, level_text
+from release_kit.core.grid import has_level
 from release_kit.core.path_rule import level_texts, value_map
 from release_kit.core.records import Fields, nearest
-from release_kit.core.study import Level, Study
+from release_kit.core.study import Level, Study, nearest_level
 from release_kit.core.text_table import FORMATS
 
 PLACEHOLDERS = ("benchmark", "n_shot", "metric")
@@ -106,7 +106,7 @@ def _factor_column(declared: Fields, study: Study, name: str) -> FactorColumn:
     levels = study.factor(name).levels
     if (level := inner.raw("level")) is not None:
         if not has_level(levels, level):
-            raise inner.error("level", f"is {level!r}, not a declared level{nearest(str(level), _shown(levels))}")
+            raise inner.error("level", f"is {level!r}, not a declared level{nearest_level(level, levels)}")
         inner.done()
         return FactorColumn(name=name, fixed=level)
     column = inner.take("column", str)
@@ -143,7 +143,3 @@ def _metric_columns(fields: Fields) -> MetricColumns:
         if name not in named and getattr(columns, name) is None:
             raise fields.error(name, "is missing; a value needs the name of its benchmark and of its metric")
     return columns
-
-
-def _shown(levels: tuple[Level, ...]) -> list[str]:
-    return [level_text(level) for level in levels]

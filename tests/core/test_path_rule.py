@@ -129,7 +129,7 @@ WRONG = [
     ({"path": "/runs/{model}-{dataset}-{seed}"}, "expected a path inside the study folder"),
     ({"path": "{model}/{dataset}/{seed}/**"}, "'**' without a '/' behind it"),
     ({"path": "{model}/{dataset}", "levels": {"seed": 5}}, "`checkpoints[0].levels.seed` is 5, not a declared level"),
-    ({"path": "{model}/{dataset}", "levels": {"seed": "0"}}, "is '0', not a declared level; did you mean '0'?"),
+    ({"path": "{model}/{dataset}", "levels": {"seed": "0"}}, "is '0', not a declared level; the declared level is 0"),
     ({"path": "{model}/{dataset}", "levels": {"sead": 0}}, "did you mean 'seed'?"),
     ({"path": "{model}/{dataset}/{seed}", "levels": {"seed": 0}}, "stands in the path too"),
     ({"path": "{model}/{dataset}/{seed}", "values": {"modl": {}}}, "did you mean 'model'?"),

@@ -64,6 +64,7 @@ WRONG = [
     ({"exclude": [{}, {"dataset": ["limo"]}]}, "`exclude[1].dataset` has no level 'limo'; did you mean 'lima'?"),
     ({"baseline": {"dataset": "none"}}, "`baseline.dataset` has no level 'none'"),
     ({"results_only": [{"dataset": 1}]}, "`results_only[0].dataset` has no level 1"),
+    ({"factors": {"size": [10]}, "exclude": [{"size": "10"}]}, "has no level '10'; the declared level is 10, which is"),
     ({"layout": "repo"}, "`layout`"),
     ({"artifacts": "none"}, "`artifacts` is 'none'"),
     ({"benchmarks": {"gsm8k": {"acc": {"range": [1, 0]}}}}, "`benchmarks.gsm8k.acc.range` is [1, 0]"),
