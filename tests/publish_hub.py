@@ -26,7 +26,7 @@ from release_kit.hub.server.faults import Fault, FaultPlan
 from release_kit.hub.server.records import RequestLog, RequestRecord
 from release_kit.hub.upload import SendFile
 
-QUICK = Patience(tries=4, base_s=0.01, pause_s=0.02, wait_s=5, connect_s=5, read_s=20)
+QUICK = Patience(tries=12, base_s=0.01, pause_s=0.02, wait_s=5, connect_s=5, read_s=20)
 """Retries as in real life, with pauses that a test can afford."""
 
 WRITES = ("POST", "PUT", "DELETE", "PATCH")
