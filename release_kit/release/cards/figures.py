@@ -97,7 +97,7 @@ def track_of(grid: Grid, population: Population) -> Track:
     if low == high:
         low, high = low - 0.5, high + 0.5
     bare = Track(low=low, per_unit=(TRACK_RIGHT - TRACK_LEFT) / (high - low), shared="")
-    label = " · ".join(part for part in (_shortened(key[0]), shots(key[1])) if part)
+    label = result_label(grid, population)
     arrow = " ↓" if population.higher_is_better is False else ""
     parts = [
         f'<text x="{LABEL_RIGHT}" y="{middle + 4}" text-anchor="end">{xml(label + arrow)}'
@@ -113,6 +113,14 @@ def track_of(grid: Grid, population: Population) -> Track:
         parts.append(f'<rect x="{left:.1f}" y="{middle - 5}" width="{width:.1f}" height="10" rx="2" fill="{BAND}"/>')
         parts.append(f'<path d="M{median:.1f} {middle - 8}V{middle + 8}" stroke="{LINE}" stroke-width="2"/>')
     return replace(bare, shared="".join(parts))
+
+
+def result_label(grid: Grid, population: Population) -> str:
+    """Return the short name of a result in figures: its metric stands there only where a benchmark has several."""
+    benchmark, n_shot, metric = population.key
+    several = sum(other[:2] == (benchmark, n_shot) for other in grid.populations) > 1
+    parts = (_shortened(benchmark), shots(n_shot), _shortened(metric, 14) if several else "")
+    return " · ".join(part for part in parts if part)
 
 
 def svg_open(width: int, height: int, title: str) -> str:
