@@ -6,7 +6,6 @@ of the signed resources is ``sign.py``'s. Format: ``docs/formats/signature.md``.
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
-from release_kit.core.errors import IntegrityError
+from release_kit.core.errors import IntegrityError, RecordError
 from release_kit.release.sign_keys import PrivateKey, PublicKey
 
 BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -110,8 +109,8 @@ def open_bundle(path: Path, key: PublicKey) -> Statement:
         signatures = [base64.b64decode(entry["sig"], validate=True) for entry in envelope["signatures"]]
         kinds = (bundle["mediaType"], envelope["payloadType"])
         hint = bundle["verificationMaterial"]["publicKey"].get("hint")
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise IntegrityError(f"is not a key-signed Sigstore bundle ({error})", where=where) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise IntegrityError(f"is not a key-signed Sigstore bundle ({error!r})", where=where) from error
     if kinds != (BUNDLE_MEDIA_TYPE, PAYLOAD_TYPE):
         raise IntegrityError(f"is a bundle of another kind: {kinds[0]}, {kinds[1]}", where=where)
     if hint and hint != key.fingerprint:
@@ -129,7 +128,7 @@ def parse_statement(payload: bytes, where: str) -> Statement:
     Raises:
         IntegrityError: another kind of statement, or a subject digest that does not follow from the resources.
     """
-    value = canonical.parse_json(payload, where)
+    value = _parsed(payload, where)
     try:
         kinds = (value["_type"], value["predicateType"])
         (subject,) = value["subject"]
@@ -166,4 +165,12 @@ def _read_bundle(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise IntegrityError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    return canonical.parse_json(data, str(path))
+    return _parsed(data, str(path))
+
+
+def _parsed(data: bytes, where: str) -> Any:
+    try:
+        return canonical.parse_json(data, where)
+    except RecordError as error:
+        step = "fetch the signature again from the publisher"
+        raise IntegrityError(f"is not a signature: {error.what}", where=where, next_step=step) from error

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from statistics import median
 
@@ -65,6 +66,7 @@ class Expectation:
     text: str
 
 
+@lru_cache(maxsize=1 << 17)
 def parse_label(address: str) -> Label:
     """Take the numbers out of an address."""
     hits = list(_NUMBER.finditer(address))

@@ -103,9 +103,42 @@ def test_no_flipped_bit_of_payload_or_signature_is_accepted(download, ec_keys, w
 )
 def test_broken_signature_file_is_refused_with_its_name(download, ec_keys, content, says):
     (download / SIGNATURE_FILE).write_bytes(content)
-    with pytest.raises(ReleaseKitError, match=says) as caught:
+    with pytest.raises(IntegrityError, match=says) as caught:
         verify(download, ec_keys)
     assert caught.value.where.endswith(SIGNATURE_FILE)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_bundle_of_any_shape_is_refused_without_a_traceback(download, ec_keys, data):
+    sign_release(download, ec_keys.private)
+    bundle = json.loads((download / SIGNATURE_FILE).read_bytes())
+    places = [(), *_places(bundle)]
+    place = data.draw(st.sampled_from(places))
+    odd = data.draw(st.sampled_from([None, 0, "", "é", "AAAA", [], {}, [[]], [None], {"sig": 1}, 10**400]))
+    (download / SIGNATURE_FILE).write_text(json.dumps(_replaced(bundle, place, odd)), encoding="utf-8")
+    no_hint = (place[-1:] == ("hint",) and not odd) or (place[-1:] == ("publicKey",) and isinstance(odd, dict))
+    if no_hint or place[-1:] in (("keyid",), ("tlogEntries",)):  # nothing of this is signed or needed
+        assert verify(download, ec_keys).study == "tiny-grid"
+        return
+    with pytest.raises(IntegrityError):
+        verify(download, ec_keys)
+
+
+def _places(value, place=()):
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in pairs:
+        yield (*place, key)
+        yield from _places(child, (*place, key))
+
+
+def _replaced(value, place, odd):
+    if not place:
+        return odd
+    head, *rest = place
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[head] = _replaced(value[head], rest, odd)
+    return copy
 
 
 def test_missing_signature_says_where(download, ec_keys):
