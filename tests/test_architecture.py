@@ -146,9 +146,7 @@ def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click
 
 
 def test_every_command_shows_an_example_in_its_help():
-    without = [
-        name for name, command in _commands(cli) if "Example:" not in command.get_help(click.Context(command))
-    ]
+    without = [name for name, command in _commands(cli) if "Example:" not in command.get_help(click.Context(command))]
     assert not without
 
 

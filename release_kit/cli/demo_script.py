@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from release_kit.core.errors import ReleaseKitError
@@ -77,15 +78,24 @@ class Script:
         """Run lines of Python in a process of their own, as a reader would, and return what they printed."""
         for line in code.strip().splitlines():
             self.say(f"  >>> {line}")
-        return self._execute([sys.executable, "-c", code], "", 0, MAX_LINES, must_say)
+        quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+        return self._execute([sys.executable, "-c", code], "", 0, MAX_LINES, must_say, quiet)
 
-    def _execute(self, command: Sequence[str], shown: str, expect: int, lines: int, must_say: str) -> str:
+    def _execute(
+        self,
+        command: Sequence[str],
+        shown: str,
+        expect: int,
+        lines: int,
+        must_say: str,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         if shown:
             self.say(f"  $ {shown}")
         start = time.monotonic()
         ran = subprocess.run(
             command,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **more},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

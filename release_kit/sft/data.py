@@ -125,15 +125,20 @@ def iter_mmlu(tasks: Path, *, held_out: bool) -> Iterator[dict[str, Any]]:
     """Yield MMLU development questions; the shortest one of each subject is held out for the test.
 
     Questions that do not have exactly four options with an answer among them, and those that are too long, are left
-    out. A held-out question is never a training example, whether it is short enough for the test or not.
+    out. A question that several subjects share counts once, and a held-out one is never a training example.
     """
+    test: dict[str, dict[str, Any]] = {}
+    train: dict[str, dict[str, Any]] = {}
     for file in sorted((tasks / "mmlu" / "flan_cot_fewshot").glob("mmlu_*.yaml")):
-        samples = [row for row in map(_mmlu_row, _read_samples(file)) if row]
-        shortest = min(samples, key=lambda row: len(row["prompt"]), default=None)
-        for row in samples:
-            longest = MAX_TEST_CHARACTERS if held_out else MAX_CHARACTERS
-            if (row is shortest) == held_out and _length(row) <= longest:
-                yield {"subject": file.stem.removeprefix("mmlu_"), **row}
+        subject = {"subject": file.stem.removeprefix("mmlu_")}
+        samples = sorted(filter(None, map(_mmlu_row, _read_samples(file))), key=_length)
+        for kind, rows in ((test, samples[:1]), (train, samples[1:])):
+            for row in rows:
+                kind.setdefault(_same_question(row), {**subject, **row})
+    longest = MAX_TEST_CHARACTERS if held_out else MAX_CHARACTERS
+    for key, row in (test if held_out else train).items():
+        if _length(row) <= longest and (held_out or key not in test):
+            yield row
 
 
 def iter_bbh(tasks: Path) -> Iterator[dict[str, Any]]:
@@ -152,6 +157,11 @@ DATASETS: Mapping[str, tuple[Callable[[Path], Iterator[dict[str, Any]]], str]] =
     "mmlu-holdout": (lambda tasks: iter_mmlu(tasks, held_out=True), "cais/mmlu"),
 }
 """Name → (examples, dataset on the Hub that the harness names as their origin)."""
+
+
+def _same_question(row: Mapping[str, Any]) -> str:
+    """Return what two prints of one question share: its words, whatever the case and the spacing."""
+    return " ".join(row["question"].lower().split())
 
 
 def _length(row: Mapping[str, Any]) -> int:

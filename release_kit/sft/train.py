@@ -136,6 +136,7 @@ def _fit(model: Any, examples: list, pad_id: int, run: TrainingRun, on_step: Cal
 def _save(model: Any, tokenizer: Any, folder: Path, torch: Any) -> None:
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card: placeholders and a path of this machine
     else:
         model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
