@@ -19,6 +19,7 @@ from release_kit.core.study import STUDY_FILE
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Reference
 from release_kit.release.download_cache import default_hub_cache, repo_folder_name, selection_file
+from release_kit.release.download_fetch import remove_temporaries
 from release_kit.release.download_run import Outcome, Run
 from release_kit.release.download_source import SIGNATURE_FILE, RemoteRelease, assemble, open_at, release_repo
 from release_kit.release.download_state import Selection, locked, read_selection, selection_path, write_selection
@@ -240,6 +241,7 @@ class _Work:
         removed = () if self._options.into_cache else self._put_aside(run.quarantine)
         self._write_beside(target)
         write_selection(self._record, selection)
+        remove_temporaries(self._root, self._record.parent)
         run.remember()
         return self._report(target, wanted, files, run.outcome, removed)
 

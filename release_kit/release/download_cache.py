@@ -6,6 +6,7 @@ offline.
 """
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,14 +98,20 @@ class CachePlace:
         return inside(self.repo_folder, f"snapshots/{self.commit}/{self.path}")
 
 
-def link_blob(place: CachePlace) -> bool:
-    """Make the snapshot's name point to the blob; returns whether anything changed."""
+def link_blob(place: CachePlace, scratch: Path) -> bool:
+    """Make the snapshot's name point to the blob; returns whether anything changed.
+
+    Args:
+        place: the file.
+        scratch: folder of the cache for the link while it has no name; whoever owns it removes what a kill leaves.
+    """
     link, blob = place.link, place.blob
     target = os.path.relpath(blob, link.parent)
     if link.is_symlink() and os.readlink(link) == target:
         return False
     link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = link.with_name(f".rk-tmp-{place.identity[:16]}-{os.getpid()}-{link.name[:60]}")
+    scratch.mkdir(parents=True, exist_ok=True)
+    temporary = scratch / f"link-{secrets.token_hex(8)}"
     os.symlink(target, temporary)
     os.replace(temporary, link)
     return True

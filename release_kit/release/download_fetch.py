@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from release_kit.core.errors import HubError, IntegrityError
-from release_kit.core.files import write_error
+from release_kit.core.files import TEMPORARY_PREFIX, write_error
 from release_kit.core.manifest import FileEntry
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import AbsurdReplyError, UnreachableError
@@ -142,6 +142,14 @@ def _short(source: Source, got: int, expected: int) -> HubError:
         where=str(source),
         next_step="what came is kept; run the same command again to continue",
     )
+
+
+def remove_temporaries(*folders: Path) -> None:
+    """Remove what a kill left of small files that were being written in these folders."""
+    for folder in folders:
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def remove_partials(folder: Path) -> None:

@@ -13,8 +13,9 @@ from release_kit.core.hashing import digest_bytes, map_ordered
 from release_kit.core.manifest import FileEntry
 from release_kit.hub.client import HubClient
 from release_kit.release.download_cache import link_blob, repo_folder_name, snapshot_folder, write_ref
+from release_kit.release.download_fetch import remove_partials, remove_temporaries
 from release_kit.release.download_source import RemoteRelease, Source
-from release_kit.release.download_target import CacheTarget, cache_source
+from release_kit.release.download_target import PARTIAL_FOLDER, CacheTarget, cache_source
 
 
 def cache_target(
@@ -55,9 +56,12 @@ def write_beside(target: CacheTarget) -> None:
     for name, data in target.release.beside().items():
         place = target.place(f"index/{name}", FileEntry.of(name, digest_bytes(data)))
         write_atomic(place.blob, data)
-        link_blob(place)
+        link_blob(place, target.state / PARTIAL_FOLDER)
     for folder, name, commit in _refs(target):
         write_ref(folder, name, commit)
+    remove_partials(target.state / PARTIAL_FOLDER)
+    for folder in {folder for folder, _, _ in _refs(target)}:
+        remove_temporaries(folder / "blobs", folder / "refs")
 
 
 def _refs(target: CacheTarget) -> list[tuple[Path, str, str]]:

@@ -92,6 +92,7 @@ class Run:
         self.outcome = Outcome()
         self._unlinked: list[Item] = []
         self._quarantine = new_quarantine(target.state)
+        self._scratch = target.state / PARTIAL_FOLDER
 
     @property
     def quarantine(self) -> Path:
@@ -142,7 +143,7 @@ class Run:
         Raises:
             ReleaseKitError: something could not be had; all of it is named, and what was finished stays.
         """
-        partials = self._target.state / PARTIAL_FOLDER
+        partials = self._scratch
         self._check_space(partials)
         groups = sorted(self._needed.values(), key=lambda items: -items[0].entry.size_bytes)
         self._progress.on_start("downloading", sum(items[0].entry.size_bytes for items in groups))
@@ -189,7 +190,7 @@ class Run:
         self._target.name(first)
         for item in others:
             if item.path != first.path:
-                copy_checked(first.path, item, self._kept(item))
+                copy_checked(first.path, item, self._scratch, self._kept(item))
                 with self._lock:
                     self.outcome.n_copied += 1
             self._target.name(item)
@@ -203,7 +204,7 @@ class Run:
             if path is None:
                 continue
             try:
-                copy_checked(path, item, self._kept(item))
+                copy_checked(path, item, self._scratch, self._kept(item))
             except (IntegrityError, ReleaseKitError) as error:
                 if isinstance(error.__cause__, FileNotFoundError) or isinstance(error, IntegrityError):
                     continue

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from release_kit.core.errors import IntegrityError
-from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, inside, write_error
+from release_kit.core.files import STATE_FOLDER, inside, write_error
 from release_kit.core.manifest import FileEntry
 from release_kit.release.download_cache import CachePlace, link_blob, repo_folder_name
 from release_kit.release.download_source import RemoteRelease, Source
@@ -119,7 +119,7 @@ class CacheTarget:
 
     def name(self, item: Item) -> None:
         """Make the snapshot's link."""
-        link_blob(self.place(item.tree_path, item.entry))
+        link_blob(self.place(item.tree_path, item.entry), self.state / PARTIAL_FOLDER)
 
 
 def cache_source(release: RemoteRelease, tree_path: str) -> Source:
@@ -147,16 +147,22 @@ def put(item: Item, finished: Path, quarantine: Path | None) -> None:
         raise write_error(item.path, error) from error
 
 
-def copy_checked(source: Path, item: Item, quarantine: Path | None) -> None:
+def copy_checked(source: Path, item: Item, scratch: Path, quarantine: Path | None) -> None:
     """Give ``item`` the content of another file of this disk, hashed on the way.
+
+    Args:
+        source: the other file.
+        item: what is to hold the content.
+        scratch: folder on the same file system for the copy while it has no name.
+        quarantine: where to keep what stood there; None: it is replaced.
 
     Raises:
         IntegrityError: ``source`` is not, or no longer, what the manifest says.
         ReleaseKitError: the target cannot be written.
     """
-    temporary = item.path.with_name(f"{TEMPORARY_PREFIX}{item.path.name[:60]}-{secrets.token_hex(4)}")
+    temporary = scratch / f"copy-{secrets.token_hex(8)}"
     try:
-        item.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         got = _copy(source, temporary)
         if got != item.entry.sha256:
             raise IntegrityError("changed while it was being copied", where=str(source))

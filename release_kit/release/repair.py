@@ -24,7 +24,7 @@ from release_kit.release.download_cache import CachePlace, link_blob, place_in_c
 from release_kit.release.download_run import Outcome, Run
 from release_kit.release.download_source import RemoteRelease, Source, open_at
 from release_kit.release.download_state import Selection, locked, read_selection, selection_path
-from release_kit.release.download_target import Item, new_quarantine, set_aside
+from release_kit.release.download_target import PARTIAL_FOLDER, Item, new_quarantine, set_aside
 from release_kit.release.verify import Inspection
 from release_kit.release.verify_report import Difference
 
@@ -196,7 +196,7 @@ class _InPlace:
     def name(self, item: Item) -> None:
         """Make the link of a snapshot; elsewhere the bytes lie under their name."""
         if (place := self.places.get(item.tree_path)) is not None:
-            link_blob(place)
+            link_blob(place, self.state / PARTIAL_FOLDER)
 
 
 def _item(inspection: Inspection, path: str, source: RemoteRelease | None, places: _InPlace) -> Item:
