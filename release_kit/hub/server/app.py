@@ -4,6 +4,7 @@ Owns what is common to all requests: errors, limits, records, faults. Meaning is
 """
 
 import logging
+import sqlite3
 
 from release_kit.hub.server import misbehave
 from release_kit.hub.server.context import Hub
@@ -58,11 +59,15 @@ class HubApp:
             reply = await answer(self.hub, request)
             if limits:
                 reply.headers += limits
+            await self.hub.database.settle()
             return reply
         except HttpError as error:
             return error.reply()
-        except ConnectionResetError:
-            return Reply(status=CLIENT_LEFT)
+        except (OSError, sqlite3.Error) as error:
+            if isinstance(error, ConnectionResetError):
+                return Reply(status=CLIENT_LEFT)
+            logger.error("%s %s: %s", request.method, request.path, error)
+            return HttpError(507, f"The local Hub could not write or read its folder: {error}").reply()
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             return HttpError(500, "The local Hub failed on this request; its log has the reason").reply()

@@ -107,9 +107,9 @@ class BlobSink:
         Raises:
             HttpError: 400 when the content is not the promised one; nothing is stored then.
         """
-        self._stream.close()
         found = self._hash.hexdigest()
         try:
+            self._stream.close()
             check_content(found, self.n_bytes, sha256=sha256, size=size)
             self._store.adopt(self.path, found)
         except BaseException:
@@ -118,8 +118,9 @@ class BlobSink:
         return found
 
     def discard(self) -> None:
-        """Forget what arrived."""
-        self._stream.close()
+        """Forget what arrived; closing may fail on a full disk, which changes nothing."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
         with contextlib.suppress(OSError):
             self.path.unlink()
 

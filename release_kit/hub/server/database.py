@@ -3,11 +3,12 @@
 Owns ``hub.sqlite3`` and the lock that keeps a second server away from the same folder. Knows no rules of the Hub.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from release_kit.core.errors import HubError
@@ -36,6 +37,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS collection_titles ON collections (namespace, t
 CREATE TABLE IF NOT EXISTS collection_items (
     id TEXT PRIMARY KEY, collection INTEGER NOT NULL, item_type TEXT NOT NULL, item_id TEXT NOT NULL,
     position INTEGER NOT NULL, note TEXT, UNIQUE (collection, item_type, item_id));
+CREATE INDEX IF NOT EXISTS item_target ON collection_items (item_type, item_id);
 CREATE INDEX IF NOT EXISTS item_order ON collection_items (collection, position);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -59,6 +61,9 @@ class Database:
             root / "hub.sqlite3", isolation_level=None, check_same_thread=False, cached_statements=256
         )
         self.query = self.connection.execute
+        self.on_undo: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._final: asyncio.Future[None] | None = None
         self._configure(durable)
         self._create(root)
 
@@ -86,14 +91,62 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run a block whose writes all happen, or none of them. Blocks do not nest."""
-        self.query("BEGIN IMMEDIATE")
+        """Run a block whose writes all happen, or none of them. Blocks do not nest.
+
+        After ``share_waits``, requests that arrive together share one wait for the disk: what they wrote is final when
+        ``settle`` returns. Before, it is final when the block ends.
+        """
+        shared = self._open_shared()
+        self.query("SAVEPOINT block" if shared else "BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self.query("ROLLBACK")
+            self.query("ROLLBACK TO block" if shared else "ROLLBACK")
             raise
-        self.query("COMMIT")
+        finally:
+            if shared:
+                self.query("RELEASE block")
+        if not shared:
+            self.query("COMMIT")
+
+    async def settle(self) -> None:
+        """Wait until everything that was written or read so far is final.
+
+        Raises:
+            sqlite3.Error: it could not be written and is undone.
+        """
+        if self._final is not None:
+            await asyncio.shield(self._final)
+
+    def share_waits(self) -> None:
+        """From now on, let the blocks that this event loop runs in one turn share one wait for the disk."""
+        self._loop = asyncio.get_running_loop()
+
+    def _open_shared(self) -> bool:
+        if self._loop is None:
+            return False
+        if self._final is None:
+            self.query("BEGIN IMMEDIATE")
+            self._final = self._loop.create_future()
+            self._loop.call_soon(self._finish_shared)
+        return True
+
+    def _finish_shared(self) -> None:
+        final, self._final = self._final, None
+        try:
+            self.query("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            final.set_exception(error)
+            final.exception()
+        else:
+            final.set_result(None)
+
+    def _undo(self) -> None:
+        if self.connection.in_transaction:
+            self.query("ROLLBACK")
+        for forget in self.on_undo:
+            forget()
 
     def setting(self, name: str, default: str) -> str:
         """Return a stored setting, storing ``default`` first when it has no value yet."""
@@ -103,6 +156,8 @@ class Database:
 
     def close(self) -> None:
         """Close the index and let other servers use the folder."""
+        if self.connection.in_transaction:
+            self.query("COMMIT")
         self.connection.close()
         os.close(self._lock)
 

@@ -1,6 +1,7 @@
-"""What the Hub knows: repositories, branches and tags, commits, and the content they name.
+"""Branches, tags and commits: how a repository begins, what it holds at a revision, and how that changes.
 
-Every change is one transaction. Folders are in ``trees``, collections in ``collection_index``, bytes in ``blobs``.
+Every change is one transaction. Folders are in ``trees``, bytes in ``content``, repositories as such in
+``repo_index``.
 """
 
 import re
@@ -12,33 +13,11 @@ from typing import NamedTuple
 from release_kit.hub.server import gitids
 from release_kit.hub.server.database import Database
 from release_kit.hub.server.names import check_ref_name, check_repo_id
-from release_kit.hub.server.replies import HttpError, repo_not_found, revision_not_found
+from release_kit.hub.server.replies import HttpError, revision_not_found
+from release_kit.hub.server.repo_index import Clock, Repo, RepoIndex
 from release_kit.hub.server.trees import EMPTY_TREE, Changes, TreeStore
 
-REMEMBERED_REPOS = 100_000
-Clock = Callable[[], float]
-_REPO_COLUMNS = "id, type, namespace, name, private, gated, sdk, created_s, updated_s"
-_SAME_NAME = "type = ? AND namespace = ? COLLATE NOCASE AND name = ? COLLATE NOCASE"
 _COMMIT_COLUMNS = "id, parent, tree, author, created_s, title, message"
-
-
-class Repo(NamedTuple):
-    """One repository; ``type`` is model, dataset or space, times are seconds since the epoch."""
-
-    id: int
-    type: str
-    namespace: str
-    name: str
-    private: int
-    gated: str | None
-    sdk: str | None
-    created_s: float
-    updated_s: float
-
-    @property
-    def repo_id(self) -> str:
-        """``namespace/name``."""
-        return f"{self.namespace}/{self.name}"
 
 
 class Commit(NamedTuple):
@@ -83,46 +62,12 @@ class NewCommit:
     record_content: Callable[[], None] | None = None
 
 
-class Index:
-    """Repositories, refs and commits of one Hub."""
+class Index(RepoIndex):
+    """Repositories with their refs and commits."""
 
     def __init__(self, database: Database, trees: TreeStore, clock: Clock = time.time):
-        self.database, self.trees, self.clock = database, trees, clock
-        self._query = database.query
-        self._repos: dict[tuple[str, str, str], Repo] = {}
-
-    # ---- repositories
-
-    def find_repo(self, repo_type: str, namespace: str, name: str) -> Repo | None:
-        """Return a repository, or None."""
-        key = (repo_type, namespace, name)
-        found = self._repos.get(key)
-        if found is None:
-            sql = f"SELECT {_REPO_COLUMNS} FROM repos WHERE {_SAME_NAME}"
-            row = self._query(sql, key).fetchone()
-            found = Repo(*row) if row and row[2:4] == (namespace, name) else None
-            if found:
-                self._remember(key, found)
-        return found
-
-    def _remember(self, key: tuple[str, str, str], repo: Repo) -> None:
-        if len(self._repos) >= REMEMBERED_REPOS:
-            self._repos.clear()
-        self._repos[key] = repo
-
-    def _forget(self, repo: Repo) -> None:
-        self._repos.pop((repo.type, repo.namespace, repo.name), None)
-
-    def repo(self, repo_type: str, namespace: str, name: str) -> Repo:
-        """Return a repository.
-
-        Raises:
-            HttpError: 404 when it does not exist.
-        """
-        found = self.find_repo(repo_type, namespace, name)
-        if found is None:
-            raise repo_not_found(f"{namespace}/{name}")
-        return found
+        super().__init__(database, clock)
+        self.trees = trees
 
     def create_repo(
         self, repo_type: str, namespace: str, name: str, *, private: bool, sdk: str | None, first: NewCommit
@@ -133,59 +78,12 @@ class Index:
             HttpError: 409 when it exists (names differ in more than case), 400 for a bad name.
         """
         check_repo_id(namespace, name)
-        now = self.clock()
-        sql = f"SELECT namespace, name FROM repos WHERE {_SAME_NAME}"
-        taken = self._query(sql, (repo_type, namespace, name)).fetchone()
-        if taken:
-            raise HttpError(409, f"You already created this {repo_type} repo: {'/'.join(taken)}")
+        self._refuse_taken(repo_type, namespace, name)
         with self.database.transaction():
-            values = (repo_type, namespace, name, int(private), None, sdk, now, now)
-            columns = "(type, namespace, name, private, gated, sdk, created_s, updated_s)"
-            row = self._query(f"INSERT INTO repos {columns} VALUES (?,?,?,?,?,?,?,?)", values)
-            repo = Repo(int(row.lastrowid), *values)
+            repo = self._insert_repo(repo_type, namespace, name, private=private, sdk=sdk)
             commit = self._write_commit(repo, None, first)
             self._set_ref(repo, "branch", "main", commit.id)
         return repo
-
-    def delete_repo(self, repo: Repo) -> None:
-        """Forget a repository; its content stays until the folder is cleaned."""
-        with self.database.transaction():
-            for table in ("refs", "commits"):
-                self._query(f"DELETE FROM {table} WHERE repo = ?", (repo.id,))
-            self._query("DELETE FROM repos WHERE id = ?", (repo.id,))
-        self._forget(repo)
-
-    def update_repo(self, repo: Repo, *, private: bool | None = None, gated: str | None = None) -> None:
-        """Change visibility or gating; None keeps what is set."""
-        with self.database.transaction():
-            sql = "UPDATE repos SET private = coalesce(?, private), gated = coalesce(?, gated) WHERE id = ?"
-            self._query(sql, (None if private is None else int(private), gated, repo.id))
-        self._forget(repo)
-
-    def move_repo(self, repo: Repo, namespace: str, name: str) -> None:
-        """Give a repository another name.
-
-        Raises:
-            HttpError: 409 when the name is taken, 400 when it is bad.
-        """
-        check_repo_id(namespace, name)
-        if self.find_repo(repo.type, namespace, name):
-            raise HttpError(409, f"The name {namespace}/{name} is taken")
-        with self.database.transaction():
-            self._query("UPDATE repos SET namespace = ?, name = ? WHERE id = ?", (namespace, name, repo.id))
-        self._forget(repo)
-
-    def list_repos(self, repo_type: str, *, author: str | None = None, search: str | None = None) -> list[Repo]:
-        """Return repositories, newest first."""
-        sql = f"SELECT {_REPO_COLUMNS} FROM repos WHERE type = ?"
-        values: list[str] = [repo_type]
-        if author:
-            sql, values = sql + " AND namespace = ?", [*values, author]
-        if search:
-            sql, values = sql + " AND instr(lower(namespace || '/' || name), ?) > 0", [*values, search.lower()]
-        return [Repo(*row) for row in self._query(sql + " ORDER BY updated_s DESC, id DESC", values)]
-
-    # ---- refs
 
     def refs(self, repo: Repo) -> list[Ref]:
         """Return all branches and tags, sorted by name."""
@@ -227,8 +125,6 @@ class Index:
 
     def _set_ref(self, repo: Repo, kind: str, name: str, commit: str, message: str | None = None) -> None:
         self._query("INSERT OR REPLACE INTO refs VALUES (?,?,?,?,?)", (repo.id, kind, name, commit, message))
-
-    # ---- commits
 
     def resolve(self, repo: Repo, revision: str) -> Commit:
         """Return the commit that a branch, tag, commit id or unique beginning of one means.
@@ -281,7 +177,7 @@ class Index:
         if head_id is None:
             raise revision_not_found(repo.repo_id, branch)
         head = self._resolve_id(repo, head_id)
-        if new.parent is not None and not head.id.startswith(new.parent.lower()):
+        if new.parent is not None and not _is_at(head.id, new.parent):
             message = f"A commit has happened since. Please refresh and try again. (head is {head.id})"
             raise HttpError(412, message)
         with self.database.transaction():
@@ -321,3 +217,9 @@ class Index:
         commit = Commit(oid, parent, tree, author, seconds, title, message)
         self._query("INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?,?,?)", (repo.id, *commit))
         return commit
+
+
+def _is_at(head: str, parent: str) -> bool:
+    if not re.fullmatch(r"[0-9a-fA-F]{7,40}", parent):
+        raise HttpError(400, f"`parentCommit` must be a commit id, got {parent[:50]!r}")
+    return head.startswith(parent.lower())

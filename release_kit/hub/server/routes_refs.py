@@ -76,7 +76,6 @@ async def list_commits(hub: Hub, request: Request, names: list[str], rest: list[
     formatted = "formatted" in request.query.get("expand[]", [])
     items = [_commit_json(item, formatted) for item in found[:COMMITS_PAGE]]
     headers = [next_page_header(request, p=str(page + 1))] if len(found) > COMMITS_PAGE else []
-    headers.append((b"x-total-count", str(sum(1 for _ in hub.index.history(repo, commit))).encode()))
     return json_reply(items, headers=headers)
 
 

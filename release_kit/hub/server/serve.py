@@ -74,6 +74,7 @@ class HubServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         state, factory = _protocols(self.app)
         server = await self._loop.create_server(factory, sock=self.socket, backlog=1024)
+        self.hub.database.share_waits()
         self.ready.set()
         if announce:
             announce()
