@@ -1,11 +1,16 @@
 """A Hub that fails or lies: what could be seen is judged, the rest is named, and nothing is claimed about it."""
 
+import http.server
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hub_replica import put_release, pythia
 
 from release_kit.core.errors import UsageError
+from release_kit.hub.client import HubClient
 from release_kit.hub.errors import NotFoundError, UnreachableError
 from release_kit.hub.reference import Repo
 from release_kit.hub.server.faults import Fault
@@ -112,3 +117,57 @@ def test_odd_front_matter_of_any_shape_is_judged_without_a_traceback(client, fro
     release["main"]["README.md"] = f"---\n{json.dumps(front)}\n---\n# Card\n".encode()
     put_release(client, Repo(name), release)
     assert isinstance(audit_releases(client, [name]).to_dict(), dict)
+
+
+GOOD_FILE = {"type": "file", "path": "model.safetensors", "size": 9, "oid": "a" * 40}
+
+
+@contextmanager
+def lying_hub(entries: list[dict]) -> Iterator[str]:
+    """Serve one repo with one branch, whose listing is whatever a hostile Hub likes."""
+    refs = {"branches": [{"name": "main", "targetCommit": "c" * 40}], "tags": []}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(refs if self.path.endswith("/refs") else entries).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"path": "../../etc/passwd"},
+        {"path": "/etc/passwd"},
+        {"path": "a/../../b"},
+        {"path": "a\\b"},
+        {"path": 7},
+        {"size": -1},
+        {"size": 10**30},
+        {"size": "big"},
+        {"oid": "not a digest"},
+        {"lfs": {"oid": "x", "size": 3}},
+        {},
+    ],
+)
+def test_listing_that_lies_is_refused_whole_and_said_to_be(entry):
+    lie = GOOD_FILE | entry
+    with lying_hub([GOOD_FILE, lie]) as endpoint, HubClient(endpoint) as client:
+        report = audit_releases(client, ["lab/evil"])
+    (finding,) = report.findings
+    assert (finding.code, finding.where, report.n_files) == ("unreadable", "lab/evil@main", 0)
+    assert not report.ok
