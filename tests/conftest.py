@@ -4,10 +4,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 import study_factory
 
 from release_kit.core.study import Study
+
+# The same examples in every run, and none refused for being slow on a busy machine.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture

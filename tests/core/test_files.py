@@ -101,7 +101,7 @@ KILLED_WRITER = """
 def test_a_killed_writer_never_leaves_a_part_under_the_name(tmp_path):
     path = tmp_path / "x"
     seen = set()
-    for kill in range(10):
+    for kill in range(6):
         command = [sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout.readline() == b"ready\n"

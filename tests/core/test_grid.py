@@ -52,7 +52,7 @@ def by_definition(study: Study) -> list[dict]:
 
 
 @given(studies())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_grid_is_the_union_of_blocks_less_exclusions_each_cell_once(study):
     cells = [key(levels) for levels in grid.iter_levels(study)]
     assert len(cells) == len(set(cells))

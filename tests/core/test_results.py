@@ -30,7 +30,7 @@ def place(row: Result):
 
 
 @given(RESULTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25)
 def test_rows_are_read_back_as_they_were(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "results.parquet"
     write_results(path, rows)
