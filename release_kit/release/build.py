@@ -165,7 +165,7 @@ def _assemble(
     levels = {source.cell_id: source.levels for source in sources}
     published = [row for row in results if row.cell_id in levels]
     artifact_files = {
-        source.cell_id: tuple(FileEntry.of(path, digests[file]) for path, file in source.files) for source in sources
+        source.cell_id: _sorted(FileEntry.of(path, digests[file]) for path, file in source.files) for source in sources
     }
     tables = {
         "results.parquet": parquet_bytes(results_table(published, levels)),
