@@ -11,7 +11,9 @@ import yaml
 from click.testing import CliRunner
 from study_factory import write_json, write_safetensors
 
+from release_kit.cli.build import build_command
 from release_kit.cli.study import import_command, plan_command, results_command
+from release_kit.core.grid import cell_id, iter_levels
 from release_kit.core.results import read_results
 
 CHECKOUT = Path(__file__).parents[2]
@@ -109,6 +111,42 @@ def test_import_takes_in_what_follows_the_rule_and_names_the_rest(make_study):
     assert (code, value["ok"]) == (1, False)
     assert value["problems"][0]["code"] == "checkpoint-refused"
     assert "2 folders for the one cell" in value["problems"][0]["what"]
+
+
+def move_to_foreign_layout(study) -> None:
+    """Turn a study into what people have: runs and evaluations by path, no ``cells`` folder; two steps of each run."""
+    for levels in iter_levels(study):
+        cell = study.folder / "cells" / cell_id(study, levels)
+        run = f"{levels['dataset']}-{levels['method']}-s{levels['seed']}"
+        if (cell / "model").is_dir():
+            for step in (30, 9):
+                shutil.copytree(cell / "model", study.folder / "runs" / run / f"checkpoint-{step}")
+        shutil.copytree(cell / "eval", study.folder / "evals" / run)
+    shutil.rmtree(study.folder / "cells")
+    fixed = {"levels": {"base_model": "tiny-llama"}}
+    change(
+        study,
+        checkpoints=[{"path": "runs/{dataset}-{method}-s{seed}/checkpoint-*", "pick": "last", **fixed}],
+        results=[{"format": "lm-eval", "path": "evals/{dataset}-{method}-s{seed}/*.json", **fixed}],
+    )
+
+
+def test_what_people_have_goes_in_and_is_built_without_being_moved(make_study):
+    study = make_study()
+    move_to_foreign_layout(study)
+    assert call(plan_command, study.folder)[0] == 0
+    runs = {path: path.stat().st_mtime_ns for path in (study.folder / "runs").rglob("*")}
+    code, value = call_json(import_command, study.folder)
+    assert (code, len(value["written"]), value["problems"], value["without_checkpoint"]) == (0, 8, [], [])
+    code, value = call_json(results_command, study.folder)
+    assert (code, value["n_rows"], value["n_cells"]) == (0, 27, 9)
+    code, built = call_json(build_command, study.folder)
+    assert (code, built["n_cells"], built["n_missing"]) == (0, 9, 0)
+    assert {path: path.stat().st_mtime_ns for path in (study.folder / "runs").rglob("*")} == runs
+    assert not any("checkpoint-9/" in path for path in built["written"])
+    assert call_json(results_command, study.folder)[1]["changed"] is False
+    code, again = call_json(build_command, study.folder)
+    assert (code, again["written"], again["root"]) == (0, [], built["root"])
 
 
 def test_import_without_a_rule_says_what_to_write(make_study):
