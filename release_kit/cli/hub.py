@@ -1,6 +1,7 @@
 """The commands of the local Hub: ``hub serve`` and ``hub fsck``."""
 
 import asyncio
+import importlib.util
 import signal
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,9 @@ def _server(
     access_log: Path | None,
     rate_limit: tuple[int, int] | None,
 ) -> Any:
-    try:
-        import httptools  # noqa: F401 - named here so that the message says what to install
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(error.name or "uvicorn", "hub") from error
+    for package in ("uvicorn", "httptools"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "hub")
     from release_kit.hub.server import Access, FaultPlan, HubServer, HubSettings, RateLimits, RequestLog
     from release_kit.hub.server.auth import read_tokens
     from release_kit.hub.server.faults import read_faults

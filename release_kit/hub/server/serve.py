@@ -1,7 +1,7 @@
 """Running the application: in a thread of this process, or as the whole work of a process.
 
-The only import point of uvicorn. Uses its HTTP protocol on a socket of our own, so that start and stop take
-milliseconds and the address is known before the first request.
+With ``protocol`` the only import point of uvicorn. Uses its HTTP protocol on a socket of our own, so that start and
+stop take milliseconds and the address is known before the first request.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from release_kit.core.errors import HubError
@@ -55,6 +56,7 @@ class HubServer:
             self.socket.close()
             raise
         self.app = HubApp(self.hub, self.log, plan)
+        self._config, self._state = _protocol_config(self.app)
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -72,7 +74,8 @@ class HubServer:
             announce: called when requests are answered.
         """
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        state, factory = _protocols(self.app)
+        config, state = self._config, self._state
+        factory = partial(config.http_protocol_class, config=config, server_state=state, app_state={})
         server = await self._loop.create_server(factory, sock=self.socket, backlog=1024)
         self.hub.database.share_waits()
         self.ready.set()
@@ -82,7 +85,7 @@ class HubServer:
             await self._stop.wait()
         finally:
             server.close()
-            await _drain(state)
+            await _drain(self._state)
             self.hub.close()
             self.log.close()
 
@@ -168,7 +171,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _protocols(app: HubApp):
+def _protocol_config(app: HubApp):
     import uvicorn
     from uvicorn.server import ServerState
 
@@ -186,8 +189,7 @@ def _protocols(app: HubApp):
         server_header=False,
     )
     config.load()
-    state = ServerState()
-    return state, lambda: HubProtocol(config=config, server_state=state, app_state={})
+    return config, ServerState()
 
 
 async def _drain(state) -> None:
