@@ -230,7 +230,8 @@ def _plain(value: Any) -> str:
 
 def _files_table(cell: CardCell) -> NumbersTable:
     rows = [
-        NumberRow(keys=(code(file.path),), shown=(f"{file.size_bytes:,}", f"`{file.sha256}`")) for file in cell.files
+        NumberRow(keys=(code(file.path),), shown=(f"{file.size_bytes:,}", f"`{file.sha256}`"))
+        for file in sorted(cell.files, key=lambda file: file.path)
     ]
     source = "manifest.json: files of the cell"
     return NumbersTable(name="files", keys=("File",), columns=("Bytes", "sha256"), rows=rows, source=source)

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from release_kit.core.errors import RecordError
-from release_kit.release.cards.card_file import indexed_numbers, read_front_matter, split_front_matter
+from release_kit.release.cards.card_file import (
+    FrontMatter,
+    IndexedNumber,
+    indexed_numbers,
+    read_front_matter,
+    split_front_matter,
+)
 from release_kit.release.cards.handwritten import generated_lines
 from release_kit.release.cards.inputs import CARD_FILE, CardInputs
 from release_kit.release.cards.problems import CardProblem
@@ -78,7 +84,7 @@ def changed_cards(inputs: CardInputs) -> Iterator[tuple[str, str, str]]:
         RecordError: cards whose hand-written sections cannot be told apart; all of them are named.
     """
     for path, old, new in Cards(inputs).merged():
-        if new != old:
+        if new != old or (inputs.release_folder / path).stat().st_size != len(new.encode()):
             yield path, old or "", new
 
 
@@ -198,15 +204,29 @@ class _Comparison:
             yield CardProblem(code="front-matter-missing", path=self._path, line=1,
                               what="the front matter is gone", next_step=_REGENERATE)  # fmt: skip
             return
-        yield from self._index_problems(old, new)
+        named = [*self._index_problems(old, new), *self._key_problems(old, new)]
+        yield from named
+        yield from self._other_lines({problem.line for problem in named})
+
+    def _key_problems(self, old: FrontMatter, new: FrontMatter) -> Iterator[CardProblem]:
+        code = "metadata-stale" if self._intact else "text-edited"
         for key in sorted({*old.values, *new.values} - {"model-index"}):
             before, after = old.values.get(key), new.values.get(key)
             if before != after:
                 what = f"`{key}` is {before!r}, but the study now gives {after!r}"
-                code = "metadata-stale" if self._intact else "text-edited"
                 yield CardProblem(code=code, path=self._path, line=old.line(key), what=what, next_step=_REGENERATE)
 
-    def _index_problems(self, old: Any, new: Any) -> Iterator[CardProblem]:
+    def _other_lines(self, named: set[int]) -> Iterator[CardProblem]:
+        """Yield lines of the front matter that changed and that no named key or number accounts for."""
+        before, after = (split_front_matter(text)[0].split("\n") for text in (self._old, self._new))
+        code = "metadata-stale" if self._intact else "text-edited"
+        for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            lines = range(i1 + 2, max(i2, i1 + 1) + 2)
+            if kind != "equal" and not named & {*lines, i1 + 1}:
+                what = f"the line {_short(before[i1:i2])!r} would now be {_short(after[j1:j2])!r}"
+                yield CardProblem(code=code, path=self._path, line=i1 + 2, what=what, next_step=_REGENERATE)
+
+    def _index_problems(self, old: FrontMatter, new: FrontMatter) -> Iterator[CardProblem]:
         seen = {number.key: number for number in indexed_numbers(old)}
         wanted = {number.key: number for number in indexed_numbers(new)}
         for key in [*wanted, *(key for key in seen if key not in wanted)]:
@@ -221,7 +241,7 @@ class _Comparison:
                 shown=shown, now=now, row={"dataset": known.dataset_name, "metric": known.metric},
             )  # fmt: skip
 
-    def _index_code(self, before: Any, after: Any) -> str:
+    def _index_code(self, before: IndexedNumber | None, after: IndexedNumber | None) -> str:
         if before is None:
             return "number-missing"
         if after is None:

@@ -58,21 +58,25 @@ def is_built(path: str) -> bool:
     return path.startswith(EVAL_RESULTS_FOLDER + "/")
 
 
-def read_card_inputs(study: Study) -> CardInputs:
+def read_card_inputs(
+    study: Study, *, manifest: Manifest | None = None, cells: Mapping[str, Cell] | None = None
+) -> CardInputs:
     """Read what cards are made from out of a built study: manifest, ``cell.json`` files and the results table.
 
     The results are those of ``tables/results.parquet`` as it lies there now, so that cards can be held against a
     table that was collected again after the build. No weights are read.
 
+    Args:
+        study: a study that was built.
+        manifest: its manifest, when the caller has read it.
+        cells: its cells by id, when the caller has read them.
+
     Raises:
         RecordError: the study was not built, or a file is damaged.
         StudyError: cells that cannot be read.
     """
-    manifest = read_manifest(study.folder / RELEASE_FOLDER)
-    cells, problems = read_cells(study.folder)
-    if problems:
-        listed = "; ".join(str(problem) for problem in problems[:5])
-        raise StudyError(f"{len(problems)} cells cannot be read: {listed}", next_step="restore or remove them")
+    manifest = read_manifest(study.folder / RELEASE_FOLDER) if manifest is None else manifest
+    cells = _all_cells(study.folder) if cells is None else cells
     rows, sha256 = _read_results(study, manifest)
     return CardInputs(
         study=study,
@@ -89,6 +93,14 @@ def read_card_inputs(study: Study) -> CardInputs:
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
     )  # fmt: skip
+
+
+def _all_cells(study_folder: Path) -> Mapping[str, Cell]:
+    cells, problems = read_cells(study_folder)
+    if problems:
+        listed = "; ".join(str(problem) for problem in problems[:5])
+        raise StudyError(f"{len(problems)} cells cannot be read: {listed}", next_step="restore or remove them")
+    return cells
 
 
 def _in_order(study: Study, levels: Levels) -> Levels:

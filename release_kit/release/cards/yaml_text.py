@@ -41,7 +41,7 @@ def _entry(head: str, item: Any, indent: str) -> list[str]:
 
 
 def _item(item: Any, indent: str) -> list[str]:
-    if isinstance(item, dict) and item:
+    if isinstance(item, (dict, list, tuple)) and item:
         first, *rest = yaml_lines(item, indent + "  ")
         return [f"{indent}- {first[len(indent) + 2 :]}", *rest]
     return [f"{indent}- {scalar(item)}"]
