@@ -40,8 +40,7 @@ class Fields:
             if default is _MISSING:
                 raise self.error(name, "is missing")
             return default
-        wrong_bool = isinstance(value, bool) and kind in (int, float, (int, float))
-        if not isinstance(value, kind) or wrong_bool:
+        if not _is(value, kind):
             raise self.error(name, f"expected {_names(kind)}, got {_kind(value)} {str(value)[:60]!r}")
         return value
 
@@ -49,7 +48,7 @@ class Fields:
         """Return the list at ``name`` with every item checked to be of ``kind``."""
         items = self.take(name, list, default)
         for index, item in enumerate(items or ()):
-            if not isinstance(item, kind):
+            if not _is(item, kind):
                 raise self.error(f"{name}[{index}]", f"expected {_names(kind)}, got {_kind(item)}")
         return items
 
@@ -101,6 +100,13 @@ def check_schema_version(fields: Fields, known: tuple[int, ...]) -> int:
     if version not in known:
         raise fields.error("schema_version", f"is {version}; this release_kit reads {list(known)}; update release_kit")
     return version
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Like ``isinstance``, but true and false are not numbers."""
+    if isinstance(value, bool):
+        return bool in (kind if isinstance(kind, tuple) else (kind,))
+    return isinstance(value, kind)
 
 
 def _kind(value: Any) -> str:

@@ -5,9 +5,8 @@ refused, a text that is no level is a problem with its rows, and all problems of
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from release_kit.core.collected import Batch
@@ -17,7 +16,8 @@ from release_kit.core.path_rule import parse_written
 from release_kit.core.records import nearest
 from release_kit.core.results import Result
 from release_kit.core.study import Level, Study
-from release_kit.core.table_source import FactorColumn, MetricColumns, TableSource
+from release_kit.core.table_columns import ColumnPlan, TableRefused, ValueColumn, plan_columns
+from release_kit.core.table_source import TableSource
 from release_kit.core.text_table import TextTable, read_text_table, row_place
 
 
@@ -32,147 +32,22 @@ def read_table_results(study: Study, source: TableSource, path: Path, relative: 
     """
     try:
         table = read_text_table(path, source.format, where=relative, delimiter=source.delimiter)
-        plan = _plan_columns(study, source, table, relative)
-    except _Refused as refused:
+        plan = plan_columns(study, source, table, relative)
+    except TableRefused as refused:
         return Batch(problems=list(refused.problems))
     except RecordError as problem:
         return Batch(problems=[problem])
     return _Reader(study, source, table, plan, relative).read()
 
-class _Refused(Exception):
-    def __init__(self, problems: list[RecordError]):
-        self.problems = problems
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ValueColumn:
-    """One column of values, resolved against the header."""
-
-    name: str
-    index: int
-    benchmark: str
-    metric: str
-    n_shot: int | None
-    rule: MetricColumns
-    higher_is_better: bool | None
-    n: int | None
-    n_index: int | None
-    stderr_index: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    factors: tuple[tuple[FactorColumn, int | None], ...]
-    values: tuple[_ValueColumn, ...]
-
-
-def _plan_columns(study: Study, source: TableSource, table: TextTable, where: str) -> _Plan:
-    """Give every column its meaning; a column without one, or a declared column that is absent, is a problem."""
-    index = {name: i for i, name in enumerate(table.header)}
-    header_place, problems = f"{where}, header", []
-    declared = [f.column for f in source.factors if f.column] + list(source.ignore)
-    declared += [rule.column for rule in source.metrics if rule.column]
-    for name in dict.fromkeys(declared):
-        if name not in index:
-            problems.append(RecordError(f"has no column {name!r}{nearest(name, table.header)}", where=header_place))
-    named = {name for name in declared if name in index}
-    matched = _matched_columns(source, table, named, problems, header_place)
-    values = [_value_column(study, rule, name, parts, index, problems, header_place) for rule, name, parts in matched]
-    used = named | {name for _, name, _ in matched}
-    for column in filter(None, values):
-        used.update(table.header[i] for i in (column.n_index, column.stderr_index) if i is not None)
-    for name in table.header:
-        if name not in used:
-            step = f"declare it under {source.key}.factors or .metrics, or name it in {source.key}.ignore"
-            what = f"the column {name!r} is not declared{nearest(name, [d for d in declared if d != name])}"
-            problems.append(RecordError(what, where=header_place, next_step=step))
-    if problems:
-        raise _Refused([*problems, *table.problems])
-    factors = tuple((f, None if f.column is None else index[f.column]) for f in source.factors)
-    return _Plan(factors=factors, values=tuple(values))
-
-
-_Matched = tuple[MetricColumns, str, dict[str, str]]
-"""A rule, the column of values that it names, and what its pattern says about the column."""
-
-
-def _matched_columns(
-    source: TableSource, table: TextTable, named: set[str], problems: list, where: str
-) -> list[_Matched]:
-    """Return each column of values with its rule.
-
-    A column that is named outright, or holds the standard error or the number of another one, is not matched by
-    patterns.
-    """
-    matched: list[_Matched] = [(rule, rule.column, {}) for rule in source.metrics if rule.column in table.header]
-    by_pattern: list[_Matched] = []
-    for rule in source.metrics:
-        if rule.pattern is not None:
-            regex = _pattern_regex(rule.pattern)
-            found = [(name, m.groupdict()) for name in table.header if (m := regex.fullmatch(name))]
-            by_pattern += [(rule, name, parts) for name, parts in found if name not in named]
-            if not found:
-                problems.append(RecordError(f"has no column that follows {rule.pattern!r} ({rule.key})", where=where))
-    beside = {name for rule, _, parts in matched + by_pattern for name in _beside_names(rule, parts).values()}
-    taken: dict[str, str] = {}
-    for rule, name, parts in by_pattern:
-        if name in taken:
-            what = f"the column {name!r} follows two patterns, {taken[name]} and {rule.key}; name it in one"
-            problems.append(RecordError(what, where=where))
-        elif name not in beside:
-            taken[name] = rule.key
-            matched.append((rule, name, parts))
-    return matched
-
-
-def _beside_names(rule: MetricColumns, parts: Mapping[str, str]) -> dict[str, str]:
-    """Return the names of the columns for ``n`` and ``stderr`` that stand beside one column of values."""
-    templates = {key: getattr(rule, key) for key in ("n", "stderr")}
-    return {
-        key: re.sub(r"\{([^{}]*)\}", lambda m: parts.get(m[1], m[0]), template)
-        for key, template in templates.items()
-        if isinstance(template, str)
-    }
-
-
-def _value_column(study, rule, name, parts, index, problems, where) -> _ValueColumn | None:
-    benchmark = rule.benchmark or parts["benchmark"]
-    metric = rule.metric or parts["metric"]
-    beside = _beside_names(rule, parts)
-    for key, column in beside.items():
-        if column not in index:
-            problems.append(RecordError(f"has no column {column!r} ({rule.key}.{key})", where=where))
-            return None
-    known = study.benchmarks.get(benchmark, {}).get(metric)
-    better = rule.higher_is_better
-    return _ValueColumn(
-        name=name,
-        index=index[name],
-        benchmark=benchmark,
-        metric=metric,
-        n_shot=int(parts["n_shot"]) if "n_shot" in parts else rule.n_shot,
-        rule=rule,
-        higher_is_better=known.higher_is_better if better is None and known else better,
-        n=rule.n if isinstance(rule.n, int) else None,
-        n_index=index.get(beside.get("n")),
-        stderr_index=index.get(beside.get("stderr")),
-    )
-
-
-def _pattern_regex(pattern: str) -> re.Pattern:
-    shapes = {"benchmark": "(?P<benchmark>.+?)", "n_shot": "(?P<n_shot>[0-9]+)", "metric": "(?P<metric>.+?)"}
-    parts = re.split(r"(\{[^{}]*\})", pattern)
-    return re.compile("".join(shapes[part[1:-1]] if part.startswith("{") else re.escape(part) for part in parts))
-
-
 class _Reader:
     """Reads the rows of one table; collects problems by what is wrong, not by row."""
 
-    def __init__(self, study: Study, source: TableSource, table: TextTable, plan: _Plan, where: str):
+    def __init__(self, study: Study, source: TableSource, table: TextTable, plan: ColumnPlan, where: str):
         self.study, self.source, self.table, self.plan, self.where = study, source, table, plan, where
         self.missing = frozenset(source.missing)
         self.batch = Batch(problems=list(table.problems))
-        self.wrong: dict[tuple[str, str], list[int]] = {}
+        self.wrong: dict[tuple[str, str | None], list[int]] = {}
+        self.named: dict[tuple, ValueColumn] = {}
         self.cells: dict[tuple[str, ...], tuple[str | None, Levels | None]] = {}
 
     def read(self) -> Batch:
@@ -226,8 +101,10 @@ class _Reader:
             if value is None and column.rule.optional:
                 continue
             rule = column.rule
+            if column.in_row:
+                column = self._named_in_row(column, fields, number)
             stderr = self._beside(fields, column.stderr_index, number)
-            n = self._beside(fields, column.n_index, number) if column.n_index is not None else column.n
+            n = column.n if column.n_index is None else self._count(fields, column.n_index, number)
             rows.append(
                 Result(
                     cell_id=cell,
@@ -235,7 +112,7 @@ class _Reader:
                     metric=column.metric,
                     value=value if value is None or rule.scale == 1.0 else value * rule.scale,
                     n_shot=column.n_shot,
-                    n=None if n is None else int(n),
+                    n=n,
                     stderr=None if stderr is None else stderr * rule.scale,
                     higher_is_better=column.higher_is_better,
                     source=where,
@@ -249,6 +126,37 @@ class _Reader:
         if index is None or fields[index] in self.missing:
             return None
         return self._number(fields[index], self.table.header[index], number)
+
+    def _count(self, fields: list[str], index: int, number: int) -> int | None:
+        count = self._beside(fields, index, number)
+        if count is not None and not count.is_integer():
+            what = f"column {self.table.header[index]!r}: {fields[index]!r} is not a whole number"
+            self.wrong.setdefault((what, None), []).append(number)
+        return None if count is None else int(count)
+
+    def _named_in_row(self, column: ValueColumn, fields: list[str], number: int) -> ValueColumn:
+        """Return the column with the names that this row gives it; remembered, as few names come again and again."""
+        texts = tuple(fields[index] for _, index in column.in_row)
+        key = (column.index, texts)
+        if key not in self.named:
+            parts: dict[str, str | int | None] = dict(zip((part for part, _ in column.in_row), texts, strict=True))
+            if "n_shot" in parts:
+                parts["n_shot"] = self._shots(str(parts["n_shot"]))
+            known = self.study.benchmarks.get(parts.get("benchmark", column.benchmark), {})
+            rule = known.get(parts.get("metric", column.metric))
+            better = column.rule.higher_is_better
+            parts["higher_is_better"] = rule.higher_is_better if better is None and rule else better
+            self.named[key] = replace(column, **parts)
+        named = self.named[key]
+        for part, index in column.in_row:
+            if getattr(named, part) in ("", -1):
+                what = f"column {self.table.header[index]!r}: {fields[index]!r} cannot be the {part}"
+                self.wrong.setdefault((what, None), []).append(number)
+        return named
+
+    def _shots(self, text: str) -> int | None:
+        """Return the number of shots, None where the text means "missing", -1 for anything else."""
+        return None if text in self.missing else int(text) if text.isdecimal() else -1
 
     def _number(self, text: str, column: str, row: int) -> float | None:
         try:

@@ -40,6 +40,8 @@ class MetricColumns:
     benchmark: str | None = None
     metric: str | None = None
     n_shot: int | None = None
+    in_columns: Mapping[str, str] = field(default_factory=dict)
+    """Of benchmark, metric and n_shot those that each row names in a column of its own → that column."""
     scale: float = 1.0
     """Factor that values and standard errors are multiplied by."""
     n: int | str | None = None
@@ -119,13 +121,13 @@ def _metric_columns(fields: Fields) -> MetricColumns:
     column, pattern = fields.take("column", str, None), fields.take("columns", str, None)
     if (column is None) == (pattern is None):
         raise fields.error("", "needs either `column` (one name) or `columns` (a pattern)")
+    parts, in_columns = _parts(fields)
     columns = MetricColumns(
         key=fields.key,
         column=column,
         pattern=pattern,
-        benchmark=fields.take("benchmark", str, None),
-        metric=fields.take("metric", str, None),
-        n_shot=fields.take("n_shot", int, None),
+        **parts,
+        in_columns=in_columns,
         scale=float(fields.take("scale", (int, float), 1.0)),
         n=fields.take("n", (int, str), None),
         stderr=fields.take("stderr", str, None),
@@ -137,9 +139,23 @@ def _metric_columns(fields: Fields) -> MetricColumns:
     for name in named:
         if name not in PLACEHOLDERS:
             raise fields.error("columns", f"names {{{name}}}{nearest(name, PLACEHOLDERS)}")
-        if named.count(name) > 1 or getattr(columns, name) is not None:
+        if named.count(name) > 1 or getattr(columns, name) is not None or name in in_columns:
             raise fields.error("columns", f"gives {name} twice")
     for name in ("benchmark", "metric"):
-        if name not in named and getattr(columns, name) is None:
+        if name not in named and name not in in_columns and getattr(columns, name) is None:
             raise fields.error(name, "is missing; a value needs the name of its benchmark and of its metric")
     return columns
+
+
+def _parts(fields: Fields) -> tuple[dict[str, str | int], dict[str, str]]:
+    """Return (parts that the declaration gives, parts that a column of the table gives)."""
+    given: dict[str, str | int] = {}
+    in_columns: dict[str, str] = {}
+    for name, kind in (("benchmark", str), ("metric", str), ("n_shot", int)):
+        if isinstance(fields.raw(name), dict):
+            inner = fields.child(name)
+            in_columns[name] = inner.take("column", str)
+            inner.done()
+        elif (value := fields.take(name, kind, None)) is not None:
+            given[name] = value
+    return given, in_columns

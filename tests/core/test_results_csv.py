@@ -237,6 +237,41 @@ def test_tsv_jsonl_and_parquet_say_the_same_as_csv(tmp_path):
     assert same_values(tmp_path, **parquet) == expected
 
 
+LONG = {
+    "factors": {"dataset": "data", "size": "size", "method": {"level": "full"}},
+    "metrics": [
+        {"column": "value", "benchmark": {"column": "task"}, "metric": {"column": "measure"}, "n": "n",
+         "n_shot": {"column": "shots"}, "stderr": "error"},
+    ],
+}  # fmt: skip
+LONG_HEADER = "data,size,task,measure,shots,value,error,n\n"
+
+
+def test_a_table_with_one_value_a_row_names_it_in_the_row(tmp_path):
+    table = LONG_HEADER + "lima,1000,gsm8k,acc,5,0.5,0.1,40\nlima,1000,mmlu,f1,,1,,\nalpaca,0,gsm8k,acc,0,,,\n"
+    found = collected(tmp_path, table, **LONG)
+    assert found.problems == []
+    first, second, third = found.rows
+    assert (first.benchmark, first.metric, first.n_shot, first.value) == ("gsm8k", "acc", 5, 0.5)
+    assert (first.stderr, first.n, first.higher_is_better, first.source_key) == (0.1, 40, False, "value")
+    assert (second.benchmark, second.metric, second.n_shot, second.n) == ("mmlu", "f1", None, None)
+    assert second.higher_is_better is None
+    assert (third.n_shot, third.value, third.source_row) == (0, None, 3)
+
+
+def test_mistakes_in_a_table_with_one_value_a_row_are_named(tmp_path):
+    table = LONG_HEADER + "lima,1000,,acc,five,0.5,0.1,40.5\n"
+    assert messages(tmp_path, table, **LONG) == [
+        "t.csv, row 1: column 'task': '' cannot be the benchmark",
+        "t.csv, row 1: column 'shots': 'five' cannot be the n_shot",
+        "t.csv, row 1: column 'n': '40.5' is not a whole number",
+    ]
+    told = messages(tmp_path, "data,size,task,measure,value,error,n\n", **LONG)
+    assert any("has no column 'shots'" in message for message in told)
+    (told,) = messages(tmp_path, table, **LONG | {"metrics": [{"column": "value", "benchmark": {"colum": "x"}}]})
+    assert "`results[0].metrics[0].benchmark.column` is missing" in told
+
+
 def test_broken_jsonl_and_parquet_are_named(tmp_path):
     jsonl = {"format": "jsonl", "path": "t.jsonl", "name": "t.jsonl"}
     told = messages(tmp_path, '{"data": "lima"\n[]\n', **jsonl)

@@ -59,6 +59,8 @@ WRONG = [
     ({"factors": {"dataset": {"levels": ["a"], "rle": "x"}}}, "`factors.dataset.rle` is not a known key"),
     ({"factors": {"dataset": {"a": 3}}}, "`factors.dataset.a` expected a mapping"),
     ({"factors": {"seed": [1]}, "seeds": [1]}, "`seeds` and a factor named 'seed'"),
+    ({"seeds": [True]}, "`seeds[0]` expected int, got bool"),
+    ({"version": True}, "`version` expected str or int or float, got bool"),
     ({"seeds": [1.5]}, "`seeds[0]` expected int, got float"),
     ({"include": [{"datset": "lima"}]}, "`include[0].datset` is not a factor; did you mean 'dataset'?"),
     ({"exclude": [{}, {"dataset": ["limo"]}]}, "`exclude[1].dataset` has no level 'limo'; did you mean 'lima'?"),
