@@ -111,15 +111,15 @@ async def list_repos(hub: Hub, request: Request, repo_type: str) -> Reply:
     ]
     wanted = {tag for value in request.query.get("filter", []) for tag in value.split(",") if tag}
     limit, start = _number(request, "limit", LIST_PAGE), _number(request, "cursor", 0)
-    items = []
+    items, seen = [], start
     for repo in repos[start:]:
+        if len(items) >= max(1, min(limit, LIST_PAGE)):
+            break
+        seen += 1
         item = describe(hub, repo, hub.index.resolve(repo, "main"))
         if wanted <= set(item["tags"]):
             items.append(_expanded(item, request))
-        if len(items) >= min(limit, LIST_PAGE):
-            break
-    seen = start + len(items) if not wanted else len(repos)
-    headers = [next_page_header(request, cursor=str(seen))] if seen < len(repos) and items else []
+    headers = [next_page_header(request, cursor=str(seen))] if seen < len(repos) else []
     return json_reply(items, headers=headers)
 
 

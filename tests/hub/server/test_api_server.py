@@ -263,3 +263,17 @@ def test_many_small_files_in_many_commits_share_their_folders(hub, ask, repo):
         assert ask("POST", f"/api/models/{repo}/commit/main", body=lines(*files)).status == 200
     stored = hub.server.hub.database.query("SELECT count(*), sum(length(entries)) FROM trees").fetchone()
     assert stored[0] == 2 + 5 + 1, "a root for each commit, and one folder for five equal ones"
+
+
+def test_listing_of_repositories_in_pages(ask, commit_files):
+    for number in range(5):
+        ask("POST", "/api/repos/create", json={"name": f"m{number}", "organization": "lab"})
+        if number % 2:
+            commit_files(f"lab/m{number}", {"README.md": b"---\ntags: [odd]\n---\n"})
+    for query, expected in (("", 5), ("&filter=odd", 2), ("&search=M3", 1)):
+        found, url = [], f"/api/models?limit=1{query}"
+        while url:
+            answer = ask("GET", url)
+            found += [item["id"] for item in answer.json]
+            url = answer.headers.get("link", "").partition("<")[2].partition(">")[0]
+        assert len(found) == len(set(found)) == expected
