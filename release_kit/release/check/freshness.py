@@ -4,23 +4,26 @@ Silent before the first build. Digests are those of the survey, so nothing is re
 artifacts.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from release_kit.core.cell import cell_folder
+from release_kit.core.cell import CELLS_FOLDER, MODEL_FOLDER, cell_folder
 from release_kit.core.collect import EVAL_FOLDER
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import iter_files
 from release_kit.core.hashing import FileDigest
-from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, FileEntry, Manifest, read_manifest
+from release_kit.release.cards.compare import check_cards
 from release_kit.release.cards.inputs import is_built as is_built_file
+from release_kit.release.cards.inputs import read_card_inputs
 from release_kit.release.check.codes import problem
-from release_kit.release.check.problem import Problem
+from release_kit.release.check.problem import ERROR, Problem
 from release_kit.release.check.views import WEIGHT_SUFFIXES, Survey
-from release_kit.release.tree import EVAL_PREFIX, SOURCES_PREFIX, ReleaseTree, open_tree
+from release_kit.release.tree import EVAL_PREFIX, SOURCES_PREFIX
 
 _SHOWN = 4
 
@@ -36,17 +39,21 @@ def check_freshness(survey: Survey, cache: DigestCache | None = None) -> Iterato
         return
     path = f"{RELEASE_FOLDER}/{MANIFEST_FILE}"
     try:
-        tree = open_tree(survey.study.folder)
+        manifest = read_manifest(survey.study.folder / RELEASE_FOLDER)
     except ReleaseKitError as error:
-        if not survey.broken_cells:  # broken cells are reported by the grid family, and the tree needs them
-            yield problem("release-broken", survey.relative(error.where) or path, error.what, path=path)
+        yield problem("release-broken", survey.relative(error.where) or path, error.what, path=path)
         return
-    manifest = tree.manifest
-    if manifest.version != survey.study.version or manifest.study != survey.study.name:
+    same = manifest.version == survey.study.version and manifest.study == survey.study.name
+    if not same:
         what = f"is of {manifest.study} {manifest.version}, study.yaml is {survey.study.name} {survey.study.version}"
         yield problem("release-stale", path, what, path=path)
-    states = _states(survey, tree, cache)
+    states = _states(survey, manifest, cache)
     owners = _weights_by_digest(manifest)
+    for card in _stale_cards(survey, manifest) if same else ():  # a new version changes every card
+        yield card
+        tree_path = (card.path or "").removeprefix(f"{RELEASE_FOLDER}/")
+        for state in states.values():
+            state.changed.pop(tree_path, None)
     for group, state in states.items():
         yield from _swapped(survey, group, state, owners)
         yield from _changed(survey, group, state)
@@ -64,22 +71,26 @@ class _State:
     came: list[str] = field(default_factory=list)
 
 
-def _states(survey: Survey, tree: ReleaseTree, cache: DigestCache | None) -> dict[str, _State]:
-    manifest = tree.manifest
-    views = survey.cells.values()
-    known: dict[Path, FileDigest | ReleaseKitError] = {file.file: file.digest for view in views for file in view.files}
+def _states(survey: Survey, manifest: Manifest, cache: DigestCache | None) -> dict[str, _State]:
+    known: dict[str, FileDigest | ReleaseKitError] = {
+        str(file.file): file.digest for view in survey.cells.values() for file in view.files
+    }
     ids = {f"cells/{cell.name}": cell.cell_id for cell in manifest.cells}
-    located = [(_group(path), path, entry, _locate(tree, path)) for path, entry in manifest.iter_files()]
-    rest = [file for _, _, _, file in located if file not in known and file.is_file()]
-    known |= dict(zip(rest, digest_files(rest, cache=cache, tensors=False), strict=True))
+    located = list(_located(survey, manifest))
+    rest = [file for _, _, file in located if file not in known]
+    known |= dict(zip(rest, digest_files(map(Path, rest), cache=cache, tensors=False), strict=True))
     states: dict[str, _State] = {}
-    for group, path, entry, file in located:
+    for path, entry, file in located:
+        group = _group(path)
         state = states.setdefault(group, _State(cell_id=ids.get(group)))
-        digest = known.get(file)
-        if digest is None:
+        digest = known[file]
+        if isinstance(digest, FileDigest):
+            if digest.sha256 != entry.sha256:
+                state.changed[path] = digest.sha256
+        elif os.path.lexists(file):
+            state.changed[path] = ""
+        else:
             state.gone.append(path)
-        elif not isinstance(digest, FileDigest) or digest.sha256 != entry.sha256:
-            state.changed[path] = digest.sha256 if isinstance(digest, FileDigest) else ""
     for cell in manifest.cells:
         listed = {entry.path for entry in cell.files}
         group = f"cells/{cell.name}"
@@ -88,14 +99,30 @@ def _states(survey: Survey, tree: ReleaseTree, cache: DigestCache | None) -> dic
     return states
 
 
-def _locate(tree: ReleaseTree, path: str) -> Path:
-    """Return where a file of the manifest lies; its reader has refused every path that leaves the tree."""
-    parts = path.split("/", 2)
-    if parts[0] == "cells" and parts[1] in tree.origins and not is_built_file(parts[2]):
-        return tree.origins[parts[1]].locate(parts[2])
-    if path.startswith(SOURCES_PREFIX):
-        return tree.locate(path)
-    return tree.root / RELEASE_FOLDER / path
+def _located(survey: Survey, manifest: Manifest) -> Iterator[tuple[str, FileEntry, str]]:
+    """Yield ``(path in the tree, entry, file)``; the manifest's reader has refused paths that leave the tree.
+
+    A plain join instead of ``ReleaseTree.locate``: ten thousand files are looked up here.
+    """
+    study = str(survey.study.folder)
+    for cell in manifest.cells:
+        view = survey.cells.get(cell.cell_id)
+        artifact = str(view.folder) if view else f"{study}/{CELLS_FOLDER}/{cell.cell_id}/{MODEL_FOLDER}"
+        for entry in cell.files:
+            tree_path = f"cells/{cell.name}/{entry.path}"
+            if is_built_file(entry.path):
+                yield tree_path, entry, f"{study}/{RELEASE_FOLDER}/{tree_path}"
+            elif entry.path.startswith(EVAL_PREFIX):
+                inner = entry.path.removeprefix(EVAL_PREFIX)
+                yield tree_path, entry, f"{study}/{CELLS_FOLDER}/{cell.cell_id}/{EVAL_FOLDER}/{inner}"
+            else:
+                yield tree_path, entry, f"{artifact}/{entry.path}"
+    for group, entries in (("index", manifest.index), ("results", manifest.results)):
+        for entry in entries:
+            tree_path = f"{group}/{entry.path}"
+            source = tree_path.removeprefix(SOURCES_PREFIX)
+            lies = source if source != tree_path else f"{RELEASE_FOLDER}/{tree_path}"
+            yield tree_path, entry, f"{study}/{lies}"
 
 
 def _group(path: str) -> str:
@@ -140,6 +167,25 @@ def _swapped(survey: Survey, group: str, state: _State, owners: Mapping[str, lis
         yield problem(
             "release-swapped", survey.name(state.cell_id), what, cell_id=state.cell_id, path=file.path if file else None
         )
+
+
+def _stale_cards(survey: Survey, manifest: Manifest) -> Iterator[Problem]:
+    """Ask the cards room; one problem for each card, with the first of what it says."""
+    cells = {cell_id: view.cell for cell_id, view in survey.cells.items()}
+    try:
+        report = check_cards(read_card_inputs(survey.study, manifest=manifest, cells=cells))
+    except ReleaseKitError as error:
+        yield problem("card-stale", survey.relative(error.where) or RELEASE_FOLDER, error.what)
+        return
+    by_card: dict[str, list[str]] = defaultdict(list)
+    for found in report.problems:
+        if found.severity == ERROR and found.code != "card-missing":  # a missing file is gone from the manifest too
+            by_card[found.path].append(found.what)
+    for card, said in by_card.items():
+        more = f" … and {len(said) - 1} more" if len(said) > 1 else ""
+        path = f"{RELEASE_FOLDER}/{card}"
+        step = f"see release-kit cards {survey.study.folder} --check; then regenerate them and build again"
+        yield problem("card-stale", path, f"{said[0]}{more}", next_step=step, path=path)
 
 
 def _changed(survey: Survey, group: str, state: _State) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ Text is read in blocks, to a limit; safetensors files give their header only. Eq
 found is named by kind, place and length: a report never holds the secret itself.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -176,5 +177,11 @@ def _files(survey: Survey) -> Iterator[tuple[str | None, str, Path, str | None]]
         yield None, source, survey.study.folder / source, None
     yield None, STUDY_FILE, survey.study.folder / STUDY_FILE, None
     release = survey.study.folder / RELEASE_FOLDER
-    for card in sorted(release.glob("**/README.md")) if release.is_dir() else ():
-        yield None, card.relative_to(survey.study.folder).as_posix(), card, None
+    folders = [release / "index", release / "results", *_children(release / "cells")]
+    for card in (folder / "README.md" for folder in folders):
+        if card.is_file():
+            yield None, card.relative_to(survey.study.folder).as_posix(), card, None
+
+
+def _children(folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(os.listdir(folder))] if folder.is_dir() else []

@@ -1,6 +1,7 @@
 """After a build: whatever changed, came, went or was exchanged since is named."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -72,6 +73,29 @@ def test_built_table_that_was_edited(built, only):
     (built.folder / "release" / "results" / "cells.parquet").write_bytes(b"PAR1")
     (found,) = only(built, "release-stale", "release/results")
     assert "cells.parquet" in found.what
+
+
+def test_number_that_was_changed_in_a_card(built, only):
+    (card,) = (built.folder / "release" / "cells").glob("*lima-full-s1/README.md")
+    line = next(line for line in card.read_text().splitlines() if line.startswith("| arc_tiny |"))
+    number = re.search(r"0\.\d+", line).group()
+    card.write_text(card.read_text().replace(line, line.replace(number, "0.99999", 1)))
+    (found,) = only(built, "card-stale", "release/cells/*lima-full-s1/README.md", severity="error")
+    assert "0.99999" in found.what and "arc_tiny" in found.what
+
+
+def test_facts_of_the_study_that_changed_since(built, only):
+    found = only(change_study(built, title="Another title"), "card-stale", "release/*/README.md", n=11)
+    assert any("Another title" in each.what for each in found)
+
+
+def test_words_by_hand_are_no_stale_card_but_want_a_build(built, only):
+    (card,) = (built.folder / "release" / "cells").glob("*lima-full-s1/README.md")
+    text = card.read_text()
+    opened = re.search(r"<!-- release_kit:hand-written [a-z]+ -->\n", text).group()
+    card.write_text(text.replace(opened, opened + "Our own words.\n", 1))
+    (found,) = only(built, "release-stale", LIMA)
+    assert found.what == "1 changed: README.md"
 
 
 def test_new_version_without_a_build(built, only):

@@ -167,15 +167,15 @@ def test_rank_that_the_level_names(make_study, only):
 
 
 @pytest.mark.parametrize(
-    ("role", "levels", "said"), [("step", (30, 20), "global_step 30"), ("epoch", (1, 3), "epoch 1.0")]
+    ("code", "levels", "said"), [("label-step", (30, 20), "global_step 30"), ("label-epoch", (1, 3), "epoch 1.0")]
 )
-def test_step_and_epoch_that_a_factor_takes(make_study, only, role, levels, said):
+def test_step_and_epoch_that_a_factor_takes(make_study, only, code, levels, said):
     """The levels of the last factor are taken for steps or epochs; every checkpoint was saved at the first."""
     study = make_study(seeds=levels)
     factors = yaml.safe_load((study.folder / "study.yaml").read_text())["factors"]
-    factors["seed"] = {"levels": list(levels), "role": role}
+    factors["seed"] = {"levels": list(levels), "role": code.removeprefix("label-")}
     study = change_study(study, seeds=None, factors=factors)
-    found = only(study, f"label-{role}", f"*seed={levels[1]}", n=4)
+    found = only(study, code, f"*seed={levels[1]}", n=4)
     assert said in found[0].what
 
 
