@@ -108,7 +108,12 @@ def _server(
 @click.option("--quick", is_flag=True, help="Check presence and size only; do not read the content.")
 @json_option
 def fsck_command(root: Path, quick: bool, as_json: bool) -> None:
-    """Check that a stopped Hub's folder holds all content that its commits name."""
+    """Check that a stopped Hub's folder holds all content that its commits name.
+
+    \b
+    Example:
+      release-kit hub fsck --root hub/
+    """
     from release_kit.hub.server import check_folder
 
     folder = root.expanduser()
