@@ -25,6 +25,7 @@ TIER_NAMES = ("anonymous", "free", "pro", "team", "enterprise", "enterprise-plus
 @click.option("--no-collection", is_flag=True, help="Do not put the repos into a collection.")
 @click.option("--overwrite", is_flag=True, help="Take over files that somebody else put where the release goes.")
 @click.option("--replace", is_flag=True, help="Change the data of a version that is published already.")
+@click.option("--despite-errors", is_flag=True, help="Publish without running `release-kit check` first.")
 @click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 def publish_command(
@@ -38,13 +39,21 @@ def publish_command(
     no_collection: bool,
     overwrite: bool,
     replace: bool,
+    despite_errors: bool,
     workers: int,
     as_json: bool,
 ) -> None:
     """Publish the built release of STUDY to a Hub.
 
-    Readers see all of it or nothing: content goes up and is compared with the manifest, then everything is tagged,
-    and the index comes last. Run it again after an interruption: it continues. Run it twice: it sends nothing.
+    What `release-kit check` calls an error is refused first. Readers see all of the release or nothing: content goes up
+    and is compared with the manifest, then everything is tagged, and the index comes last. Run it again after an
+    interruption: it continues. Run it twice: it sends nothing.
+
+    \b
+    Example:
+      release-kit publish study/ --to my-lab --dry-run
+      release-kit publish study/ --to my-lab
+      release-kit publish study/ --to my-lab --endpoint http://127.0.0.1:8765 --layout folders
     """
     from release_kit.core.study import read_study
     from release_kit.release.publish import PublishOptions, plan_of
@@ -68,10 +77,11 @@ def publish_command(
         plan = plan_of(tree, options)
         emit(as_json, {"ok": True, "plan": plan.to_dict()}, lambda: format_plan(plan.to_dict(), tier))
     else:
-        _publish(tree, options, endpoint, tier, as_json)
+        checked = None if despite_errors else declared
+        _publish(tree, options, checked, endpoint, tier, as_json)
 
 
-def _publish(tree, options, endpoint: str | None, tier: str | None, as_json: bool) -> None:
+def _publish(tree, options, checked, endpoint: str | None, tier: str | None, as_json: bool) -> None:
     from release_kit.core.digest_cache import DigestCache, default_cache_path
     from release_kit.hub.client import HubClient
     from release_kit.release.publish import publish_release
@@ -79,8 +89,27 @@ def _publish(tree, options, endpoint: str | None, tier: str | None, as_json: boo
     with progress(as_json) as bar, DigestCache(default_cache_path()) as cache:
         wait = lambda seconds, reason: bar.say(f"waiting {format_seconds(seconds)}: {reason}")  # noqa: E731
         with HubClient(endpoint, tier=tier, on_wait=wait) as client:
+            if checked is not None:
+                _refuse_errors(checked, cache, bar)
             report = publish_release(tree, client, options, reporter=bar, cache=cache)
     emit(as_json, {"ok": True, **report.to_dict()}, lambda: format_report(report.to_dict()))
+
+
+def _refuse_errors(study, cache, bar) -> None:
+    from release_kit.core.errors import PublishError
+    from release_kit.release.check import check_study
+
+    report = check_study(study, cache=cache, on_stage=bar.start, on_bytes=bar.advance)
+    errors = [problem for problem in report.problems if problem.severity == "error"]
+    if errors:
+        shown = "; ".join(f"{problem.code} at {problem.where}" for problem in errors[:3])
+        more = f" … and {len(errors) - 3} more" if len(errors) > 3 else ""
+        raise PublishError(
+            f"check finds {len(errors)} errors: {shown}{more}",
+            where=str(study.folder),
+            next_step="see them with `release-kit check`; mend them, accept them with `allow` in study.yaml, or add "
+            "--despite-errors",
+        )
 
 
 def format_report(report: dict) -> str:

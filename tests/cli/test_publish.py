@@ -120,3 +120,16 @@ def test_read_only_study_folder_is_named(release_kit, study, hub):
     assert code == 1
     assert ".release_kit" in err and "Traceback" not in err
     assert n_writes(hub) == 0
+
+
+def test_what_check_refuses_is_not_published_unless_asked_for(release_kit, study, hub):
+    weights = next((study / "cells").glob("*/model/adapter_model.safetensors"))
+    (weights.parent / "notes.pkl").write_bytes(b"\x80\x04N.")
+    assert release_kit("build", study)[0] == 0
+    arguments = ("publish", study, "--to", "lab", "--endpoint", hub.endpoint)
+    code, out, err = release_kit(*arguments)
+    assert (code, out) == (1, "")
+    assert "check finds 1 errors" in err and "--despite-errors" in err
+    assert hub.requests == []
+    code, out, _ = release_kit(*arguments, "--despite-errors")
+    assert code == 0 and out.startswith("published")

@@ -25,7 +25,8 @@ def _study(folder: Path):
 
 
 def _arguments(study, hub: LocalHub, layout: str) -> list[str]:
-    return ["publish", str(study.folder), "--to", "lab", "--endpoint", hub.endpoint, "--layout", layout, "--json"]
+    where = ["--to", "lab", "--endpoint", hub.endpoint, "--layout", layout]
+    return ["publish", str(study.folder), *where, "--despite-errors", "--json"]
 
 
 def _forget(study) -> None:
