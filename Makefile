@@ -52,7 +52,7 @@ test-all: $(STAMP)
 	@$(PYTHON) -m pytest -q $(PYTEST_ARGS)
 
 bench: $(STAMP)
-	@$(PYTHON) benchmarks/release.py
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
 lint: $(STAMP)
 	@$(PYTHON) -m ruff check
