@@ -36,9 +36,9 @@ def cards_command(
 ) -> None:
     """Regenerate the cards of STUDY that changed, or check that their numbers still hold.
 
-    STUDY is a built study. With --check it may also be any folder with cards (README.md) that others wrote, and
-    --results the table that their numbers come from. Sections between hand-written markers are kept. Exit code 1
-    when something no longer follows.
+    STUDY is a built study. With --check it may also be a download, or any folder with cards (README.md) that others
+    wrote, with --results for the table that their numbers come from. Sections between hand-written markers are kept.
+    Exit code 1 when something no longer follows.
 
     \b
     Example:
@@ -57,19 +57,25 @@ def cards_command(
     if not own and not (check or lint):
         raise UsageError(f"{folder} holds no {STUDY_FILE}", next_step="name a study, or check cards with --check")
     if not own or results is not None:
-        context.exit(_foreign(folder, results, mapping, everything, as_json))
+        context.exit(_foreign(folder, results, mapping, lint, everything, as_json))
     if check or lint:
         context.exit(_check(folder, lint, everything, as_json))
     context.exit(_diff(folder, as_json) if diff else _write(folder, as_json))
 
 
-def _foreign(folder: Path, results: Path | None, mapping: tuple[str, ...], everything: bool, as_json: bool) -> int:
+def _foreign(
+    folder: Path, results: Path | None, mapping: tuple[str, ...], lint: bool, everything: bool, as_json: bool
+) -> int:  # fmt: skip
+    from release_kit.core.manifest import MANIFEST_FILE
+    from release_kit.release.cards.downloaded import check_downloaded
     from release_kit.release.cards.foreign import ResultsOfOthers, check_foreign, parse_map
 
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     if mapping and results is None:
         raise UsageError("--map needs --results")
+    if results is None and not lint and (folder / MANIFEST_FILE).is_file():
+        return _emit_report(check_downloaded(folder), folder, everything, as_json, {})
     table = None if results is None else ResultsOfOthers(results, parse_map(mapping))
     report = check_foreign(folder, table)
     extra = {} if table is None else {"table": str(results), "table_sha256": table.sha256}

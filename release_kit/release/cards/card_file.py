@@ -14,6 +14,10 @@ MAX_NODES, MAX_DEPTH = 200_000, 60
 LIMIT_BYTES = 8 << 20
 """A larger front matter is not read."""
 
+_PLAIN_TAGS = {"mapping": "tag:yaml.org,2002:map", "sequence": "tag:yaml.org,2002:seq"}
+
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -24,6 +28,8 @@ class FrontMatter:
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
     """Path of a key or item → its 1-based line in the card."""
+    numbers: Mapping[KeyPath, str]
+    """Path of a number → its text as it is written."""
     duplicates: tuple[tuple[str, int], ...]
     """Keys that stand twice in one mapping, as dotted path and line; YAML readers silently keep the last."""
 
@@ -46,6 +52,8 @@ class IndexedNumber:
     n_shot: int | None
     metric: str
     value: Any
+    text: str
+    """The value as it is written; ``55.30`` says more than 55.3."""
     line: int
 
     @property
@@ -103,7 +111,7 @@ def read_front_matter(text: str, where: str) -> FrontMatter | None:
         loader.dispose()
     if not isinstance(values, dict):
         raise RecordError("its front matter is not a mapping of keys", where=f"{where}:{first_line}")
-    return FrontMatter(values=values, lines=walk.lines, duplicates=tuple(walk.duplicates))
+    return FrontMatter(values=values, lines=walk.lines, numbers=walk.numbers, duplicates=tuple(walk.duplicates))
 
 
 def indexed_numbers(front: FrontMatter) -> list[IndexedNumber]:
@@ -123,6 +131,7 @@ def indexed_numbers(front: FrontMatter) -> list[IndexedNumber]:
                         n_shot=shots_of(dataset, metric),
                         metric=_text(_get(metric, "type")) or _text(_get(metric, "name")),
                         value=_get(metric, "value"),
+                        text=front.numbers.get((*path, "value"), _text(_get(metric, "value"))),
                         line=front.line(*path, "value"),
                     )
                 )
@@ -154,6 +163,7 @@ class _Walk:
     def __init__(self, loader: Any, first_line: int):
         self._loader, self._first_line, self._n_nodes = loader, first_line, 0
         self.lines: dict[KeyPath, int] = {}
+        self.numbers: dict[KeyPath, str] = {}
         self.duplicates: list[tuple[str, int]] = []
 
     def value(self, node: Any, path: KeyPath) -> Any:
@@ -161,10 +171,14 @@ class _Walk:
         if self._n_nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise ValueError("more parts than any card has")
         self.lines.setdefault(path, self._first_line + node.start_mark.line)
+        if node.id in _PLAIN_TAGS and node.tag != _PLAIN_TAGS[node.id]:
+            raise ValueError(f"it holds the tag {node.tag!r}; only plain YAML is read")
         if node.id == "mapping":
             return self._mapping(node, path)
         if node.id == "sequence":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        if node.tag in _NUMBER_TAGS:
+            self.numbers[path] = node.value
         return self._loader.construct_object(node)
 
     def _mapping(self, node: Any, path: KeyPath) -> dict:

@@ -5,6 +5,8 @@ which column to a number follows from names, or from ``--map``; nothing is match
 the table's value, rounded to as many places as the card shows, is the card's.
 """
 
+import decimal
+import math
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
@@ -179,15 +181,18 @@ def plain(name: str) -> str:
     return re.sub(r"[^0-9a-z]+", "", name.lower())
 
 
-def agrees(shown: float, text: str) -> bool:
+def agrees(shown: str, text: str) -> bool:
     """Return whether a table's text is the number that a card shows, to the places that the card shows."""
+    value = _float(text)
     try:
-        value = float(text)
-    except ValueError:
+        number = decimal.Decimal(shown)
+    except decimal.InvalidOperation:
         return False
-    digits = repr(shown)
-    decimals = len(digits.partition(".")[2]) if "." in digits and "e" not in digits else 0
-    return value == shown or abs(value - shown) <= 0.5 * 10**-decimals * (1 + 1e-9)
+    if value is None or not number.is_finite():
+        return False
+    half = decimal.Decimal(5).scaleb(min(number.as_tuple().exponent, 0) - 1)
+    # A value that lies in the middle may have been rounded either way, and binary floats lie a little beside it.
+    return abs(decimal.Decimal(value) - number) <= half * (1 + decimal.Decimal("1e-9")) or value == float(number)
 
 
 def _against(
@@ -208,16 +213,17 @@ def _against(
 
 
 def _one(number: IndexedNumber, path: str, table: str, found: list[TableNumber]) -> Iterator[CardProblem]:
-    shown = str(number.value)
+    shown = number.text
     if not found:
         what = f"model-index: {number.label} shows {shown}, and {table} has no such number"
         yield CardProblem(code="number-without-source", path=path, line=number.line, what=what, shown=shown,
                           next_step=f"name its column: --map '{number.label.replace(' · ', '/')}=COLUMN'")  # fmt: skip
         return
-    if any(agrees(float(number.value), candidate.text) for candidate in found):
+    if any(agrees(number.text, candidate.text) for candidate in found):
         return
     candidate = found[0]
-    scaled = any(agrees(float(number.value) * f, candidate.text) for f in (100, 0.01))
+    value = _float(candidate.text)
+    scaled = value is not None and any(agrees(number.text, repr(value * factor)) for factor in (100, 0.01))
     hint = " (a percentage against a share?)" if scaled else ""
     now = candidate.text or "nothing"
     what = f"model-index: {number.label} shows {shown}, but {table}, row {candidate.row}, has {now}{hint}"
@@ -264,7 +270,13 @@ def _rows_by_model(
 
 
 def _integer(text: str) -> int | None:
+    value = _float(text)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def _float(text: str) -> float | None:
     try:
-        return int(float(text))
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

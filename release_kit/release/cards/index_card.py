@@ -161,7 +161,12 @@ def _results_table(study: Study, grid: Grid) -> NumbersTable:
     rows = [_results_row(study, grid, population, wanted) for population in populations]
     rules = {column: RESULT_RULES[column] for column in wanted}
     return NumbersTable(
-        name="results", keys=("Benchmark", "Shots", "Metric"), columns=tuple(wanted), rows=rows, rules=rules
+        name="results",
+        keys=("Benchmark", "Shots", "Metric"),
+        columns=tuple(wanted),
+        rows=rows,
+        rules=rules,
+        about={"baselines": sorted(grid.baseline_ids)},
     )
 
 

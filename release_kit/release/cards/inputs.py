@@ -12,7 +12,7 @@ from release_kit.core.cell import CELL_FILE, Cell, read_cells
 from release_kit.core.errors import StudyError
 from release_kit.core.grid import Levels
 from release_kit.core.hashing import digest_bytes
-from release_kit.core.manifest import RELEASE_FOLDER, TENSORS_FILE, FileEntry, Manifest, read_manifest
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FILE, FileEntry, Manifest, read_manifest
 from release_kit.core.results import COLUMNS, RESULTS_FILE, Result, parquet_bytes, read_results, results_table
 from release_kit.core.study import Study
 
@@ -72,10 +72,14 @@ def read_card_inputs(
         cells: its cells by id, when the caller has read them.
 
     Raises:
-        RecordError: the study was not built, or a file is damaged.
-        StudyError: cells that cannot be read.
+        RecordError: a file is damaged.
+        StudyError: the study was not built, or cells cannot be read.
     """
-    manifest = read_manifest(study.folder / RELEASE_FOLDER) if manifest is None else manifest
+    if manifest is None:
+        if not (study.folder / RELEASE_FOLDER / MANIFEST_FILE).is_file():
+            step = f"run: release-kit build {study.folder}"
+            raise StudyError("was not built yet, so it has no cards", where=str(study.folder), next_step=step)
+        manifest = read_manifest(study.folder / RELEASE_FOLDER)
     cells = _all_cells(study.folder) if cells is None else cells
     rows, sha256 = _read_results(study, manifest)
     return CardInputs(

@@ -94,8 +94,9 @@ def _license(front: FrontMatter, path: str) -> Iterator[CardProblem]:
 
 
 def _languages(front: FrontMatter, path: str) -> Iterator[CardProblem]:
-    value, line = front.values.get("language"), front.line("language")
-    for item in value if isinstance(value, list) else [] if value is None else [value]:
+    value = front.values.get("language")
+    for index, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
+        line = front.line("language", index)
         if item is False:
             what, step = "`language: no` is read as false by YAML", 'write "no" in quotes'
         elif not isinstance(item, str):
