@@ -9,9 +9,12 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class HostileHub:
-    """Serves ``answer(method, path, headers)`` on a free port of this machine; a context manager."""
+    """Serves ``answer(method, path, headers)`` on a free port of this machine; a context manager.
 
-    def __init__(self, answer: Callable[[str, str, dict[str, str]], Answer]):
+    With ``hang_up`` every connection is closed after one answer, without a word about it.
+    """
+
+    def __init__(self, answer: Callable[[str, str, dict[str, str]], Answer], *, hang_up: bool = False):
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         outer = self
 
@@ -28,13 +31,20 @@ class HostileHub:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
+                self.close_connection = self.close_connection or hang_up
 
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = reply
 
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 64
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: clients leave when they have heard enough."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)

@@ -51,8 +51,8 @@ def n_writes(hub: LocalHub) -> int:
 class Victim:
     """The process that is killed at one request; ``pid`` is known before it sends anything."""
 
-    def __init__(self, at: int, *, before: bool):
-        self.at, self.before = at, before
+    def __init__(self, at: int, *, before: bool, signal_number: int = signal.SIGKILL):
+        self.at, self.before, self.signal_number = at, before, signal_number
         self.pid = 0
         self.count = 0
         self.armed = threading.Event()
@@ -60,7 +60,7 @@ class Victim:
     def kill(self) -> None:
         """Kill it; it is gone as far as the Hub is concerned."""
         self.armed.wait(10)
-        os.kill(self.pid, signal.SIGKILL)
+        os.kill(self.pid, self.signal_number)
 
 
 class KillBefore(FaultPlan):

@@ -250,8 +250,7 @@ class _Attempt:
         patience = self.channel.patience
         if self.n_failures >= patience.tries:
             raise UnreachableError(
-                f"no answer from {self.channel.endpoint} after {self.n_failures} tries "
-                f"({self.channel.scrub(reason)})",
+                f"no answer from {self.channel.endpoint} after {self.n_failures} tries ({self.channel.scrub(reason)})",
                 where=self.what,
                 next_step="check the address and the connection, then run the same command again; it continues",
             )

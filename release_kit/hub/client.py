@@ -136,9 +136,7 @@ class HubClient(HubWriter):
             raise AbsurdReplyError("the Hub's list of commits is not a list", where=where)
         return [_commit_summary(item, where) for item in page[:limit]]
 
-    def read_bytes(
-        self, repo: Repo, revision: str, path: str, *, limit_bytes: int = READ_LIMIT_BYTES
-    ) -> bytes:
+    def read_bytes(self, repo: Repo, revision: str, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
         """Return the whole content of a small file.
 
         Raises:

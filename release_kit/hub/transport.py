@@ -151,6 +151,9 @@ class DirectTransport:
                 for _ in reply.pieces():
                     pass
                 request = target
+            except ConnectionFailed:
+                self._forget(origin)
+                raise
             finally:
                 self._give_back(origin, connection, reply)
         raise ConnectionFailed(f"more than {MAX_REDIRECTS} redirects")
@@ -196,13 +199,17 @@ class DirectTransport:
         with self._lock:
             self._idle.setdefault(origin, []).append(connection)
 
+    def _forget(self, origin: tuple[str, str]) -> None:
+        """Close what is idle: when one connection was closed by the server, the others of its age were too."""
+        with self._lock:
+            idle = self._idle.pop(origin, [])
+        for connection in idle:
+            connection.close()
+
     def close(self) -> None:
         """Close the idle connections."""
-        with self._lock:
-            for connections in self._idle.values():
-                for connection in connections:
-                    connection.close()
-            self._idle.clear()
+        for origin in list(self._idle):
+            self._forget(origin)
 
 
 class _DirectReply:

@@ -27,6 +27,7 @@ BATCH_BYTES = 8 << 30
 LFS_HEADERS = {"accept": "application/vnd.git-lfs+json", "content-type": "application/vnd.git-lfs+json"}
 
 OnBytes = Callable[[int], None]
+"""Told how many more bytes went out; negative when a part has to be sent again. What it raises ends the upload."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,11 +179,12 @@ class _Reader:
     def __init__(self, file: SendFile, on_bytes: OnBytes | None):
         self.file, self.on_bytes = file, on_bytes
         self.done = hashlib.sha256()
-        self.position = 0
+        self.position = self.reported = 0
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """Yield a range; its last piece is held back until the whole file is known to be unchanged."""
         hasher, position = self.done.copy(), start
+        self._report(self.position - self.reported)
         for piece in self.file.pieces(start, end):
             hasher.update(piece)
             position += len(piece)
@@ -190,26 +192,29 @@ class _Reader:
             if last and hasher.hexdigest() != self.file.sha256:
                 raise self.file.changed()
             yield piece
+            self._report(len(piece))
         if position != end:
             raise self.file.changed()
         self._next = hasher
 
-    def accept(self, start: int, end: int) -> None:
+    def _report(self, n: int) -> None:
+        self.reported += n
+        if n and self.on_bytes:
+            self.on_bytes(n)
+
+    def accept(self, end: int) -> None:
         """Take the range as sent."""
         self.done, self.position = self._next, end
-        if self.on_bytes:
-            self.on_bytes(end - start)
+        self._report(end - self.reported)
 
 
-def _send_range(
-    channel: Channel, url: str, reader: _Reader, start: int, end: int, headers: dict[str, str]
-) -> Reply:
+def _send_range(channel: Channel, url: str, reader: _Reader, start: int, end: int, headers: dict[str, str]) -> Reply:
     body: Any = lambda: reader.pieces(start, end)  # noqa: E731
     if end - start <= PIECE_BYTES:
         body = b"".join(reader.pieces(start, end))
     what = f"upload of {reader.file.path}"
     reply = channel.request("PUT", url, what=what, body=body, length=end - start, headers=headers)
-    reader.accept(start, end)
+    reader.accept(end)
     return reply
 
 

@@ -182,9 +182,9 @@ class _Publication:
             observer.prepare(self._plan.index_repo)
             self._stage("publishing", self._plan.n_bytes)
             groups = list(_groups(self._plan))
-            settled = [one for group in _run_all(outer, settler.settle, groups) for one in group]
+            settled = [one for group in _run_all(outer, settler.settle, groups, context.stop) for one in group]
             self._stage("tagging", len(settled), "tags")
-            _run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled)
+            _run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled, context.stop)
             slug = self._collect(context, outer)
             self._stage("index", None)
             where = placement(self._plan, settled)
@@ -314,10 +314,9 @@ def _groups(plan: PublishPlan) -> Iterator[Sequence[Target]]:
 
 
 def _run_all(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item]
+    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item], stop: threading.Event
 ) -> list[Outcome]:
     """Return the outcomes in order; the first failure of the Hub ends everything, local problems are collected."""
-    stop = threading.Event()
 
     def guarded(item: Item) -> Outcome | None:
         if stop.is_set():
@@ -336,8 +335,9 @@ def _run_all(
             error = future.exception()
             if error is not None and not isinstance(error, PublishError):
                 raise error
-    finally:
+    except BaseException:
         stop.set()
+        raise
     problems = [error for future in futures if (error := future.exception()) is not None]
     if problems:
         raise _combined(problems)

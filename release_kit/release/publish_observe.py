@@ -39,6 +39,17 @@ class Context:
     private: bool = False
     on_bytes: Callable[[int], None] = lambda n: None
     notes: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when the publication has failed or was interrupted."""
+
+    def proceed(self) -> None:
+        """Go on only while nothing has failed elsewhere.
+
+        Raises:
+            PublishError: the publication was stopped.
+        """
+        if self.stop.is_set():
+            raise PublishError("the publication was stopped", next_step="run the same command again; it continues")
 
 
 @dataclass(frozen=True, kw_only=True)

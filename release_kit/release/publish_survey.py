@@ -124,5 +124,3 @@ def check_version(plan: PublishPlan, manifest: Manifest, found: Survey, *, repla
             f"{plan.reference} is published already, with other data: {', '.join(changed[:5])}{more}",
             next_step="raise `version` in study.yaml and build again; --replace changes the published version",
         )
-
-

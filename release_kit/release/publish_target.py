@@ -64,6 +64,7 @@ class Settler:
         return list(self._pool.map(lambda item: self._settle_one(*item, None), work))
 
     def _observe(self, target: Target) -> Base:
+        self._context.proceed()
         for _ in range(MOVES):
             try:
                 return self._observer.observe(target)
@@ -113,6 +114,7 @@ class Settler:
         return head
 
     def _commit(self, target: Target, commit: NewCommit, pool: Executor | None) -> str:
+        self._context.proceed()
         large = _large(commit.files)
         if pool is not None:
             self.upload(target.repo, large, pool)
@@ -170,6 +172,7 @@ class Settler:
                 self._reported |= {file.sha256: file.size_bytes for file, _ in pairs}
 
     def _count(self, n: int) -> None:
+        self._context.proceed()
         with self._lock:
             self.n_bytes_sent += n
         self._context.on_bytes(n)
@@ -186,6 +189,7 @@ class Settler:
         Raises:
             PublishError: they differ.
         """
+        self._context.proceed()
         files = self._client.list_tree(target.repo, commit)
         change = compare(files, target.entries, Known(), target.domain)
         if change.none:

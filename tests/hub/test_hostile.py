@@ -1,6 +1,8 @@
 """An endpoint that lies: nothing of what it says is used, no token leaves, the message is fit to read."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hostile_hub import HostileHub
@@ -9,6 +11,7 @@ from publish_hub import QUICK, send_file
 from release_kit.core.errors import HubError, UnsafePathError
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import AbsurdReplyError, RefusedError, UnreachableError
+from release_kit.hub.pacing import Patience
 from release_kit.hub.reference import Repo
 from release_kit.hub.upload import NewCommit
 
@@ -226,3 +229,18 @@ def test_a_hub_that_ignores_ranges_is_noticed():
             b"".join(pieces)
         with client.stream(REPO, "main", "a.bin", end=4) as pieces:
             assert b"".join(pieces) == b"0123"
+
+
+def test_connections_that_were_closed_while_idle_cost_one_try_not_all():
+    gate = threading.Barrier(8, timeout=10)
+
+    def answer(method, path, headers):
+        if path.endswith("/refs"):
+            gate.wait()
+        return reply({"sha": OID})
+
+    patience = Patience(tries=2, base_s=0.01)
+    with HostileHub(answer, hang_up=True) as hub, HubClient(hub.endpoint, patience=patience) as client:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: client.list_refs(REPO), range(8)))
+        assert client.resolve(REPO) == OID

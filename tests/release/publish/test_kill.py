@@ -1,5 +1,6 @@
 """``publish`` killed at a request, before or after the Hub carried it out, then run again: the same end state."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def _killed_and_resumed(root: Path, study, children: Children, layout: str, at: 
             return False, None
         assert children.publish(_arguments(study, hub, layout)) == 0
         return True, end_state(hub, "lab")
+
+
+def test_publish_interrupted_from_the_keyboard_ends_soon_and_continues(tmp_path: Path, children: Children):
+    study = _study(tmp_path / "study")
+    log = KillAfter()
+    with LocalHub(tmp_path / "hub", durability="fast", log=log) as hub:
+        log.victim = Victim(12, before=False, signal_number=signal.SIGINT)
+        assert children.publish(_arguments(study, hub, "repos"), log.victim) == 130
+        n_requests = len(hub.requests)
+        assert 12 <= n_requests < 30
+        log.victim = None
+        assert children.publish(_arguments(study, hub, "repos")) == 0
+        before = end_state(hub, "lab")
+        assert children.publish(_arguments(study, hub, "repos")) == 0
+        assert end_state(hub, "lab") == before
 
 
 def _kill_everywhere(tmp_path: Path, children: Children, layout: str, points, *, before: bool) -> int:

@@ -295,5 +295,3 @@ def test_a_download_can_be_published_again_elsewhere(hub, publish, tmp_path):
         there = files_at(client, Repo("mirror/tiny"), "v1.0.0")
     assert report.plan.manifest_sha256 == release.manifest_sha256
     assert len(there) == sum(1 for _ in release.manifest.iter_files()) - len(release.manifest.results) + 3
-
-
