@@ -61,6 +61,10 @@ class CardProblem:
     row: dict[str, Any] | None = None
     """Where the number comes from: key, source file and row."""
 
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"{self.code!r} is no code of a problem with cards")
+
     @property
     def severity(self) -> str:
         """``error`` or ``warning``."""

@@ -97,19 +97,20 @@ def _base_name(study: Study, cell: CardCell, facts: ArtifactFacts) -> str:
 
 def cell_results_code(study: Study, cell_id: str) -> str:
     """Return Python that reads the rows of one cell from the results table."""
-    return f'{_read_results(study)}\nprint(results[results["cell_id"] == {_literal(cell_id)}])'
+    columns = '["benchmark", "n_shot", "metric", "value", "stderr", "source"]'
+    return f'{_read_results(study)}\nprint(results.loc[results["cell_id"] == {_literal(cell_id)}, {columns}])'
 
 
 def results_code(study: Study) -> str:
     """Return Python that loads both tables with ``datasets``."""
-    where, at = '"."', ""
+    where, at = '"./results"', ""
     if study.namespace:
         where, at = _literal(f"{study.namespace}/{study.name}-results"), f", revision={_literal(tag(study))}"
     return "\n".join(
         [
             "from datasets import load_dataset",
             "",
-            *([] if study.namespace else ["# in the folder results/ of a download"]),
+            *([] if study.namespace else ["# in the folder of the download"]),
             f'results = load_dataset({where}, "results"{at}, split="train")',
             f'cells = load_dataset({where}, "cells"{at}, split="train")',
         ]
