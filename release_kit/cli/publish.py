@@ -26,6 +26,7 @@ TIER_NAMES = ("anonymous", "free", "pro", "team", "enterprise", "enterprise-plus
 @click.option("--overwrite", is_flag=True, help="Take over files that somebody else put where the release goes.")
 @click.option("--replace", is_flag=True, help="Change the data of a version that is published already.")
 @click.option("--despite-errors", is_flag=True, help="Publish without running `release-kit check` first.")
+@click.option("--xet", is_flag=True, help="Send large files through Xet (chunks that the Hub has are not sent).")
 @click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
 def publish_command(
@@ -40,6 +41,7 @@ def publish_command(
     overwrite: bool,
     replace: bool,
     despite_errors: bool,
+    xet: bool,
     workers: int,
     as_json: bool,
 ) -> None:
@@ -70,12 +72,16 @@ def publish_command(
         collection=None if no_collection else f"{declared.title or declared.name}",
         overwrite=overwrite,
         replace=replace,
+        xet=xet,
         workers=workers,
     )
     tree = open_tree(declared.folder)
     if dry_run:
+        from release_kit.release.layout_cost import plan_to_dict
+
         plan = plan_of(tree, options)
-        emit(as_json, {"ok": True, "plan": plan.to_dict()}, lambda: format_plan(plan.to_dict(), tier))
+        value = plan_to_dict(plan)
+        emit(as_json, {"ok": True, "plan": value}, lambda: format_plan(value, tier))
     else:
         checked = None if despite_errors else declared
         _publish(tree, options, checked, endpoint, tier, as_json)

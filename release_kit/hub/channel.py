@@ -9,22 +9,13 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from release_kit.core.errors import HubError
-from release_kit.hub.errors import (
-    AbsurdReplyError,
-    AccessError,
-    ConflictError,
-    MovedError,
-    NotFoundError,
-    RateLimitedError,
-    RefusedError,
-    UnreachableError,
-)
+from release_kit.hub.errors import AbsurdReplyError, RateLimitedError, UnreachableError
 from release_kit.hub.pacing import Pacer, Patience, asked_wait
+from release_kit.hub.replies import Reply, refusal
 from release_kit.hub.transport import ConnectionFailed, Incoming, Outgoing, Transport
 
 JSON_LIMIT_BYTES = 64 * 1024 * 1024
@@ -32,34 +23,6 @@ RETRIED_STATUSES = (408, 500, 502, 503, 504)
 _TOKEN = re.compile(r"(hf|api|api_org)_[A-Za-z0-9_-]{8,}|Bearer\s+\S+", re.IGNORECASE)
 
 Body = bytes | Callable[[], Iterator[bytes]] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """A complete good reply; header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    where: str
-
-    def json(self) -> Any:
-        """Return the parsed body.
-
-        Raises:
-            AbsurdReplyError: it is not JSON.
-        """
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
-            raise AbsurdReplyError("the Hub's answer is not JSON", where=self.where) from error
-
-    def mapping(self) -> dict[str, Any]:
-        """Return the parsed body, which must be a mapping."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise AbsurdReplyError("the Hub's answer is not a mapping", where=self.where)
-        return value
 
 
 class Channel:
@@ -222,6 +185,11 @@ class Channel:
             self.request_count += 1
             self.write_count += method not in ("GET", "HEAD") if writes is None else writes
 
+    def refusal(self, reply: Reply) -> HubError:
+        """Return the error for a reply that refuses."""
+        has_token = any(name.lower() == "authorization" for name in self._headers)
+        return refusal(reply, endpoint=self.endpoint, has_token=has_token, scrub=self.scrub)
+
     def scrub(self, text: str) -> str:
         """Return foreign text without tokens and control characters, shortened."""
         if self._secret:
@@ -270,7 +238,7 @@ class _Attempt:
             self._wait(reply)
             return True
         if reply.status not in RETRIED_STATUSES:
-            raise refusal(self.channel, reply)
+            raise self.channel.refusal(reply)
         asked = asked_wait(reply.headers)
         if asked and asked <= self.channel.patience.pause_s:
             self.channel.pacer.pause(asked, f"the Hub answers {reply.status} and asks to wait")
@@ -315,42 +283,3 @@ def read_bounded(incoming: Incoming, limit_bytes: int, what: str) -> bytes:
             raise AbsurdReplyError(f"the Hub's answer is longer than {limit_bytes} bytes", where=what)
         parts.append(piece)
     return b"".join(parts)
-
-
-def refusal(channel: Channel, reply: Reply) -> HubError:
-    """Return the error for a reply with a 4xx status."""
-    message = channel.scrub(_message_of(reply)) or f"status {reply.status}"
-    code = reply.headers.get("x-error-code", "")
-    if code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound") or reply.status in (404, 410):
-        error = NotFoundError(f"not found at {channel.endpoint}: {message}", where=reply.where)
-        error.code = code
-        return error
-    if reply.status in (401, 403):
-        has_token = any(name.lower() == "authorization" for name in channel._headers)
-        state = "this token has no right to do it" if has_token else "there is no token"
-        return AccessError(
-            f"the Hub refused ({reply.status}, {message}): {state}",
-            where=reply.where,
-            next_step="set HF_TOKEN to a token with write access to this namespace, or run `hf auth login`",
-        )
-    if reply.status in (409, 412):
-        kind = MovedError if reply.status == 412 else ConflictError
-        error = kind(f"the Hub refused ({reply.status}): {message}", where=reply.where)
-        error.slug = _text_in(reply, "slug")
-        return error
-    error = RefusedError(f"the Hub refused ({reply.status}): {message}", where=reply.where)
-    error.status = reply.status
-    return error
-
-
-def _message_of(reply: Reply) -> str:
-    return reply.headers.get("x-error-message") or _text_in(reply, "error")
-
-
-def _text_in(reply: Reply, key: str) -> str:
-    try:
-        value = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return ""
-    text = value.get(key) if isinstance(value, dict) else None
-    return text if isinstance(text, str) else ""

@@ -7,7 +7,7 @@ made in ``writing.py``, bytes go up in ``upload.py``; what a release needs is de
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,6 +19,7 @@ from release_kit.hub.pacing import TIERS, OnWait, Pacer, Patience
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import Refs, RemoteFile, commit_id, parse_files, parse_refs, parse_repo_ids
 from release_kit.hub.transport import ConnectionFailed, DirectTransport, SessionTransport, Transport
+from release_kit.hub.upload import OnBytes, SendFile
 from release_kit.hub.writing import HubWriter
 
 READ_LIMIT_BYTES = 64 * 1024 * 1024
@@ -149,6 +150,41 @@ class HubClient(HubWriter):
         )
         return reply.body
 
+    def upload_xet(self, repo: Repo, branch: str, files: Sequence[SendFile], on_bytes: OnBytes | None = None) -> None:
+        """Send large files the way huggingface_hub itself does: through Xet where the Hub offers it.
+
+        Chunks that the Hub has are not sent. A file that the Hub does not want as a large one is left out.
+
+        Raises:
+            PublishError: a file is not what was hashed.
+            UnreachableError: it failed several times.
+        """
+        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+
+        if not are_progress_bars_disabled():
+            disable_progress_bars()  # release_kit shows its own
+        where = f"upload to {repo}"
+        api = HfApi(endpoint=self.endpoint, token=self.token)
+        for attempt in range(1, _XET_TRIES + 1):
+            additions = [CommitOperationAdd(file.path, file.source) for file in files]
+            try:
+                api.preupload_lfs_files(repo.id, additions, repo_type=repo.type, revision=branch, free_memory=False)
+                break
+            except Exception as error:  # hf_xet raises plain RuntimeError, the library many classes of its own
+                if attempt == _XET_TRIES:
+                    raise UnreachableError(
+                        f"sending through Xet failed {attempt} times ({self._channel.scrub(str(error))})",
+                        where=where,
+                        next_step="run the same command again, or without --xet",
+                    ) from error
+                self._channel.pacer.pause(self._channel.patience.pause(attempt + 1), "sending through Xet again")
+        for file, addition in zip(files, additions, strict=True):
+            if addition.upload_info.sha256.hex() != file.sha256:
+                raise file.changed()
+            if on_bytes:
+                on_bytes(file.size_bytes)
+
     @contextlib.contextmanager
     def stream(
         self, repo: Repo, revision: str, path: str, *, start: int = 0, end: int | None = None
@@ -175,6 +211,7 @@ class HubClient(HubWriter):
 
 
 _PLAIN = {"accept-encoding": "identity"}
+_XET_TRIES = 3
 
 
 def _guarded(pieces: Iterator[bytes], limit: int | None, where: str, channel: Channel) -> Iterator[bytes]:

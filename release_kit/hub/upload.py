@@ -14,10 +14,11 @@ from typing import Any
 
 from release_kit.core.errors import PublishError
 from release_kit.core.hashing import git_blob_sha1
-from release_kit.hub.channel import Channel, Reply
+from release_kit.hub.channel import Channel
 from release_kit.hub.errors import AbsurdReplyError, RefusedError
 from release_kit.hub.filemodes import SAMPLE_BYTES, is_large_by_name, is_text
 from release_kit.hub.reference import Repo
+from release_kit.hub.replies import Reply
 
 PIECE_BYTES = 1 << 20
 BATCH_FILES = 256

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from release_kit.hub.channel import Channel, Reply
+from release_kit.hub.channel import Channel
 from release_kit.hub.errors import AbsurdReplyError, AccessError, ConflictError, NotFoundError
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import commit_id
+from release_kit.hub.replies import Reply
 from release_kit.hub.upload import (
     BATCH_FILES,
     PIECE_BYTES,

@@ -1,11 +1,9 @@
-"""Where each file of a release goes on the Hub, in three layouts from one manifest, and what that costs.
+"""Where each file of a release goes on the Hub: three layouts from one manifest.
 
-Pure: nothing is sent, asked or read here. ``publish --dry-run`` prints the plan, ``publish.py`` carries it out.
+Pure: nothing is sent, asked or read here. What a plan costs is ``layout_cost.py``; ``publish.py`` carries it out.
 """
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +12,8 @@ from release_kit.core.errors import PublishError
 from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.filemodes import is_large_by_name
-from release_kit.hub.pacing import COMMITS_PER_HOUR, TIERS, WINDOW_S
+from release_kit.hub.pacing import COMMITS_PER_HOUR
 from release_kit.hub.reference import Repo
-from release_kit.hub.upload import BATCH_BYTES, BATCH_FILES
 from release_kit.release.naming import name_problem
 
 COMMIT_FILES = 1000
@@ -125,74 +122,6 @@ class PublishPlan:
     def n_commits(self) -> int:
         """Commits, the index included."""
         return sum(_n_commits(target) for target in self.targets) + 1
-
-    def requests(self) -> dict[str, int]:
-        """Return the most requests of each kind; what the Hub has already needs fewer."""
-        count: Counter[str] = Counter()
-        count["make repos"] = len(self.repos)
-        count["make branches"] = len(self.cell_targets) if self.layout == "branches" else 0
-        for large in _objects_by_repo(self).values():
-            count["ask for upload addresses"] += _n_batches(large)
-            count["send large files (storage)"] += len(large)
-            count["confirm large files"] += len(large)
-        count["commits"] = self.n_commits
-        count["compare with the Hub's listing"] = len(self.targets) + 1
-        count["tags"] = sum(target.tag is not None for target in self.targets) + 1
-        count["read refs"] = 2
-        count["read what was published before"] = 2
-        count["collection"] = (2 + len(self.repos)) if self.collection else 0
-        return {kind: n for kind, n in count.items() if n}
-
-    @property
-    def n_api_requests(self) -> int:
-        """Requests that count against the Hub's API budget."""
-        return sum(n for kind, n in self.requests().items() if "storage" not in kind)
-
-    def seconds(self) -> dict[str, float]:
-        """Return tier → the least seconds that its request budget allows; sending the bytes comes on top."""
-        return {tier: _window_seconds(self.n_api_requests, api) for tier, (api, _) in TIERS.items()}
-
-    def notes(self) -> list[str]:
-        """Return limits of the public Hub that this plan comes near to; those marked *seen* are not documented."""
-        notes = []
-        if self.n_commits > COMMITS_PER_HOUR:
-            hours = self.n_commits / COMMITS_PER_HOUR
-            notes.append(
-                f"{self.n_commits} commits: a cap of {COMMITS_PER_HOUR} an hour was seen on the public Hub; if it "
-                f"holds for your account this takes {hours:.1f} hours (publishing waits and goes on)"
-            )
-        if len(self.repos) > MANY_CELLS:
-            notes.append(
-                f"{len(self.repos)} repos: the public Hub was seen to limit how many an account may make in a day; "
-                "publishing stops there and goes on when it is run again"
-            )
-        for repo, n in Counter(target.repo for target in self.targets for _ in target.files).items():
-            if n > 100_000:
-                notes.append(f"{repo}: {n} files; the Hub advises fewer than 100,000 in one repo")
-        big = [file.tree_path for file in self.iter_files() if file.entry.size_bytes > 200 * 10**9]
-        if big:
-            notes.append(f"{len(big)} files are larger than the 200 GB that the Hub advises: {big[0]} …")
-        return notes
-
-    def to_dict(self) -> dict:
-        """Return the plan for ``--json``."""
-        return {
-            "study": self.study,
-            "version": self.version,
-            "reference": self.reference,
-            "layout": self.layout,
-            "reason": self.reason,
-            "n_repos": len(self.repos),
-            "repos": [str(repo) for repo in self.repos],
-            "n_cells": sum(len(target.cells) for target in self.cell_targets),
-            "n_commits": self.n_commits,
-            "n_files": self.n_files,
-            "n_bytes": self.n_bytes,
-            "requests": self.requests(),
-            "n_api_requests": self.n_api_requests,
-            "least_seconds_by_tier": self.seconds(),
-            "notes": self.notes(),
-        }
 
 
 def plan_publish(
@@ -324,7 +253,7 @@ def iter_parts(files: tuple[PlacedFile, ...]) -> Iterator[list[PlacedFile]]:
     part: list[PlacedFile] = []
     inline = 0
     for file in files:
-        size = 0 if _counts_as_large(file) else file.entry.size_bytes
+        size = 0 if counts_as_large(file) else file.entry.size_bytes
         if part and (len(part) >= COMMIT_FILES or inline + size > COMMIT_INLINE_BYTES):
             yield part
             part, inline = [], 0
@@ -334,24 +263,6 @@ def iter_parts(files: tuple[PlacedFile, ...]) -> Iterator[list[PlacedFile]]:
         yield part
 
 
-def _counts_as_large(file: PlacedFile) -> bool:
-    """Whether a file is planned as a large one; files whose name does not tell are counted as large."""
+def counts_as_large(file: PlacedFile) -> bool:
+    """Return whether a file is planned as a large one; files whose name does not tell are counted as large."""
     return is_large_by_name(file.path, file.entry.size_bytes) is not False
-
-
-def _objects_by_repo(plan: PublishPlan) -> dict[Repo, dict[str, int]]:
-    """Return repo → {sha256: size} of large files."""
-    found: dict[Repo, dict[str, int]] = {}
-    for target in plan.targets:
-        for file in target.files:
-            if _counts_as_large(file):
-                found.setdefault(target.repo, {})[file.entry.sha256] = file.entry.size_bytes
-    return found
-
-
-def _n_batches(objects: Mapping[str, int]) -> int:
-    return max(math.ceil(len(objects) / BATCH_FILES), math.ceil(sum(objects.values()) / BATCH_BYTES))
-
-
-def _window_seconds(n_requests: int, budget: int) -> float:
-    return max(0, math.ceil(n_requests / budget) - 1) * WINDOW_S

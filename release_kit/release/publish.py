@@ -6,16 +6,14 @@ continues, and a second one sends nothing.
 """
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from release_kit.core.digest_cache import DigestCache, stamp_of
-from release_kit.core.errors import PublishError, ReleaseKitError
+from release_kit.core.errors import PublishError
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import MANIFEST_FILE, FileEntry
 from release_kit.core.placement import PLACEMENT_FILE, Placement
@@ -24,92 +22,16 @@ from release_kit.release.layout import PlacedFile, PublishPlan, Target, plan_pub
 from release_kit.release.publish_finish import Tagger, fill_collection, placement
 from release_kit.release.publish_journal import PublishJournal
 from release_kit.release.publish_observe import Context, Observer
+from release_kit.release.publish_options import PublishOptions, PublishReport, Reporter
+from release_kit.release.publish_pool import run_all
 from release_kit.release.publish_state import Known, identities
 from release_kit.release.publish_survey import Survey, check_version, survey
 from release_kit.release.publish_target import Settler
 from release_kit.release.sign import SIGNATURE_FILE
 from release_kit.release.tree import ReleaseTree
 
-WORKERS = 8
 GROUP_TARGETS = 64
 """Branches of one repo whose large files are asked for together."""
-
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
-
-class Reporter(Protocol):
-    """Where progress is shown (``cli.output.Progress``)."""
-
-    def start(self, label: str, total: float | None, unit: str = "bytes") -> None:
-        """Begin a stage."""
-
-    def advance(self, n: float = 1) -> None:
-        """Say that ``n`` more are done."""
-
-    def say(self, text: str) -> None:
-        """Say what is happening."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishOptions:
-    """How to publish.
-
-    Args:
-        namespace: account or organisation.
-        layout: ``repos``, ``branches``, ``folders``; None keeps what is published, or chooses.
-        private: make repos private.
-        collection: title of the collection; None makes none.
-        overwrite: take over files that somebody else put where the release goes.
-        replace: change the data of a version that is published already.
-        workers: requests at a time.
-    """
-
-    namespace: str
-    layout: str | None = None
-    private: bool = False
-    collection: str | None = None
-    overwrite: bool = False
-    replace: bool = False
-    workers: int = WORKERS
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishReport:
-    """What a publication did."""
-
-    plan: PublishPlan
-    reference: str
-    endpoint: str
-    placement: Placement
-    n_commits: int
-    n_tags: int
-    n_bytes_sent: int
-    n_requests: int
-    n_writes: int
-    seconds: float
-    collection: str | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
-
-    def to_dict(self) -> dict:
-        """Return the report for ``--json``."""
-        plan = self.plan
-        return {
-            "reference": self.reference,
-            "endpoint": self.endpoint,
-            "layout": plan.layout,
-            "reason": plan.reason,
-            "n_cells": sum(len(target.cells) for target in plan.cell_targets),
-            "n_repos": len(plan.repos),
-            "n_commits": self.n_commits,
-            "n_tags": self.n_tags,
-            "n_bytes_sent": self.n_bytes_sent,
-            "n_requests": self.n_requests,
-            "n_writes": self.n_writes,
-            "seconds": round(self.seconds, 3),
-            "collection": self.collection,
-            "notes": list(self.notes),
-        }
 
 
 def plan_of(tree: ReleaseTree, options: PublishOptions) -> PublishPlan:
@@ -182,9 +104,9 @@ class _Publication:
             observer.prepare(self._plan.index_repo)
             self._stage("publishing", self._plan.n_bytes)
             groups = list(_groups(self._plan))
-            settled = [one for group in _run_all(outer, settler.settle, groups, context.stop) for one in group]
+            settled = [one for group in run_all(outer, settler.settle, groups, context.stop) for one in group]
             self._stage("tagging", len(settled), "tags")
-            _run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled, context.stop)
+            run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled, context.stop)
             slug = self._collect(context, outer)
             self._stage("index", None)
             where = placement(self._plan, settled)
@@ -252,6 +174,7 @@ class _Publication:
             placed=frozenset(found.commits()),
             pinned=found.pinned(self._plan.layout),
             private=self._options.private,
+            xet=self._options.xet,
             on_bytes=self._advance,
         )
 
@@ -311,42 +234,3 @@ def _groups(plan: PublishPlan) -> Iterator[Sequence[Target]]:
         yield plan.cell_targets[start : start + GROUP_TARGETS]
     if plan.results_target:
         yield [plan.results_target]
-
-
-def _run_all(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item], stop: threading.Event
-) -> list[Outcome]:
-    """Return the outcomes in order; the first failure of the Hub ends everything, local problems are collected."""
-
-    def guarded(item: Item) -> Outcome | None:
-        if stop.is_set():
-            return None
-        try:
-            return work(item)
-        except PublishError:
-            raise
-        except BaseException:
-            stop.set()
-            raise
-
-    futures = [pool.submit(guarded, item) for item in items]
-    try:
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None and not isinstance(error, PublishError):
-                raise error
-    except BaseException:
-        stop.set()
-        raise
-    problems = [error for future in futures if (error := future.exception()) is not None]
-    if problems:
-        raise _combined(problems)
-    return [future.result() for future in futures]
-
-
-def _combined(problems: list) -> ReleaseKitError:
-    if len(problems) == 1:
-        return problems[0]
-    more = f"; … and {len(problems) - 5} more" if len(problems) > 5 else ""
-    texts = "; ".join(f"{problem.where}: {problem.what}" if problem.where else problem.what for problem in problems[:5])
-    return PublishError(f"{len(problems)} problems: {texts}{more}", next_step=problems[0].next_step)

@@ -37,6 +37,7 @@ class Context:
     pinned: Mapping[str, str] = field(default_factory=dict)
     """Cell name → commit where this version has it already."""
     private: bool = False
+    xet: bool = False
     on_bytes: Callable[[int], None] = lambda n: None
     notes: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)

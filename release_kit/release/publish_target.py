@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from release_kit.core.errors import PublishError
 from release_kit.hub.errors import MovedError, RefusedError
@@ -162,6 +163,11 @@ class Settler:
     def upload(self, repo: Repo, files: Iterable[SendFile], pool: Executor) -> None:
         """Send the objects that the Hub lacks, several at a time."""
         for batch in iter_batches(files):
+            if self._context.xet and all(isinstance(file.source, Path) for file in batch):
+                self._client.upload_xet(repo, "main", batch, self._count)
+                with self._lock:
+                    self._reported |= {file.sha256: file.size_bytes for file in batch}
+                continue
             pairs = self._client.ask_upload(repo, batch)
             if len(pairs) == 1:
                 self._client.upload_object(*pairs[0], self._count)

@@ -12,6 +12,7 @@ from release_kit.core.manifest import CellEntry, FileEntry, Manifest
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.pacing import TIERS
 from release_kit.release.layout import COMMIT_FILES, COMMIT_INLINE_BYTES, choose_layout, iter_parts, plan_publish
+from release_kit.release.layout_cost import count_requests, least_seconds, limit_notes, plan_to_dict
 
 
 def entry(path: str, size: int = 100, seed: object = 0) -> FileEntry:
@@ -53,8 +54,9 @@ def test_plan_does_not_depend_on_the_order_of_cells(n_cells, seed):
     manifest = release(n_cells)
     shuffled = list(manifest.cells)
     random.Random(seed).shuffle(shuffled)
-    first = plan_publish(manifest, namespace="lab", layout="repos").to_dict()
-    second = plan_publish(replace(manifest, cells=tuple(shuffled)), namespace="lab", layout="repos").to_dict()
+    first = plan_to_dict(plan_publish(manifest, namespace="lab", layout="repos"))
+    other = replace(manifest, cells=tuple(shuffled))
+    second = plan_to_dict(plan_publish(other, namespace="lab", layout="repos"))
     first["repos"], second["repos"] = sorted(first["repos"]), sorted(second["repos"])
     assert first == second
 
@@ -93,14 +95,14 @@ def test_thousand_cells_cost_what_the_layouts_are_known_for():
     assert requests["folders"].n_commits == 5
     assert len(requests["repos"].repos) == 1002
     assert len(requests["folders"].repos) == len(requests["branches"].repos) == 2
-    assert any("128 an hour" in note for note in requests["repos"].notes())
-    assert any("make in a day" in note for note in requests["repos"].notes())
-    assert requests["folders"].notes() == []
+    assert any("128 an hour" in note for note in limit_notes(requests["repos"]))
+    assert any("make in a day" in note for note in limit_notes(requests["repos"]))
+    assert limit_notes(requests["folders"]) == []
     for plan in requests.values():
-        seconds = plan.seconds()
+        seconds = least_seconds(plan)
         assert seconds.keys() == TIERS.keys()
         assert list(seconds.values()) == sorted(seconds.values(), reverse=True)
-    assert requests["repos"].seconds()["free"] > requests["folders"].seconds()["free"]
+    assert least_seconds(requests["repos"])["free"] > least_seconds(requests["folders"])["free"]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,6 @@ def test_unknown_layout_is_refused():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_plan_promises_at_least_the_requests_that_are_made(hub, built, publish, layout):
     report = publish(built, layout)
-    promised = sum(report.plan.requests().values())
+    promised = sum(count_requests(report.plan).values())
     assert promised >= report.n_requests >= 0.6 * promised
     assert report.n_commits == report.plan.n_commits

@@ -1,5 +1,6 @@
 """What a publication promises: readers by tag get the manifest, twice sends nothing, small changes send little."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -295,3 +296,21 @@ def test_a_download_can_be_published_again_elsewhere(hub, publish, tmp_path):
         there = files_at(client, Repo("mirror/tiny"), "v1.0.0")
     assert report.plan.manifest_sha256 == release.manifest_sha256
     assert len(there) == sum(1 for _ in release.manifest.iter_files()) - len(release.manifest.results) + 3
+
+
+@pytest.mark.parametrize("layout", ["repos", "folders"])
+def test_content_sent_through_xet_is_the_same_release(hub, built, publish, layout):
+    report = publish(built, layout, xet=True)
+    assert report.n_bytes_sent > 0
+    assert not any(record.method == "PUT" for record in hub.requests)
+    assert any("/xet-write-token/" in record.path for record in hub.requests)
+    hub.clear_requests()
+    assert publish(built, layout).n_commits == 0
+    assert n_writes(hub) == 0
+    place = report.placement.cells[CELL.name]
+    wanted = {e.path: e.sha256 for c in read_manifest(built.folder).cells if c.name == CELL.name for e in c.files}
+    with HubClient(hub.endpoint) as client:
+        path = f"{place.prefix}adapter_model.safetensors"
+        with client.stream(Repo(place.repo_id), place.revision, path) as pieces:
+            sha256 = hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert sha256 == wanted["adapter_model.safetensors"]
