@@ -4,7 +4,6 @@ Chooses the mode from target and options and opens what the library functions ne
 """
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +194,8 @@ def _sample_hub(client, release, options: VerifyOptions, n: int, seed: int) -> V
 
 def _remote_trust(release, options: VerifyOptions) -> tuple[list[Difference], str | None]:
     """Check root and signature of a manifest that came from a Hub; a signature is checked as a file."""
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         for name, data in release.beside().items():
             (Path(folder) / name).write_bytes(data)

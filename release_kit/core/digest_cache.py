@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from release_kit.core.errors import ArtifactError, ReleaseKitError
-from release_kit.core.hashing import GIT_LIMIT_BYTES, FileDigest, TensorDigest, hash_file, map_ordered
+from release_kit.core.hashing import GIT_LIMIT_BYTES, FileDigest, TensorDigest, has_tensors, hash_file, map_ordered
 
 _CLOCK_GRANULARITY_NS = 20_000_000
 """Linux stamps files with the time of the last timer tick: at most 10 ms old."""
@@ -120,7 +120,7 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def digest_files(
-    paths: Iterable[Path],
+    paths: Iterable[Path | str],
     *,
     cache: DigestCache | None = None,
     trust: bool = True,
@@ -129,7 +129,7 @@ def digest_files(
     git: bool = True,
     workers: int | None = None,
     on_bytes: Callable[[int], None] | None = None,
-    on_hashed: Callable[[Path, int], None] | None = None,
+    on_hashed: Callable[[Path | str, int], None] | None = None,
 ) -> Iterator[FileDigest | ReleaseKitError]:
     """Yield the digest of every path, in order; a file that cannot be read gives its error and stops nothing.
 
@@ -145,14 +145,14 @@ def digest_files(
         on_hashed: told path and size of each file whose bytes were read.
     """
 
-    def known(path: Path) -> _Job:
+    def known(path: Path | str) -> _Job:
         try:
             stamp = stamp_of(os.stat(path))
         except OSError as error:
             return path, None, ArtifactError(f"cannot be read ({error.strerror})", where=str(path))
         if cache is None or not trust:
             return path, stamp, None
-        wants = tensors and path.suffix == ".safetensors"
+        wants = tensors and has_tensors(path)
         return path, stamp, cache.lookup(stamp, tensors=wants, values=wants and values, git=git)
 
     def work(batch: list[_Job]) -> list[_Done]:
@@ -169,8 +169,8 @@ def digest_files(
             yield outcome
 
 
-_Job = tuple[Path, Stamp | None, FileDigest | ReleaseKitError | None]
-_Done = tuple[Path, Stamp | None, FileDigest | ReleaseKitError, bool]
+_Job = tuple[Path | str, Stamp | None, FileDigest | ReleaseKitError | None]
+_Done = tuple[Path | str, Stamp | None, FileDigest | ReleaseKitError, bool]
 
 
 def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
@@ -201,7 +201,7 @@ def _digest(job: _Job, tensors: bool, values: bool, git: bool, *, settle: bool) 
 
 
 def _hash_settled(
-    path: Path, before: Stamp, tensors: bool, values: bool, git: bool
+    path: Path | str, before: Stamp, tensors: bool, values: bool, git: bool
 ) -> tuple[Stamp | None, FileDigest]:
     """Hash a file; the stamp is None when the file was touched meanwhile, so that it is not remembered."""
     fresh_ns = before[4] + _CLOCK_GRANULARITY_NS - time.time_ns()

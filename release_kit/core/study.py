@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from release_kit.core.errors import RecordError, StudyError
+from release_kit.core.errors import StudyError
 from release_kit.core.records import Fields, check_schema_version, nearest
 
 Level = str | int | float | bool
@@ -147,11 +145,9 @@ def parse_study(text: str, *, folder: Path, where: str = STUDY_FILE) -> Study:
     Raises:
         RecordError: broken YAML, duplicate or unknown keys, wrong types, contradictions between keys.
     """
-    try:
-        value = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise RecordError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from error
-    fields = Fields(value, where)
+    from release_kit.core.strict_yaml import parse_yaml
+
+    fields = Fields(parse_yaml(text, where), where)
     check_schema_version(fields, SCHEMA_VERSIONS)
     study = _study_from(fields, folder)
     fields.done()
@@ -324,22 +320,3 @@ def _allowances(fields: Fields) -> tuple[Mapping[str, Any], ...]:
         result.append(entry | {"reason": child.take("reason", str)})
         child.done()
     return tuple(result)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice (YAML would silently keep the last)."""
-
-
-def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, (str, int, float, bool)):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)

@@ -3,14 +3,9 @@
 Works on raw little-endian blocks as they are hashed, so that a build reads every byte once.
 """
 
-import numpy as np
-
-_EXPONENT = {
-    "F16": (np.dtype("<u2"), 0x7C00),
-    "BF16": (np.dtype("<u2"), 0x7F80),
-    "F32": (np.dtype("<u4"), 0x7F800000),
-    "F64": (np.dtype("<u8"), 0x7FF0000000000000),
-}
+_EXPONENT = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
+_EXPONENT["F64"] = ("<u8", 0x7FF0000000000000)
+"""safetensors type → (integer of the same width, bits that are all set in NaN and infinities)."""
 
 
 class ValueScan:
@@ -21,7 +16,10 @@ class ValueScan:
     """
 
     def __init__(self, dtype: str):
-        self._kind, self._mask = _EXPONENT.get(dtype, (np.dtype("u1"), None))
+        import numpy as np
+
+        kind, self._mask = _EXPONENT.get(dtype, ("u1", None))
+        self._numpy, self._kind = np, np.dtype(kind)
         self._rest = b""
         self.n_nonfinite = 0
         self.zero = True
@@ -33,9 +31,9 @@ class ValueScan:
             whole = self._rest + bytes(part)
             cut = len(whole) - len(whole) % size
             part, self._rest = memoryview(whole)[:cut], whole[cut:]
-        values = np.frombuffer(part, self._kind)
+        values = self._numpy.frombuffer(part, self._kind)
         if self.zero and values.any():
             self.zero = False
         if self._mask is not None:
             mask = self._kind.type(self._mask)
-            self.n_nonfinite += int(np.count_nonzero((values & mask) == mask))
+            self.n_nonfinite += int(self._numpy.count_nonzero((values & mask) == mask))

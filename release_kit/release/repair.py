@@ -110,7 +110,7 @@ def needs_hub(inspection: Inspection) -> bool:
 def local_content(inspection: Inspection) -> dict[str, Path]:
     """Return sha256 → file of everything that was read."""
     seen = inspection.observed.items()
-    return {observed.sha256: inspection.found[path][0] for path, observed in seen if observed.sha256 is not None}
+    return {observed.sha256: Path(inspection.found[path][0]) for path, observed in seen if observed.sha256 is not None}
 
 
 def recorded_source(root: Path) -> Selection | None:
@@ -222,6 +222,6 @@ def _identity(file: Path, entry: FileEntry) -> str:
 def _put_extra_aside(inspection: Inspection, quarantine: Path) -> tuple[str, ...]:
     """Move files that do not belong to the release into the quarantine."""
     extra: Mapping[str, Path] = {
-        path: file for path, (file, _) in sorted(inspection.found.items()) if path not in inspection.expected
+        path: Path(file) for path, (file, _) in sorted(inspection.found.items()) if path not in inspection.expected
     }
     return tuple(path for path, file in extra.items() if set_aside(file, quarantine / "extra" / path))

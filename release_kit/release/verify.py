@@ -166,7 +166,7 @@ def _read(inspection: Inspection, options: VerifyOptions, cache, on_start, on_by
     if on_start:
         on_start("verifying", sum(found[names[0]][1].st_size for names in groups))
 
-    def count(path: Path, size: int) -> None:
+    def count(path: Path | str, size: int) -> None:
         inspection.n_read += 1
         inspection.n_bytes_read += size
 

@@ -17,7 +17,7 @@ from release_kit.core.manifest import CellEntry, FileEntry, Manifest
 from release_kit.core.records import nearest
 from release_kit.release.download_state import Selection
 
-Found = tuple[Path, os.stat_result]
+Found = tuple[str, os.stat_result]
 """A file that is there: where it lies on this disk, and its stat (symbolic links followed)."""
 
 ToTree = Callable[[str], str | None]
@@ -94,7 +94,7 @@ def list_found(scope: Scope) -> dict[str, Found]:
             raise ArtifactError(f"cannot be listed ({error.strerror})", where=str(error.filename)) from error
     for tree_path, path in scope.singles.items():
         if path.is_file():
-            found[tree_path] = (path, path.stat())
+            found[tree_path] = (str(path), path.stat())
     return found
 
 
@@ -107,7 +107,7 @@ def _list(folder: Path | str, prefix: str, to_tree: ToTree, found: dict[str, Fou
                 if f"{prefix}{entry.name}" not in (".git", ".cache") and not _client_cache(entry):
                     _list(entry.path, f"{prefix}{entry.name}/", to_tree, found)
             elif entry.is_file() and (tree_path := to_tree(prefix + entry.name)) is not None:
-                found[tree_path] = (Path(entry.path), entry.stat())
+                found[tree_path] = (entry.path, entry.stat())
 
 
 def _client_cache(entry: os.DirEntry) -> bool:

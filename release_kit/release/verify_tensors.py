@@ -6,6 +6,7 @@ says; without it the manifest's one digest over all tensors still tells whether 
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release_kit.core.errors import RecordError
@@ -89,7 +90,7 @@ class _Records:
         if entry is None or seen is None or not same(entry, seen):
             return None
         try:
-            return parse_tensors(self._inspection.found[path][0].read_bytes(), path)
+            return parse_tensors(Path(self._inspection.found[path][0]).read_bytes(), path)
         except (OSError, RecordError):
             return None
 

@@ -1,0 +1,41 @@
+"""YAML read strictly: a key that stands twice, or is not a plain value, is refused instead of silently taken.
+
+Apart from ``study.py`` so that commands which need a study's words only, not its file, start without a YAML reader.
+"""
+
+from typing import Any
+
+import yaml
+
+from release_kit.core.errors import RecordError
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the value of a YAML text.
+
+    Raises:
+        RecordError: broken YAML, or a key that stands twice; ``where`` names the file.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise RecordError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice (YAML would silently keep the last)."""
+
+
+def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool)):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)
