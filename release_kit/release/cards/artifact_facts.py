@@ -98,7 +98,7 @@ def _config(folder: Path, name: str, names: set[str]) -> Mapping[str, Any]:
     if name not in names:
         return {}
     try:
-        with open(folder / name, "rb") as stream:
+        with open(f"{folder}/{name}", "rb") as stream:
             data = stream.read(LIMIT_BYTES + 1)
         value = parse_json(data, name) if len(data) <= LIMIT_BYTES else {}
     except (OSError, RecordError):

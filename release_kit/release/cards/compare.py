@@ -265,7 +265,8 @@ class _Comparison:
 
 def _check_file(inputs: CardInputs, path: str, text: str, is_card: bool) -> list[CardProblem]:
     try:
-        data = (inputs.release_folder / path).read_bytes()
+        with open(f"{inputs.release_folder}/{path}", "rb") as stream:
+            data = stream.read()
     except FileNotFoundError:
         return [CardProblem(code="card-missing", path=path, line=1, what="is not there", next_step=_REGENERATE)]
     except OSError as error:

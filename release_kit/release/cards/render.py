@@ -89,7 +89,8 @@ class Cards:
     def _card(self, kind: str, facts: Mapping[str, Any]) -> str:
         tables = list(facts["tables"].values())
         self.n_numbers += sum(len(table.rows) * len(table.columns) for table in tables)
-        body = render(kind, {**self._common, **facts})
+        shown = {table.name: table.markdown() for table in tables}
+        body = render(kind, {**self._common, **facts, "tables": shown})
         return body + trace_comment(body, self.inputs.results_path, tables, facts["sources"])
 
 

@@ -16,15 +16,8 @@ from release_kit.release.cards.handwritten import block
 
 FOLDER = "dataset_cards"
 KINDS = ("cell", "index", "results")
-
-
-class Slots:
-    """Gives an empty hand-written section for every name that a template asks for."""
-
-    def __getattr__(self, name: str) -> str:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return block(name, "")
+SLOTS = {name: block(name, "") for name in ("about", "limits", "notes")}
+"""The hand-written sections that cards offer."""
 
 
 def render(kind: str, facts: Mapping[str, Any]) -> str:
@@ -35,7 +28,7 @@ def render(kind: str, facts: Mapping[str, Any]) -> str:
         facts: what the templates name; a missing fact leaves out the sections that need it.
     """
     show = {section: all(_fact(facts, path) for path in needs) for section, needs in section_needs()[kind].items()}
-    return _template(kind).render(facts, show=show, slot=Slots()).rstrip("\n") + "\n\n"
+    return _template(kind).render(facts, show=show, slot=SLOTS).rstrip("\n") + "\n\n"
 
 
 @functools.cache
