@@ -13,7 +13,6 @@ from release_kit.hub.reference import Repo
 from release_kit.hub.upload import BATCH_BYTES, BATCH_FILES
 from release_kit.release.layout import MANY_CELLS, PublishPlan, counts_as_large
 
-
 LISTING_PAGE = 1000
 """Files on one page of the Hub's listing."""
 
