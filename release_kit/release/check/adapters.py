@@ -90,13 +90,13 @@ def _against_base(survey: Survey, view: CellView, target: str, a: TensorDigest, 
 def _targets(config: Mapping[str, Any], pairs: Mapping[str, Any]) -> list[str]:
     """Every module that the configuration targets by name must have its matrices."""
     wanted = config.get("target_modules")
-    if not isinstance(wanted, list) or not pairs:
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted) or not pairs:
         return []
     present = {part for target in pairs for part in (target, target.rsplit(".", 1)[-1])}
     suffixes = tuple(f".{name}" for name in wanted)
     lost = [n for n in wanted if n not in present and not any(t.endswith(f".{n}") for t in pairs)]
     strange = [t for t in pairs if not t.endswith(suffixes) and t not in wanted]
-    found = [f"{CONFIG} targets {name}, which has no matrices" for name in sorted(map(str, lost))]
+    found = [f"{CONFIG} targets {name}, which has no matrices" for name in sorted(lost)]
     if strange and not config.get("modules_to_save"):
         found.append(f"{strange[0]} has matrices, but is not among `target_modules`")
     return found

@@ -20,8 +20,9 @@ from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, FileEntry, 
 from release_kit.release.cards.compare import check_cards
 from release_kit.release.cards.inputs import is_built as is_built_file
 from release_kit.release.cards.inputs import read_card_inputs
+from release_kit.release.cards.problems import CardProblem
 from release_kit.release.check.codes import problem
-from release_kit.release.check.problem import ERROR, Problem
+from release_kit.release.check.problem import ERROR, WARNING, Problem
 from release_kit.release.check.views import WEIGHT_SUFFIXES, Survey
 from release_kit.release.tree import EVAL_PREFIX, SOURCES_PREFIX
 
@@ -177,15 +178,19 @@ def _stale_cards(survey: Survey, manifest: Manifest) -> Iterator[Problem]:
     except ReleaseKitError as error:
         yield problem("card-stale", survey.relative(error.where) or RELEASE_FOLDER, error.what)
         return
-    by_card: dict[str, list[str]] = defaultdict(list)
+    by_card: dict[str, list[CardProblem]] = defaultdict(list)
     for found in report.problems:
         if found.severity == ERROR and found.code != "card-missing":  # a missing file is gone from the manifest too
-            by_card[found.path].append(found.what)
+            by_card[found.path].append(found)
+    step = f"see release-kit cards {survey.study.folder} --check; then regenerate them and build again"
     for card, said in by_card.items():
         more = f" … and {len(said) - 1} more" if len(said) > 1 else ""
+        # Drawings change with the version of release_kit too; numbers and words do not.
+        drawn = all(found.code in ("figure-stale", "file-stale") for found in said)
         path = f"{RELEASE_FOLDER}/{card}"
-        step = f"see release-kit cards {survey.study.folder} --check; then regenerate them and build again"
-        yield problem("card-stale", path, f"{said[0]}{more}", next_step=step, path=path)
+        yield problem(
+            "card-stale", path, f"{said[0].what}{more}", next_step=step, severity=WARNING if drawn else None, path=path
+        )
 
 
 def _changed(survey: Survey, group: str, state: _State) -> Iterator[Problem]:

@@ -61,7 +61,7 @@ def _layers(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
 
 
 def _modules(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
-    if config.get("model_type") not in KNOWN_FAMILIES:
+    if str(config.get("model_type")) not in KNOWN_FAMILIES:
         return []
     expected = _expected(config)
     wrong: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ from release_kit.release.check.run import CheckReport
 SHOWN = 8
 """Places that are listed for one code; ``--all`` lists every one."""
 
-_STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
+_STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "blue"}
 _PIPED_WIDTH = 100_000
 """Nothing is wrapped in a file or a pipe, so that each place stays on one line."""
 
@@ -56,7 +56,7 @@ def _group(problems: Sequence[Problem], everything: bool) -> Iterator:
     yield head
     shown = problems if everything or len(problems) <= SHOWN + 1 else problems[:SHOWN]
     for each in shown:
-        yield Padding(Text.assemble((each.where, "blue"), f": {each.what}"), (0, 0, 0, 6), expand=False)
+        yield Padding(Text.assemble((each.where, "cyan"), f": {each.what}"), (0, 0, 0, 6), expand=False)
     if len(shown) < len(problems):
         more = f"… and {len(problems) - len(shown)} more (--all lists them)"
         yield Padding(Text(more, "dim"), (0, 0, 0, 6), expand=False)
