@@ -24,7 +24,7 @@ PACKAGE = "lm_eval"
 LETTERS = "ABCD"
 MAX_CHARACTERS = 800
 """Longer training examples are left out: they would not fit into the few hundred tokens of a short run."""
-MAX_TEST_CHARACTERS = 400
+MAX_TEST_CHARACTERS = 300
 
 _OPTIONS = re.compile(r"(?s)(.*?)\s*\(A\)\s*(.*?)\s*\(B\)\s*(.*?)\s*\(C\)\s*(.*?)\s*\(D\)\s*(.*?)\s*")
 _ANSWER = re.compile(r"answer is \(([A-Z])\)\.?\s*$")

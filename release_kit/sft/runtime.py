@@ -19,6 +19,7 @@ def prepare_runtime(*, threads: int = 1, seed: int = 0):
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         import torch
         import transformers
