@@ -52,8 +52,10 @@ def _what(target: str | None, remote: str | None) -> tuple[Path | None, str | No
         if not remote:
             raise UsageError("nothing to verify", next_step="name a folder, or --remote NAMESPACE/STUDY@VERSION")
         return None, remote
-    if Path(target).exists() or target.startswith((".", "/", "~")) or target.count("/") == 0:
-        return Path(target), remote or None
+    path = Path(target)
+    named = target.startswith((".", "/", "~")) or "/" not in target or path.parent.is_dir()
+    if path.exists() or (named and "@" not in target):
+        return path, remote or None
     return None, remote or target
 
 

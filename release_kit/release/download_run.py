@@ -146,7 +146,8 @@ class Run:
         partials = self._scratch
         self._check_space(partials)
         groups = sorted(self._needed.values(), key=lambda items: -items[0].entry.size_bytes)
-        self._progress.on_start("downloading", sum(items[0].entry.size_bytes for items in groups))
+        n_bytes = sum(items[0].entry.size_bytes for items in groups)
+        self._progress.on_start(f"downloading {human_bytes(n_bytes)}", n_bytes)
         fetcher = Fetcher(self._client, partials, self._progress.on_bytes)
         aside = self._spare_local_sources()
         errors = _each(groups, lambda items: self._obtain(fetcher, items, aside), self._workers)

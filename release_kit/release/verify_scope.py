@@ -106,8 +106,16 @@ def _list(folder: Path | str, prefix: str, to_tree: ToTree, found: dict[str, Fou
             if entry.is_dir(follow_symlinks=False):
                 if f"{prefix}{entry.name}" not in (".git", ".cache") and not _client_cache(entry):
                     _list(entry.path, f"{prefix}{entry.name}/", to_tree, found)
-            elif entry.is_file() and (tree_path := to_tree(prefix + entry.name)) is not None:
+            elif _is_file(entry) and (tree_path := to_tree(prefix + entry.name)) is not None:
                 found[tree_path] = (entry.path, entry.stat())
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    """Return whether an entry is a file or leads to one; a link in a circle is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _client_cache(entry: os.DirEntry) -> bool:

@@ -227,6 +227,17 @@ def test_a_placement_that_points_to_no_repo_at_a_commit_is_refused(
     assert final_files(tmp_path / "copy") == {}
 
 
+def test_a_folder_of_the_target_that_leads_elsewhere_is_refused(
+    release: TinyRelease, reference: str, tmp_path: Path, fetch: Callable
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "cells").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnsafePathError, match="symbolic link"):
+        fetch(reference, tmp_path / "copy", update=True)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_target_that_cannot_be_written_is_one_sentence(reference: str, fetch: Callable) -> None:
     with pytest.raises(ReleaseKitError, match=r"/proc/.*cannot be written"):
         fetch(reference, Path("/proc/release-kit-copy"))

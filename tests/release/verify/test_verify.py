@@ -189,7 +189,7 @@ def test_a_byte_changed_behind_the_timestamps_is_found_without_trust(copy: Path,
 
 def test_an_unreadable_file_hides_no_other(copy: Path) -> None:
     (copy / WEIGHTS).unlink()
-    (copy / WEIGHTS).mkdir()
+    (copy / WEIGHTS).symlink_to(WEIGHTS.rsplit("/", 1)[1])
     flip(copy / "cells" / "lima-s1" / "config.json")
     (copy / "cells" / "alpaca-s0" / "config.json").unlink()
     os.mkfifo(copy / "cells" / "alpaca-s0" / "config.json")
