@@ -2,6 +2,7 @@
 
 import configparser
 import email
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -112,3 +113,19 @@ def test_sdist_can_build_the_same_wheel(built: tuple[Path, Path]):
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", *_git_files("release_kit", *SHIPPED_FOLDERS)}
     assert {name for name in needed if not name.endswith("/.keep")} <= names
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_says_what_is_missing_on_a_machine_without_python(tmp_path: Path):
+    tools, checkout = tmp_path / "bin", tmp_path / "checkout"
+    tools.mkdir()
+    checkout.mkdir()
+    for name in ("make", "sh", "cat", "cksum", "cut", "rm", "touch"):
+        (tools / name).symlink_to(shutil.which(name))
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        (checkout / name).write_bytes((ROOT / name).read_bytes())
+    command = [tools / "make", "test"]
+    ran = subprocess.run(command, cwd=checkout, env={"PATH": str(tools)}, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "no Python 3.11 or newer" in ran.stderr and "make CHOSEN_PYTHON=/path/to/python test" in ran.stderr
+    assert not (checkout / ".venv").exists()
