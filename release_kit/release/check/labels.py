@@ -203,16 +203,21 @@ def _data_digest(view: CellView) -> str | None:
 
 
 def _digests_by_level(survey: Survey, role: str, digest_of, code: str) -> Iterator[Problem]:
-    """Cells of one level must come from one input; the few that differ from the many are named."""
+    """Cells of one level must come from one input; the few that differ from the many are named.
+
+    Factors of unknown meaning may choose among versions of the input, so cells are compared within their levels.
+    """
     factor = survey.study.factor_with_role(role)
-    if factor is None or any(other.role == "size" for other in survey.study.factors if role == "dataset"):
+    if factor is None:
         return
-    by_level: dict[Level, list[tuple[CellView, str]]] = defaultdict(list)
+    names = [other.name for other in survey.study.factors if other.role in (role, "size", "other")]
+    groups: dict[tuple, list[tuple[CellView, str]]] = defaultdict(list)
     for view in survey.cells.values():
         digest = digest_of(view)
         if digest is not None and factor.name in view.cell.levels:
-            by_level[view.cell.levels[factor.name]].append((view, digest))
-    for level, members in by_level.items():
+            groups[tuple(view.cell.levels.get(name) for name in names)].append((view, digest))
+    for members in groups.values():
+        level = members[0][0].cell.levels[factor.name]
         counts = Counter(digest for _, digest in members)
         usual, n_usual = counts.most_common(1)[0]
         for view, digest in members:

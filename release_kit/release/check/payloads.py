@@ -25,7 +25,7 @@ TensorKey = tuple[str, str]
 
 def check_payloads(survey: Survey) -> Iterator[Problem]:
     """Yield every cell whose weights are those of another label or of its base model."""
-    views = [view for view in survey.cells.values() if view.weights and not view.baseline]
+    views = [view for view in survey.cells.values() if view.weights]
     yield from _bases(survey, views)
     against_base = {view.cell.cell_id: found for view in views if (found := _against_base(survey, view))}
     yield from against_base.values()
@@ -38,7 +38,7 @@ def check_payloads(survey: Survey) -> Iterator[Problem]:
 
 
 def _bases(survey: Survey, views: list[CellView]) -> Iterator[Problem]:
-    used = {id(base): base for view in views if (base := survey.base_of(view)) is not None and not view.is_adapter}
+    used = {id(base): base for view in views if (base := survey.base_of(view)) is not None and _is_full(view)}
     for base in used.values():
         if base.problem:
             where = f"base model {base.level}"
@@ -49,10 +49,14 @@ def _bases(survey: Survey, views: list[CellView]) -> Iterator[Problem]:
             yield problem("base-not-compared", f"base model {base.level}", what, path="study.yaml")
 
 
+def _is_full(view: CellView) -> bool:
+    return not view.is_adapter and not view.baseline
+
+
 def _against_base(survey: Survey, view: CellView) -> Problem | None:
     base = survey.base_of(view)
     counted = _evidence(view.tensors.values())
-    if base is None or not base.tensors or not counted:
+    if base is None or not base.tensors or not counted or view.baseline:
         return None
     equal = sum(1 for t in counted if t.name in base.tensors and base.tensors[t.name].blake3 == t.blake3)
     what = f"{equal} of {len(counted)} tensors equal those of {base.level}"
@@ -78,7 +82,7 @@ def _same_files(survey: Survey, views: list[CellView], reported: set[frozenset[s
             if view is not first:
                 shared[first.cell.cell_id, view.cell.cell_id].append((inner, path))
     for (one, other), files in shared.items():
-        if frozenset((one, other)) in reported:
+        if frozenset((one, other)) in reported or survey.one_baseline(one, other):
             continue
         reported.add(frozenset((one, other)))
         view = by_id[other]
@@ -102,12 +106,11 @@ def _same_tensors(survey: Survey, views: list[CellView], reported: set[frozenset
             groups[frozenset(contents.items())].append(view)
     for group in groups.values():
         for view in group[1:]:
-            pair = frozenset((group[0].cell.cell_id, view.cell.cell_id))
-            if pair not in reported:
-                reported.add(pair)
+            first, cell_id = group[0].cell.cell_id, view.cell.cell_id
+            if frozenset((first, cell_id)) not in reported and not survey.one_baseline(first, cell_id):
+                reported.add(frozenset((first, cell_id)))
                 n = len(_evidence(view.tensors.values()))
-                cell_id = view.cell.cell_id
-                what = f"{n} of {n} tensors equal those of {survey.other(group[0].cell.cell_id, cell_id)}"
+                what = f"{n} of {n} tensors equal those of {survey.other(first, cell_id)}"
                 yield problem("payload-identical-tensors", view.where, what, cell_id=cell_id)
 
 
@@ -122,6 +125,8 @@ def _nearly_same(survey: Survey, views: list[CellView], reported: set[frozenset[
         best = max((partner for partner, _ in votes.most_common(3)), key=lambda p: _equal(keys, p, cell_id), default="")
         n = len(trained)
         if not best or n < FEWEST_TENSORS or frozenset((best, cell_id)) in reported:
+            continue
+        if survey.one_baseline(best, cell_id):
             continue
         equal = _equal(keys, best, cell_id)
         if equal >= NEARLY * n:

@@ -81,7 +81,7 @@ def _copied(survey: Survey, table: _Table) -> Iterator[Problem]:
         equal = sorted(metric for metric in shared if first[metric] == second[metric])
         bits, n_benchmarks = weigh.of(other, equal)
         pair = frozenset((one, other))
-        if pair in told:
+        if pair in told or survey.one_baseline(one, other):
             continue
         severity = None
         if len(equal) == len(shared) and bits >= suspicious and n_benchmarks >= IDENTICAL_BENCHMARKS:

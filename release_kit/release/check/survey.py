@@ -5,7 +5,8 @@ nothing: what is wrong with them is said by the families.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,15 @@ def survey_study(
     stage("collecting results", None)
     collected = collect_results(study)
     reader = _DocumentReader()
+    views = {cell_id: _view(study, cell, listings[cell_id], digests, reader) for cell_id, cell in cells.items()}
+    bases = _bases(study, base_folders, base_listings, digests, reader)
     return Survey(
         study=study,
         declared=declared,
-        cells={cell_id: _view(study, cell, listings[cell_id], digests, reader) for cell_id, cell in cells.items()},
+        cells=views,
         broken_cells=tuple(broken),
         unfinished=_unfinished(study.folder / CELLS_FOLDER),
-        bases=_bases(study, base_folders, base_listings, digests, reader),
+        bases={level: _from_baseline(study, base, views.values()) for level, base in bases.items()},
         results=tuple(collected.rows),
         result_problems=tuple(collected.problems),
         result_notes=tuple(collected.notes),
@@ -174,6 +177,17 @@ def _bases(
             problem=_base_problem(level in folders, listings.get(level), files, tensors),
         )
     return result
+
+
+def _from_baseline(study: Study, base: BaseView, views: Iterable[CellView]) -> BaseView:
+    """Where no folder is declared for a base model, the cell of the untouched base stands in for it."""
+    factor = study.factor_with_role("base_model")
+    if base.folder is not None or factor is None:
+        return base
+    for view in views:
+        if view.baseline and view.cell.levels.get(factor.name) == base.level and view.tensors and not view.is_adapter:
+            return replace(base, folder=view.folder, tensors=view.tensors, config=view.document("config.json"))
+    return base
 
 
 def _base_problem(declared: bool, listing: _Listing | None, files: tuple[ArtifactFile, ...], tensors: Mapping):

@@ -12,7 +12,7 @@ from typing import Any
 from release_kit.core.cell import Cell
 from release_kit.core.collected import Undeclared
 from release_kit.core.errors import RecordError, ReleaseKitError
-from release_kit.core.grid import Levels, describe, level_text
+from release_kit.core.grid import Levels, describe, level_text, matches
 from release_kit.core.hashing import FileDigest, TensorDigest
 from release_kit.core.results import Result
 from release_kit.core.study import Level, Study
@@ -100,7 +100,7 @@ class CellView:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseView:
-    """The local folder of a base model, as far as the study names one."""
+    """What is on disk of a base model: the folder that the study names, or else the cell of the untouched base."""
 
     level: Level
     properties: Mapping[str, Any]
@@ -182,6 +182,14 @@ class Survey:
         mine, theirs = self.levels(cell_id), self.levels(seen_from)
         different = {name: level for name, level in mine.items() if theirs.get(name) != level}
         return f"the cell with {describe(different or mine)}"
+
+    def one_baseline(self, one: str, other: str) -> bool:
+        """Whether two cells are both the untouched base, of one base model: they are equal by intention."""
+        partial = self.study.baseline
+        factor = self.study.factor_with_role("base_model")
+        if partial is None or not all(matches(self.levels(cell_id), partial) for cell_id in (one, other)):
+            return False
+        return factor is None or self.levels(one)[factor.name] == self.levels(other)[factor.name]
 
     def place(self, cell_ids: Sequence[str]) -> str:
         """Name one cell, or several by the levels that they have in common: ``method=lora (20 cells)``."""

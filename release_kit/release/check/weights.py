@@ -102,7 +102,8 @@ def _config(view: CellView) -> Iterator[Problem]:
         return
     config = view.document("config.json")
     if not config:
-        if any(file.inner.endswith(".safetensors") for file in view.weights):
+        # Other libraries name their files otherwise and bring other configurations (sparse autoencoders, for one).
+        if any(file.inner.startswith("model") and file.inner.endswith(".safetensors") for file in view.weights):
             yield _problem("config-missing", view, "there is no config.json beside the weights")
         return
     shapes = {name: tensor.shape for name, tensor in view.tensors.items()}

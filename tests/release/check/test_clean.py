@@ -36,7 +36,7 @@ def test_clean_study_reports_nothing_before_and_after_build(make_study):
     assert check_study(study).built
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     datasets=NAMES,
     methods=st.sampled_from([("full",), ("lora",), ("full", "lora")]),

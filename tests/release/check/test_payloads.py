@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import yaml
 from study_factory import (
     TinyShape,
     base_tensors,
@@ -12,6 +13,8 @@ from study_factory import (
     write_model,
     write_safetensors,
 )
+
+from release_kit.release.check import check_study
 
 SEED_1 = "base_model=tiny-llama dataset=lima method=full seed=1"
 N_TENSORS = 20
@@ -80,8 +83,6 @@ def test_frozen_layers_of_one_base_are_no_evidence(make_study):
         tensors["model.norm.weight"] += 1 + index
         tensors["model.embed_tokens.weight"] += 1 + index
         write_safetensors(path, tensors)
-    from release_kit.release.check import check_study
-
     assert {each.code for each in check_study(study).problems} == {"payload-mostly-base"}
 
 
@@ -136,3 +137,45 @@ def test_zero_tensors_are_no_evidence_of_a_copy(make_study, only):
         tensors = read_tensors(path)
         write_safetensors(path, {k: np.zeros_like(v) if "lora_B" in k else v for k, v in tensors.items()})
     only(study, "adapter-untrained", "*dataset=lima method=lora*", n=2)
+
+
+def baseline_with_weights(make_study, *, declared_path, seeds=(0, 1), **spec):
+    """A study whose untouched base model is a cell with weights, not results-only."""
+    study = make_study(seeds=seeds, **spec)
+    document = yaml.safe_load((study.folder / "study.yaml").read_text())
+    if not declared_path:
+        for properties in document["factors"]["base_model"].values():
+            del properties["path"]
+    study = change_study(study, factors=document["factors"], results_only=None)
+    for base in spec.get("base_models", ("tiny-llama",)):
+        folder = find_cell(study, base_model=base, method="base") / "model"
+        shutil.copytree(study.folder / "bases" / base, folder)
+    return study
+
+
+def test_baseline_cell_may_hold_the_base_model(make_study):
+    assert check_study(baseline_with_weights(make_study, declared_path=True)).problems == ()
+
+
+def test_baseline_cell_stands_in_for_a_base_folder_that_is_not_declared(make_study, only):
+    study = baseline_with_weights(make_study, declared_path=False)
+    assert check_study(study).problems == ()
+    shutil.copy(find_cell(study, method="base") / "model" / "model.safetensors", models(study)[1])
+    only(study, "payload-is-base", SEED_1)
+
+
+def test_two_base_models_with_the_same_weights(make_study, only):
+    """Each base would be declared from its own folder; one of the two was filled with the other's files."""
+    study = baseline_with_weights(make_study, declared_path=True, base_models=("tiny-llama", "other-7B"))
+    source, target = (find_cell(study, base_model=name, method="base") for name in ("tiny-llama", "other-7B"))
+    shutil.copy(source / "model" / "model.safetensors", target / "model")
+    (found,) = only(study, "payload-identical-file", "base_model=other-7B dataset=none method=base seed=0")
+    assert "the cell with base_model=tiny-llama" in found.what
+
+
+def test_weights_of_other_libraries_need_no_config(make_study):
+    study = make_study(benchmarks=())
+    folder = models(study)[1].parent
+    (folder / "model.safetensors").rename(folder / "sae_weights.safetensors")
+    (folder / "config.json").unlink()
+    assert check_study(study).problems == ()

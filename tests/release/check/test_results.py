@@ -236,3 +236,16 @@ def test_levels_written_in_two_ways_are_a_note(make_study, only):
     factors = {**CSV_SOURCE["factors"], "method": {"column": "method", "values": {"FULL": "full"}}}
     study = change_study(study, results=[{**CSV_SOURCE, "factors": factors}])
     only(study, "results-spelling", "scores.csv", severity="note")
+
+
+def test_one_base_model_evaluated_under_several_seeds_is_meant_to_agree(make_study):
+    from release_kit.release.check import check_study
+
+    benchmarks = tuple(f"task_{i}" for i in range(8))
+    include = [{"dataset": ["alpaca", "lima"], "method": ["full", "lora"]}, {"dataset": "none", "method": "base"}]
+    study = make_study(benchmarks=benchmarks, extra={"include": include})
+    source = eval_folder(study, dataset="none", method="base", seed=0)
+    target = eval_folder(study, dataset="none", method="base", seed=1)
+    shutil.rmtree(target)
+    shutil.copytree(source, target)
+    assert check_study(study).problems == ()
