@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -57,6 +57,8 @@ class FolderTarget:
 
     root: Path
     release: RemoteRelease
+    checked: dict[str, Path] = field(default_factory=dict)
+    """Folders of the tree that were found to lie inside ``root``."""
 
     @property
     def state(self) -> Path:
@@ -65,7 +67,10 @@ class FolderTarget:
 
     def item(self, tree_path: str, entry: FileEntry) -> Item:
         """Return what is to be done for one file of the release tree."""
-        path = inside(self.root, tree_path)
+        parent, _, name = tree_path.rpartition("/")
+        if parent not in self.checked:
+            self.checked[parent] = inside(self.root, tree_path).parent
+        path = self.checked[parent] / name
         return Item(tree_path=tree_path, entry=entry, source=self.release.source(tree_path), path=path)
 
     def linked(self, item: Item) -> bool:
