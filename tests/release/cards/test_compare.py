@@ -7,7 +7,8 @@ import re
 
 from release_kit.core.results import RESULTS_FILE, write_results
 from release_kit.release.build import build_release
-from release_kit.release.cards.compare import changed_cards, check_cards, compare_card, diff_text
+from release_kit.release.cards.compare import changed_cards, check_cards, diff_text
+from release_kit.release.cards.compare_card import compare_card
 
 CELL, OTHER, BASE = "tiny-llama-alpaca-lora-s0", "tiny-llama-lima-full-s1", "tiny-llama-none-base-s0"
 
