@@ -28,6 +28,7 @@ from release_kit.core.results import RESULTS_FILE, Result, parquet_bytes, read_r
 from release_kit.core.study import Study
 from release_kit.core.tensors_file import tensors_bytes
 from release_kit.release.cards import CardCell, CardInputs, render_cards
+from release_kit.release.cards.write import keep_edited
 from release_kit.release.contents import Source, find_sources
 from release_kit.release.naming import cell_names
 from release_kit.release.release_tables import cells_table
@@ -194,6 +195,7 @@ def _assemble(
         release_folder=study.folder / RELEASE_FOLDER,
     )  # fmt: skip
     for tree_path, data in render_cards(inputs):
+        keep_edited(inputs, tree_path, data)
         group, path = _split_group(tree_path)
         built[group].append(writer.entry(group, path, data))
     cells = tuple(

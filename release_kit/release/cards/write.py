@@ -29,13 +29,37 @@ def write_cards(inputs: CardInputs) -> WrittenCards:
         ReleaseKitError: the disk is full or the folder cannot be written.
     """
     written, aside = [], []
-    for path, old, new in list(changed_cards(inputs)):
-        if path.endswith("/" + CARD_FILE) and old and was_edited(old, path):
-            write_atomic(inputs.study.folder / STATE_FOLDER / EDITED_FOLDER / path, old.encode())
+    for path, _, new in list(changed_cards(inputs)):
+        if keep_edited(inputs, path, new.encode()):
             aside.append(path)
         write_atomic(inputs.release_folder / path, new.encode(), durable=False)
         written.append(path)
     return WrittenCards(written=tuple(written), kept_aside=tuple(aside))
+
+
+def keep_edited(inputs: CardInputs, path: str, data: bytes) -> bool:
+    """Put a card aside that somebody edited outside the hand-written sections, before ``data`` takes its place.
+
+    Args:
+        inputs: what the cards are made from.
+        path: a generated file, in the release tree.
+        data: what will be written there.
+
+    Returns:
+        Whether there was such a card.
+    """
+    if not path.endswith("/" + CARD_FILE):
+        return False
+    try:
+        with open(f"{inputs.release_folder}/{path}", "rb") as stream:
+            old = stream.read()
+    except OSError:
+        return False
+    text = old.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+    if old == data or not was_edited(text, path):
+        return False
+    write_atomic(inputs.study.folder / STATE_FOLDER / EDITED_FOLDER / path, old)
+    return True
 
 
 def was_edited(text: str, path: str) -> bool:

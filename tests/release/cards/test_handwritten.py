@@ -105,6 +105,15 @@ def test_text_edited_outside_the_markers_is_kept_aside_before_it_is_replaced(bui
     assert "My adapter" not in card.read_text()
 
 
+def test_build_keeps_an_edited_card_aside_too(built):
+    card = built.card(CELL)
+    edited = card.read_text().replace("An adapter for", "My adapter for")
+    card.write_text(edited)
+    build_release(built.study)
+    assert (built.study.folder / f".release_kit/edited-cards/cells/{CELL}/README.md").read_text() == edited
+    assert "My adapter" not in card.read_text() and check_cards(built.inputs()).ok
+
+
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")) | st.just("\n"), max_size=200).filter(
     lambda text: "release_kit:" not in text
 )
