@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from release_kit.core.canonical import parse_json
-from release_kit.core.hashing import git_blob_sha1
+from release_kit.core.canonical import parse_json, read_json
+from release_kit.core.files import write_atomic
+from release_kit.core.hashing import digest_bytes, git_blob_sha1
+from release_kit.core.manifest import FileEntry, Manifest, root_digest
 from release_kit.core.placement import Placement
 from release_kit.hub.client import HubClient
 from release_kit.hub.pacing import Patience
@@ -41,6 +43,27 @@ def send_file(path: str, data: bytes) -> SendFile:
         git_sha1=git_blob_sha1(data),
         source=data,
     )
+
+
+def edit_card(study_folder: Path, name: str, text: str = "\n<!-- a correction -->\n") -> None:
+    """Change one card in place, as a build with another card would; the manifest follows."""
+    folder = study_folder / "release"
+    card = folder / "cells" / name / "README.md"
+    card.write_text(card.read_text() + text)
+    value = read_json(folder / "manifest.json")
+    for cell in value["cells"]:
+        if cell["name"] == name:
+            entry = FileEntry.of("README.md", digest_bytes(card.read_bytes()))
+            (file,) = [file for file in cell["files"] if file["path"] == "README.md"]
+            file |= {"size_bytes": entry.size_bytes, "sha256": entry.sha256, "git_sha1": entry.git_sha1}
+    manifest = Manifest.from_dict(value | {"root": _root(value)})
+    write_atomic(folder / "manifest.json", manifest.to_bytes())
+
+
+def _root(value: dict) -> str:
+    groups = [(f"cells/{cell['name']}", cell["files"]) for cell in value["cells"]]
+    groups += [(name, value[name]) for name in ("index", "results")]
+    return root_digest((f"{g}/{f['path']}", f["size_bytes"], f["sha256"]) for g, files in groups for f in files)
 
 
 def n_writes(hub: LocalHub) -> int:

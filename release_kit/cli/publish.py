@@ -11,6 +11,7 @@ from release_kit.cli.output import emit, json_option, progress
 from release_kit.core.errors import UsageError
 from release_kit.core.study import LAYOUTS
 
+PUBLIC_HUB = "https://huggingface.co"
 TIER_NAMES = ("anonymous", "free", "pro", "team", "enterprise", "enterprise-plus", "none")
 
 
@@ -133,9 +134,13 @@ def format_report(report: dict) -> str:
         f"files, {report['n_requests']} requests, {report['seconds']:.1f} s",
         *(f"  note: {note}" for note in report["notes"]),
         f"  page:     {report['endpoint']}/{report['reference'].partition('@')[0]}",
-        f"  download: release-kit download {report['reference']} FOLDER",
+        f"  download: release-kit download {report['reference']} FOLDER{_address(report['endpoint'])}",
     ]
     return "\n".join(lines)
+
+
+def _address(endpoint: str) -> str:
+    return "" if endpoint == PUBLIC_HUB else f" --endpoint {endpoint}"
 
 
 def format_plan(plan: dict, tier: str | None) -> str:

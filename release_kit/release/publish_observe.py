@@ -34,8 +34,8 @@ class Context:
     """Repos that exist from earlier publications."""
     placed: frozenset[str] = frozenset()
     """Commits that earlier publications placed."""
-    pinned: Mapping[str, str] = field(default_factory=dict)
-    """Cell name → commit where this version has it already."""
+    pinned: tuple[Mapping[str, str], ...] = ()
+    """Cell name → commit where an earlier publication has it; one mapping for each."""
     private: bool = False
     xet: bool = False
     on_bytes: Callable[[int], None] = lambda n: None
@@ -135,9 +135,9 @@ class Observer:
             return Base(head=None, own=True, change=compare((), target.entries, Known(), target.domain))
         refs = refs or self.refs(target.repo)
         tagged, head = refs.tags.get(target.tag or ""), refs.branches.get(target.branch)
-        published = tagged if target.tag else self._pinned(target)
-        if published and self._holds(target, published):
-            return self._look_at_moved(target, published, head)
+        for published in [tagged] if target.tag else self._pinned(target):
+            if published and self._holds(target, published):
+                return self._look_at_moved(target, published, head)
         if head is None:
             return self._branch_off(target, refs, tagged)
         if self._journal.is_ready(target, head):
@@ -151,10 +151,10 @@ class Observer:
         settled = head if change.none else None
         return Base(head=head, files=files, tag_commit=tagged, settled=settled, change=None if settled else change)
 
-    def _pinned(self, target: Target) -> str | None:
-        """Return the commit where this version has all cells of a target that carries no tag of its own."""
-        commits = {self._context.pinned.get(name) for name in target.cells}
-        return commits.pop() if len(commits) == 1 else None
+    def _pinned(self, target: Target) -> list[str | None]:
+        """Return the commits where earlier publications have all cells of a target that carries no tag of its own."""
+        found = [{pinned.get(name) for name in target.cells} for pinned in self._context.pinned]
+        return [commits.pop() for commits in found if len(commits) == 1]
 
     def _holds(self, target: Target, commit: str) -> bool:
         if self._journal.is_ready(target, commit):

@@ -48,12 +48,13 @@ class Survey:
         """Manifests whose content is ours."""
         return [found.manifest for found in (self.newest, self.same_version) if found is not None]
 
-    def pinned(self, layout: str) -> dict[str, str]:
-        """Return cell name → commit where readers of this version, or else of the newest one, get it."""
-        for found in (self.same_version, self.newest):
-            if found is not None and found.placement.layout == layout:
-                return {name: place.revision for name, place in found.placement.cells.items()}
-        return {}
+    def pinned(self, layout: str) -> tuple[dict[str, str], ...]:
+        """Return cell name → commit for the publications of one layout: the newest, then that of this version."""
+        return tuple(
+            {name: place.revision for name, place in found.placement.cells.items()}
+            for found in (self.newest, self.same_version)
+            if found is not None and found.placement.layout == layout
+        )
 
     def commits(self) -> set[str]:
         """Return the commits that earlier publications placed."""

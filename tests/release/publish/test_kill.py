@@ -1,10 +1,11 @@
 """``publish`` killed at a request, before or after the Hub carried it out, then run again: the same end state."""
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from publish_hub import Children, KillAfter, KillBefore, Victim, end_state
+from publish_hub import Children, KillAfter, KillBefore, Victim, edit_card, end_state
 from study_factory import make_study
 
 from release_kit.core.study import LAYOUTS
@@ -40,7 +41,6 @@ def _forget(study) -> None:
 def _killed_and_resumed(root: Path, study, children: Children, layout: str, at: int, *, before: bool):
     """Return whether the client was killed at request ``at``, and the end state after running it again."""
     victim, log = Victim(at, before=before), KillAfter()
-    _forget(study)
     with LocalHub(root, durability="fast", log=log) as hub:
         if before:
             hub.server.app.plan = KillBefore(victim)
@@ -79,6 +79,7 @@ def _kill_everywhere(tmp_path: Path, children: Children, layout: str, points, *,
     n_killed = 0
     for at in points:
         root = tmp_path / f"hub-{at}"
+        _forget(study)
         killed, state = _killed_and_resumed(root, study, children, layout, at, before=before)
         if not killed:
             break
@@ -106,3 +107,31 @@ def test_publish_killed_at_every_request_ends_in_the_same_state(
     with capsys.disabled():
         print(f"\npublish killed at {n} requests ({layout}, {moment} the Hub carried them out): same end state")
     assert n >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_correction_of_a_card_killed_at_every_request_ends_in_the_same_state(
+    tmp_path: Path, children: Children, layout: str, capsys: pytest.CaptureFixture
+):
+    study = _study(tmp_path / "study")
+    with LocalHub(tmp_path / "published") as hub:
+        assert children.publish(_arguments(study, hub, layout)) == 0
+    edit_card(study.folder, "tiny-llama-alpaca-lora-s0")
+    shutil.copytree(tmp_path / "published", tmp_path / "undisturbed")
+    with LocalHub(tmp_path / "undisturbed") as hub:
+        assert children.publish(_arguments(study, hub, layout)) == 0
+        expected = end_state(hub, "lab")
+    n_killed = 0
+    for before in (True, False):
+        for at in range(1, 1000):
+            root = tmp_path / f"hub-{before}-{at}"
+            shutil.copytree(tmp_path / "published", root)
+            killed, state = _killed_and_resumed(root, study, children, layout, at, before=before)
+            if not killed:
+                break
+            n_killed += 1
+            assert state == expected, f"killed {'before' if before else 'after'} request {at}"
+    with capsys.disabled():
+        print(f"\ncorrection of a card killed at {n_killed} requests ({layout}): same end state")
+    assert n_killed >= 20

@@ -7,14 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from publish_hub import end_state, files_at, n_writes, send_file
+from publish_hub import edit_card, end_state, files_at, n_writes, send_file
 from release_factory import make_release
 
 from release_kit.core.canonical import read_json
 from release_kit.core.errors import PublishError, ReleaseKitError
-from release_kit.core.files import write_atomic
-from release_kit.core.hashing import digest_bytes
-from release_kit.core.manifest import FileEntry, Manifest, read_manifest, root_digest
+from release_kit.core.manifest import Manifest, read_manifest
 from release_kit.core.placement import Placement
 from release_kit.core.study import LAYOUTS, read_study
 from release_kit.hub.client import HubClient
@@ -47,27 +45,6 @@ for name, place in placement["cells"].items():
                 found[f"cells/{name}/{path}"] = hashlib.sha256(open(f"{base}/{path}", "rb").read()).hexdigest()
 json.dump(found, sys.stdout)
 """
-
-
-def edit_card(study, name: str, text: str = "\n<!-- a correction -->\n") -> None:
-    """Change one card in place, as a build with another card would; the manifest follows."""
-    folder = study.folder / "release"
-    card = folder / "cells" / name / "README.md"
-    card.write_text(card.read_text() + text)
-    value = read_json(folder / "manifest.json")
-    for cell in value["cells"]:
-        if cell["name"] == name:
-            entry = FileEntry.of("README.md", digest_bytes(card.read_bytes()))
-            (file,) = [file for file in cell["files"] if file["path"] == "README.md"]
-            file |= {"size_bytes": entry.size_bytes, "sha256": entry.sha256, "git_sha1": entry.git_sha1}
-    manifest = Manifest.from_dict(value | {"root": _root(value)})
-    write_atomic(folder / "manifest.json", manifest.to_bytes())
-
-
-def _root(value: dict) -> str:
-    groups = [(f"cells/{cell['name']}", cell["files"]) for cell in value["cells"]]
-    groups += [(name, value[name]) for name in ("index", "results")]
-    return root_digest((f"{g}/{f['path']}", f["size_bytes"], f["sha256"]) for g, files in groups for f in files)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -107,7 +84,7 @@ def test_publication_without_its_journal_changes_nothing_on_the_hub(hub, built, 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_after_a_change_in_one_card_only_that_card_is_sent(hub, built, publish, layout):
     publish(built, layout)
-    edit_card(built, CELL.name)
+    edit_card(built.folder, CELL.name)
     hub.clear_requests()
     report = publish(built, layout)
     commits = [record.path for record in hub.requests if "/commit/" in record.path]
