@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from release_kit.core.errors import ArtifactError, MissingExtraError, StudyError
 from release_kit.core.files import write_atomic
@@ -68,41 +69,50 @@ def check_tasks(study_folder: Path, settings: EvaluationSettings) -> None:
 def run_harness(
     study_folder: Path, paths: ModelPaths, task: str, settings: EvaluationSettings, *, threads: int = 1
 ) -> bytes:
-    """Return the results file that the harness writes for one task, byte for byte."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """Return the results file that the harness writes for one task, byte for byte.
+
+    Everything it reads is on disk; the workers of ``grid_run.py`` also set ``HF_HUB_OFFLINE``, so that a mistake in a
+    task file cannot make it look elsewhere.
+    """
     prepare_runtime(threads=threads)
     try:
-        from lm_eval import simple_evaluate
         from lm_eval.loggers import EvaluationTracker
-        from lm_eval.tasks import TaskManager
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "lm_eval", "sft") from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    arguments = {"pretrained": paths.model, "dtype": "float32"} | ({"peft": paths.adapter} if paths.adapter else {})
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(study_folder), _quiet():
         tracker = EvaluationTracker(output_path=scratch)
         try:
-            results = simple_evaluate(
-                model="hf",
-                model_args=arguments,
-                tasks=[task],
-                batch_size=settings.batch_size,
-                device="cpu",
-                limit=settings.limit,
-                log_samples=False,
-                bootstrap_iters=1000,
-                evaluation_tracker=tracker,
-                task_manager=TaskManager(include_path=TASKS_FOLDER, include_defaults=False),
-                random_seed=HARNESS_SEED,
-                numpy_random_seed=HARNESS_SEED,
-                torch_random_seed=HARNESS_SEED,
-                fewshot_random_seed=HARNESS_SEED,
-            )
+            results = _simple_evaluate(paths, task, settings, tracker)
         except OSError as error:
             what = f"cannot be evaluated ({' '.join(str(error).split())[:300]})"
             raise ArtifactError(what, where=str(study_folder / (paths.adapter or paths.model))) from error
         tracker.save_results_aggregated(results)
         return next(Path(scratch).rglob("results_*.json")).read_bytes()
+
+
+def _simple_evaluate(paths: ModelPaths, task: str, settings: EvaluationSettings, tracker: Any) -> Any:
+    """Run the harness in the current folder, with every seed fixed."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    arguments = {"pretrained": paths.model, "dtype": "float32"} | ({"peft": paths.adapter} if paths.adapter else {})
+    return simple_evaluate(
+        model="hf",
+        model_args=arguments,
+        tasks=[task],
+        batch_size=settings.batch_size,
+        device="cpu",
+        limit=settings.limit,
+        log_samples=False,
+        bootstrap_iters=1000,
+        evaluation_tracker=tracker,
+        task_manager=TaskManager(include_path=TASKS_FOLDER, include_defaults=False),
+        random_seed=HARNESS_SEED,
+        numpy_random_seed=HARNESS_SEED,
+        torch_random_seed=HARNESS_SEED,
+        fewshot_random_seed=HARNESS_SEED,
+    )
 
 
 @contextlib.contextmanager

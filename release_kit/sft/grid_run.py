@@ -11,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,34 +54,41 @@ def run_grid(
     """
     cells = {cell_id(study, levels): levels for levels in iter_levels(study)}
     before = tuple(one for one in cells if (cell_folder(study.folder, one) / CELL_FILE).is_file())
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for one in cells:
-        if one not in before:
-            waiting.put(one)
-    n_open = waiting.qsize()
-    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    open_cells = [one for one in cells if one not in before]
+    done, failed = [], dict.fromkeys(open_cells, "not started: the workers had ended")
     log_folder.mkdir(parents=True, exist_ok=True)
-    done, failed = [], {}
-    with contextlib.ExitStack() as stack:
-        n_workers = min(workers, n_open)
-        for number in range(n_workers):
-            stack.enter_context(_worker(study, number, waiting, events, log_folder))
-        while n_workers and len(done) + len(failed) < n_open:
-            event = events.get()
-            n_workers -= event["event"] == "gone"
+    with contextlib.closing(_run_workers(study, open_cells, workers, log_folder)) as events:
+        for event in events:
             if event["event"] == "done":
                 done.append(event["cell_id"])
+                del failed[event["cell_id"]]
             elif event["event"] == "failed":
                 failed[event["cell_id"]] = event["what"]
-            if event["cell_id"] in cells:
-                on_event({**event, "levels": cells[event["cell_id"]]})
-    for one in set(cells) - {*before, *done, *failed}:
-        failed[one] = "not started: the workers had ended"
+            on_event({**event, "levels": cells[event["cell_id"]]})
     if failed:
-        lines = [f"{describe(cells[one])} ({what})" for one, what in sorted(failed.items())]
+        lines = [f"{describe(cells[one])} ({what})" for one, what in failed.items()]
         step = f"read {log_folder / '*.log'}, then run the same command again"
         raise ReleaseKitError(f"{len(failed)} cells failed: {'; '.join(lines)}", next_step=step)
     return GridReport(done=tuple(done), before=before)
+
+
+def _run_workers(study: Study, open_cells: Sequence[str], workers: int, log_folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the workers say until every cell is done or failed, or no worker is left."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    for one in open_cells:
+        waiting.put(one)
+    n_open, n_workers = len(open_cells), min(workers, len(open_cells))
+    with contextlib.ExitStack() as stack:
+        for number in range(n_workers):
+            stack.enter_context(_worker(study, number, waiting, events, log_folder))
+        while n_workers and n_open:
+            event = events.get()
+            if event["event"] == "gone":
+                n_workers -= 1
+                continue
+            n_open -= event["event"] in ("done", "failed")
+            yield event
 
 
 @contextlib.contextmanager
@@ -117,7 +124,7 @@ def _feed(process: subprocess.Popen, waiting: queue.SimpleQueue, events: queue.S
             except queue.Empty:
                 return
             if not _feed_one(process, cell, events):
-                events.put({"event": "gone", "cell_id": ""})
+                events.put({"event": "gone"})
                 return
 
 
