@@ -242,10 +242,16 @@ def _unexplained(study: Study, rules: list[CheckpointRule], explained: set[str])
     seen: set[str] = set()
     for rule in rules:
         for path in _checkpoint_folders(study.folder, rule.rule.root):
-            if path not in seen and not any(path == known or path.startswith(known + "/") for known in explained):
+            if path not in seen and not _lies_in(path, explained):
                 seen.add(path)
                 why = explain_mismatch(rule.rule, path)
                 yield StudyError(f"looks like a checkpoint, but {why}", where=path)
+
+
+def _lies_in(path: str, folders: set[str]) -> bool:
+    """Return whether ``path`` is one of ``folders`` or lies below one."""
+    parts = path.split("/")
+    return any("/".join(parts[:depth]) in folders for depth in range(1, len(parts) + 1))
 
 
 def _checkpoint_folders(root: Path, prefix: str) -> Iterator[str]:

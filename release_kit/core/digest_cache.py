@@ -39,6 +39,11 @@ INSERT INTO digests AS old VALUES ({",".join("?" * 11)}) ON CONFLICT DO UPDATE S
     OR (old.git_sha1 IS NULL AND excluded.git_sha1 IS NOT NULL)
 """
 
+_SAVE_ROWS = 500
+_SAVE_BYTES = 64 << 20
+"""What was hashed is saved after so many files or bytes: a killed run loses no more, and between two savings no other
+process waits for the database."""
+
 _BATCH_BYTES = 1 << 20
 _BATCH_FILES = 32
 """Small files go to a worker together: handing over one of them costs as much as hashing 50 kB."""
@@ -59,14 +64,14 @@ class DigestCache:
     """Remembered digests in one SQLite file; a context manager. Losing the file costs time, never correctness.
 
     Args:
-        path: the database; None keeps everything in memory. A folder that cannot be written, or a damaged
-            database, falls back to memory.
+        path: the database; None keeps everything in memory. A folder that cannot be written falls back to memory;
+            a file that is no database, or a damaged one, is set aside as ``<name>.damaged``.
     """
 
     def __init__(self, path: Path | None = None):
-        self._path = path
         self._database = _open(path)
-        self._unsaved = 0
+        self._unsaved: dict[tuple[int, int], tuple] = {}
+        self._unsaved_bytes = 0
 
     def __enter__(self) -> "DigestCache":
         return self
@@ -76,8 +81,7 @@ class DigestCache:
 
     def close(self) -> None:
         """Save and close."""
-        with contextlib.suppress(sqlite3.Error):
-            self._database.commit()
+        self._save()
         self._database.close()
 
     def lookup(
@@ -88,6 +92,8 @@ class DigestCache:
             "SELECT size, mtime_ns, ctime_ns, sha256, git_sha1, problem, has_tensors, has_values, "
             f"{'tensors' if tensors else 'NULL'} FROM digests WHERE device = ? AND inode = ?"
         )
+        if stamp[:2] in self._unsaved:
+            self._save()
         try:
             row = self._database.execute(query, stamp[:2]).fetchone()
         except sqlite3.Error:
@@ -106,12 +112,17 @@ class DigestCache:
         """
         listed = None if digest.tensors is None else json.dumps(digest.tensors, separators=(",", ":"))
         row = (*stamp, digest.sha256, digest.git_sha1, listed, digest.problem, int(tensors), int(values))
-        with contextlib.suppress(sqlite3.Error):
-            self._database.execute(_REMEMBER, row)
-            self._unsaved += 1
-            if self._unsaved >= 500:
-                self._database.commit()
-                self._unsaved = 0
+        if stamp[:2] in self._unsaved:
+            self._save()
+        self._unsaved[stamp[:2]] = row
+        self._unsaved_bytes += digest.size_bytes
+        if len(self._unsaved) >= _SAVE_ROWS or self._unsaved_bytes >= _SAVE_BYTES:
+            self._save()
+
+    def _save(self) -> None:
+        with contextlib.suppress(sqlite3.Error), self._database:
+            self._database.executemany(_REMEMBER, self._unsaved.values())
+        self._unsaved, self._unsaved_bytes = {}, 0
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:
@@ -127,6 +138,7 @@ def digest_files(
     tensors: bool = True,
     values: bool = False,
     git: bool = True,
+    read_ahead: bool = False,
     workers: int | None = None,
     on_bytes: Callable[[int], None] | None = None,
     on_hashed: Callable[[Path | str, int], None] | None = None,
@@ -140,6 +152,7 @@ def digest_files(
         tensors: digest the tensors of safetensors files.
         values: look at tensor values too (NaN, infinities, all zero).
         git: compute git-sha1 identities of small files.
+        read_ahead: read large files in a second thread each; for fewer large files than cores.
         workers: threads; default one for each core.
         on_bytes: told the size of each file that is done, remembered or read.
         on_hashed: told path and size of each file whose bytes were read.
@@ -155,13 +168,17 @@ def digest_files(
         wants = tensors and has_tensors(path)
         return path, stamp, cache.lookup(stamp, tensors=wants, values=wants and values, git=git)
 
+    def hash_one(path: Path | str) -> FileDigest:
+        return hash_file(path, tensors=tensors, values=values, git=git, read_ahead=read_ahead)
+
     def work(batch: list[_Job]) -> list[_Done]:
-        return [_digest(job, tensors, values, git, settle=cache is not None) for job in batch]
+        return [_digest(job, hash_one, settle=cache is not None) for job in batch]
 
     for done in map_ordered(work, _batches(map(known, paths)), workers):
         for path, stamp, outcome, hashed in done:
             if hashed and cache is not None and stamp is not None:
-                cache.remember(stamp, outcome, tensors=tensors, values=values)
+                looked = tensors and has_tensors(path)
+                cache.remember(stamp, outcome, tensors=looked, values=looked and values)
             if hashed and on_hashed:
                 on_hashed(path, outcome.size_bytes)
             if on_bytes and isinstance(outcome, FileDigest):
@@ -188,26 +205,26 @@ def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
         yield batch
 
 
-def _digest(job: _Job, tensors: bool, values: bool, git: bool, *, settle: bool) -> _Done:
+def _digest(job: _Job, hash_one: Callable[[Path | str], FileDigest], *, settle: bool) -> _Done:
     path, stamp, found = job
     if found is not None or stamp is None:
         return path, stamp, found, False
     try:
         if not settle:
-            return path, None, hash_file(path, tensors=tensors, values=values, git=git), True
-        return (path, *_hash_settled(path, stamp, tensors, values, git), True)
+            return path, None, hash_one(path), True
+        return (path, *_hash_settled(path, stamp, hash_one), True)
     except ReleaseKitError as error:
         return path, None, error, False
 
 
 def _hash_settled(
-    path: Path | str, before: Stamp, tensors: bool, values: bool, git: bool
+    path: Path | str, before: Stamp, hash_one: Callable[[Path | str], FileDigest]
 ) -> tuple[Stamp | None, FileDigest]:
     """Hash a file; the stamp is None when the file was touched meanwhile, so that it is not remembered."""
     fresh_ns = before[4] + _CLOCK_GRANULARITY_NS - time.time_ns()
     if 0 < fresh_ns <= _CLOCK_GRANULARITY_NS:
         time.sleep(fresh_ns / 1e9)
-    digest = hash_file(path, tensors=tensors, values=values, git=git)
+    digest = hash_one(path)
     try:
         after = stamp_of(os.stat(path))
     except OSError as error:
@@ -230,17 +247,23 @@ def _open(path: Path | None) -> sqlite3.Connection:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return _prepared(sqlite3.connect(path, timeout=10, check_same_thread=False))
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    break
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            except OSError:
+            except (OSError, sqlite3.OperationalError):
                 break
+            except sqlite3.DatabaseError:
+                with contextlib.suppress(OSError):
+                    os.replace(path, path.with_name(path.name + ".damaged"))
     return _prepared(sqlite3.connect(":memory:", check_same_thread=False))
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        return _with_table(database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _with_table(database: sqlite3.Connection) -> sqlite3.Connection:
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
     version = database.execute("PRAGMA user_version").fetchone()[0]

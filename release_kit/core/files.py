@@ -44,7 +44,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> bool:
 @contextlib.contextmanager
 def open_atomic(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a binary stream whose content takes the name ``path`` only when the block ends without an error."""
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{secrets.token_hex(4)}"
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name[:40]}-{secrets.token_hex(4)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as stream:
@@ -77,7 +77,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+"""Control characters, backslashes, and halves of surrogate pairs, which UTF-8 has no bytes for."""
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 """What nearly every path looks like; everything else is looked at part by part."""
 
@@ -86,7 +87,8 @@ def safe_relative_path(text: str, *, where: str = "path") -> str:
     """Return ``text`` if it is a plain relative POSIX path that stays inside its folder.
 
     Raises:
-        UnsafePathError: absolute, empty, ``.``/``..`` parts, backslashes, control characters, a drive letter.
+        UnsafePathError: absolute, empty, ``.``/``..`` parts, backslashes, control characters, text that is not valid
+            Unicode, a drive letter.
     """
     if len(text) <= 4096 and _PLAIN.fullmatch(text):
         return text
@@ -96,7 +98,7 @@ def safe_relative_path(text: str, *, where: str = "path") -> str:
         or _FORBIDDEN.search(text)
         or any(part in ("", ".", "..") for part in parts)
         or re.match(r"^[A-Za-z]:", text)
-        or len(text.encode("utf-8", "surrogateescape")) > 4096
+        or len(text.encode()) > 4096
     )
     if unsafe:
         raise UnsafePathError(

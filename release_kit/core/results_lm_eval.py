@@ -126,7 +126,11 @@ def _number(value: Any, where: str, key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Fields({}, where).error(key, f"is {str(value)[:40]!r}, not a number")
-    return float(value) if math.isfinite(value) else None
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Fields({}, where).error(key, "is too large to be a measured number") from None
+    return number if math.isfinite(number) else None
 
 
 def _escaped(part: str) -> str:

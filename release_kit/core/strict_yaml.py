@@ -18,7 +18,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecordError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from error
 
 

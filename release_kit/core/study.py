@@ -12,6 +12,7 @@ from typing import Any
 
 from release_kit.core.errors import StudyError
 from release_kit.core.records import Fields, check_schema_version, nearest
+from release_kit.core.results import COLUMNS as RESULT_COLUMNS
 
 Level = str | int | float | bool
 """A level of a factor: any YAML scalar but null."""
@@ -24,10 +25,13 @@ ROLES = ("base_model", "dataset", "method", "seed", "step", "epoch", "size", "la
 
 LAYOUTS = ("repos", "branches", "folders")
 
+RESERVED_COLUMNS = frozenset(RESULT_COLUMNS) | {"name", "kind", "n_files", "size_bytes", "weights_digest"}
+"""Columns of ``results.parquet`` and ``cells.parquet``; each factor is a column beside them."""
+
 _KIND_NAMES = {str: "text", int: "a number", float: "a number", bool: "true or false"}
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-_FACTOR_NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FACTOR_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +162,7 @@ def _study_from(fields: Fields, folder: Path) -> Study:
     factors = _factors_from(fields)
     names = {factor.name: factor for factor in factors}
     name = fields.take("name", str)
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise fields.error("name", f"is {name!r}; use letters, digits, '.', '_' and '-', 64 at most")
     artifacts = fields.take("artifacts", str, "weights")
     if artifacts not in ("weights", "results-only"):
@@ -214,8 +218,10 @@ def _factors_from(fields: Fields) -> tuple[Factor, ...]:
 
 
 def _factor_from(declared: Fields, name: str) -> Factor:
-    if not isinstance(name, str) or not _FACTOR_NAME.match(name):
+    if not isinstance(name, str) or not _FACTOR_NAME.fullmatch(name):
         raise declared.error(str(name), "is not a factor name; use lower-case letters, digits and '_'")
+    if name in RESERVED_COLUMNS:
+        raise declared.error(name, "is the name of a column of the published tables; call the factor otherwise")
     value = declared.raw(name)
     role = name if name in ROLES else "other"
     if isinstance(value, dict) and "levels" in value:

@@ -114,7 +114,7 @@ def _decoded(data: bytes, where: str) -> str:
 
 def _jsonl_rows(data: bytes, where: str) -> _Read:
     records, problems = [], []
-    for number, line in enumerate(_decoded(data, where).splitlines(), start=1):
+    for number, line in enumerate(_decoded(data, where).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -2,6 +2,9 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,53 @@ def hash_bytes(data: bytes) -> str:
     import hashlib
 
     return hashlib.sha256(data).hexdigest()
+
+
+def test_two_runs_at_once_do_not_wait_for_each_other_and_both_are_remembered(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    database = tmp_path / "cache.sqlite"
+    with DigestCache(database) as first:
+        next(digest_files([paths[0]], cache=first))
+        started_s = time.monotonic()
+        assert _digest(paths[1], database)[1]
+        assert time.monotonic() - started_s < 5
+        assert not _digest(paths[1], database)[1]
+    assert not _digest(paths[0], database)[1]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from release_kit.core import digest_cache
+with digest_cache.DigestCache(Path(sys.argv[1])) as cache:
+    for _ in digest_cache.digest_files([Path(name) for name in sys.argv[2:]], cache=cache, workers=1):
+        pass
+    os._exit(9)
+"""
+
+
+def test_a_killed_run_forgets_no_large_file_that_it_hashed(tmp_path):
+    large = tmp_path / "large"
+    with open(large, "wb") as stream:
+        stream.truncate(65 << 20)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "cache.sqlite"), str(large)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert not _digest(large, tmp_path / "cache.sqlite")[1]
+
+
+def test_a_file_that_is_no_database_is_set_aside_and_not_lost(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work " * 100)
+    _digest(model, tmp_path / "thesis.txt")
+    assert (tmp_path / "thesis.txt.damaged").read_text() == "years of work " * 100
+
+
+def test_tensors_are_digested_also_when_the_bytes_were_hashed_under_a_name_without_them(model, tmp_path):
+    """As in the Hub's cache: the name of the weights is a link to a blob that is called by its digest."""
+    blob = tmp_path / "blob"
+    model.rename(blob)
+    model.symlink_to(blob)
+    _digest(blob, tmp_path / "cache.sqlite")
+    digest, _ = _digest(model, tmp_path / "cache.sqlite")
+    assert digest == hash_file(model) and digest.tensors

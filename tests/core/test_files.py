@@ -134,7 +134,7 @@ def test_a_safe_path_stays_inside_and_means_itself(text):
 
 
 UNSAFE = ["", "/etc/passwd", "..", "a/../b", "a//b", "./a", "a/.", "a/", "C:/x", "c:x", "a\\b", "a\nb", "a\0b"]
-UNSAFE += ["x" * 4097]
+UNSAFE += ["x" * 4097, "a\ud800b", "a\udcff"]
 
 
 @pytest.mark.parametrize("text", UNSAFE)
@@ -170,3 +170,10 @@ def test_listing_is_sorted_and_leaves_out_state_and_temporary_files(tmp_path):
     found = dict(files.iter_files(tmp_path))
     assert list(found) == sorted(found) == ["a.b", "a/z", "b", "c/d/e", "linked"]
     assert found["linked"].st_size == 1
+
+
+@pytest.mark.parametrize("letter", ["x", "漢", "🦜"])
+def test_the_longest_names_can_be_written(tmp_path, letter):
+    name = letter * (255 // len(letter.encode()))
+    assert files.write_atomic(tmp_path / name, b"x") is True
+    assert os.listdir(tmp_path) == [name]

@@ -167,3 +167,24 @@ def test_ordered_map_looks_only_a_bounded_way_ahead():
     assert next(outcomes) == 0
     assert len(taken) < 1000
     outcomes.close()
+
+
+def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path):
+    path = tmp_path / "growing.bin"
+    path.write_bytes(bytes(128 << 20))
+    ended = threading.Event()
+
+    def write():
+        with open(path, "r+b", buffering=0) as stream:
+            while not ended.is_set():
+                stream.seek(0)
+                stream.write(b"x")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(IntegrityError, match="changed while it was being read"):
+            hash_file(path)
+    finally:
+        ended.set()
+        writer.join()

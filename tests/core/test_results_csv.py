@@ -13,6 +13,7 @@ from release_kit.core.collect import collect_results
 from release_kit.core.grid import cell_id
 from release_kit.core.hashing import hash_file
 from release_kit.core.study import parse_study
+from release_kit.core.text_table import read_text_table
 
 FACTORS = {"dataset": ["lima", "alpaca"], "method": ["full", "lora", "none"], "size": [0, 1000]}
 SOURCE = {
@@ -279,6 +280,13 @@ def test_broken_jsonl_and_parquet_are_named(tmp_path):
     assert any("t.jsonl, row 2: is not a JSON object" in message for message in told)
     (told,) = messages(tmp_path, b"PAR1", format="parquet", path="t.parquet", name="t.parquet")
     assert told.startswith("t.parquet: is not Parquet")
+
+
+def test_line_separators_inside_a_text_do_not_end_a_row_of_jsonl(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"data": "a\u2028b"}\r\n{"data": "c\x85d"}\n', encoding="utf-8")
+    table = read_text_table(path, "jsonl", where="t.jsonl")
+    assert table.rows == [(1, ["a\u2028b"]), (2, ["c\x85d"])]
 
 
 def test_thirty_thousand_values_are_read_in_a_moment(tmp_path):

@@ -80,6 +80,7 @@ def test_names_with_slashes_make_a_valid_pointer(tmp_path):
         ({"results": {"a": 0.5}}, "`results.a` is not a mapping"),
         ({"results": {"a": {"acc,none": "high"}}}, "`results.a.acc,none` is 'high', not a number"),
         ({"results": {"a": {"acc,none": True}}}, "`results.a.acc,none` is 'True', not a number"),
+        ({"results": {"a": {"acc,none": 10**400}}}, "`results.a.acc,none` is too large"),
         ({"results": {"a": {"acc": 0.5, "acc_stderr": 0.1}}}, "holds no metric"),
         ({"results": {}}, "holds no metric"),
     ],

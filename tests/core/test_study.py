@@ -72,6 +72,8 @@ WRONG = [
     ({"benchmarks": {"gsm8k": {"acc": {"range": [1, 0]}}}}, "`benchmarks.gsm8k.acc.range` is [1, 0]"),
     ({"benchmarks": {"gsm8k": {"acc": {"rnge": [0, 1]}}}}, "`benchmarks.gsm8k.acc.rnge` is not a known key"),
     ({"allow": [{"code": "x"}]}, "`allow[0].reason` is missing"),
+    ({"name": "x\n"}, "`name` is 'x\\n'"),
+    ({"factors": {"cell_id": ["a"]}}, "`factors.cell_id` is the name of a column"),
     ({"authors": "me"}, "`authors` expected list, got str"),
 ]
 
@@ -92,6 +94,8 @@ def test_each_mistake_is_named_with_its_key(changes, part):
         ("", "expected a mapping, got null"),
         ("name: a\nname: b\n", "'name' stands twice"),
         ("? [1, 2]\n: x\n", "not valid YAML"),
+        ("title: 2024-13-45\n", "month must be in 1..12"),
+        ("a: " + "[" * 5000, "not valid YAML"),
         ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
     ],
 )
