@@ -62,7 +62,7 @@ class CellFigures:
             track = self._tracks[entry.population.key]
             top = HEAD_HEIGHT + index * ROW_HEIGHT
             parts.append(f'<g transform="translate(0 {top})">{track.shared}{_marks(entry, track)}</g>')
-        parts.append(_foot(height))
+        parts.append(foot(height))
         return "".join(parts) + "</svg>\n"
 
 
@@ -155,8 +155,9 @@ def _legend(with_base: bool) -> str:
     return "".join(parts) + f'<path d="M16 44H{WIDTH - 16}" stroke="{GRID}"/>'
 
 
-def _foot(height: int) -> str:
-    text = "Each line has its own scale, from the lowest to the highest value of the grid."
+def foot(height: int) -> str:
+    """Return the line below a figure that explains its scales."""
+    text = "Each line has its own scale, from the lowest to the highest value, base models included."
     return f'<text x="{TRACK_LEFT}" y="{height - 11}" font-size="11" fill="{FAINT}">{text}</text>'
 
 

@@ -50,8 +50,6 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         fact_table("settings", study.settings, "study.yaml: settings"),
     ]
     bases, datasets = _hub_ids(inputs, "base_model"), _hub_ids(inputs, "dataset")
-    example = next((cell.levels for cell in grid.others), None)
-    download = [download_commands(study)] + ([download_commands(study, example).split("\n")[0]] if example else [])
     has_values = any(population.values for population in grid.populations.values())
     return {
         "front_matter": front_matter(index_metadata(study, bases, datasets)),
@@ -61,12 +59,21 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         "distributions": DISTRIBUTIONS if has_values else None,
         "heatmap": HEATMAP if has_values else None,
         "heatmap_text": "Results of every cell" if listed else "Medians of every result",
-        "download": fenced("bash", "\n".join(download)) if release_reference(study) else None,
+        "download": fenced("bash", _download(study, grid)) if release_reference(study) else None,
         "verify": fenced("bash", "release-kit verify " + ("copy" if study.namespace else ".")),
         "authors": "\n".join(f"- {escaped(author)}" for author in study.authors),
         "tables": {table.name: table for table in tables if table is not None and table.rows},
         "sources": index_sources(inputs, grid),
     }
+
+
+def _download(study: Study, grid: Grid) -> str:
+    """Return the commands that fetch everything, or the cells of one level."""
+    lines = ["# everything", download_commands(study).split("\n")[0]]
+    if grid.others:
+        name, level = next(iter(grid.others[0].levels.items()))
+        lines += ["# some cells", download_commands(study, {name: level}).split("\n")[0]]
+    return "\n".join(lines)
 
 
 def common_facts(inputs: CardInputs) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Map:
 def distributions_figure(grid: Grid) -> str:
     """Return the SVG of all results: range, middle half and median over the grid."""
     populations = [population for population in grid.populations.values() if population.values]
-    height = draw.HEAD_HEIGHT + draw.ROW_HEIGHT * len(populations) + 14
+    height = draw.HEAD_HEIGHT + draw.ROW_HEIGHT * len(populations) + draw.FOOT_HEIGHT
     parts = [svg_open(draw.WIDTH, height, "Distribution of every result over the grid"), _legend()]
     middle = draw.ROW_HEIGHT // 2 + 4
     for index, population in enumerate(populations):
@@ -58,6 +58,7 @@ def distributions_figure(grid: Grid) -> str:
         count = f'<text x="804" y="{middle}" text-anchor="end" fill="{FAINT}">{len(population.values)}</text>'
         top = draw.HEAD_HEIGHT + index * draw.ROW_HEIGHT
         parts.append(f'<g transform="translate(0 {top})">{shared}{median}{count}</g>')
+    parts.append(draw.foot(height))
     return "".join(parts) + "</svg>\n"
 
 

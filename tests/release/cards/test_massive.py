@@ -60,6 +60,7 @@ def test_real_index_names_the_holes(massive):
     assert "20" in holes.values()
 
 
+@pytest.mark.slow
 def test_one_new_number_in_the_real_table_changes_only_the_cards_that_show_it(massive, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(massive.folder, folder)
