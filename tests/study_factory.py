@@ -196,9 +196,7 @@ def write_model(folder: Path, tensors: Mapping[str, np.ndarray], shape: TinyShap
         write_safetensors(folder / file, {name: tensors[name] for name in part})
         weight_map |= {name: file for name in part}
     total = sum(tensor.nbytes for tensor in tensors.values())
-    write_json(
-        folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map}
-    )
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
 def model_config(shape: TinyShape) -> dict[str, Any]:

@@ -80,9 +80,7 @@ def _foreign_to_grid(survey: Survey, view: CellView) -> Iterator[Problem]:
         return
     path = f"{CELLS_FOLDER}/{cell.cell_id}/{CELL_FILE}"
     if is_declared(survey.study, cell.levels):
-        yield problem(
-            "cell-settings", view.where, _settings_difference(survey, view), cell_id=cell.cell_id, path=path
-        )
+        yield problem("cell-settings", view.where, _settings_difference(survey, view), cell_id=cell.cell_id, path=path)
     else:
         yield problem(
             "cell-undeclared", view.where, _why_undeclared(survey, cell.levels), cell_id=cell.cell_id, path=path
@@ -144,4 +142,3 @@ def _names(survey: Survey) -> Iterator[Problem]:
         cell_names(survey.study, {cell_id: survey.declared[cell_id] for cell_id in present})
     except StudyError as error:
         yield problem("cell-names", "study.yaml: names", error.what, next_step=error.next_step, path="study.yaml")
-

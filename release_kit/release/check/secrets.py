@@ -73,6 +73,7 @@ _PATTERNS = (
              r"(?<![A-Za-z])[A-Za-z]:\\{1,4}Users\\{1,4}[A-Za-z0-9_][^\\\"\r\n]{0,60}\\"),
 )  # fmt: skip
 
+_EMPTY_SECTION = re.compile(rb"<!-- release_kit:hand-written [a-z0-9-]+ -->\s*<!-- /release_kit:hand-written -->")
 CREDENTIAL_FILES = frozenset(
     {".env", ".netrc", ".git-credentials", ".npmrc", ".pypirc", "id_rsa", "id_ed25519", "id_ecdsa", "credentials"}
 )
@@ -179,8 +180,17 @@ def _files(survey: Survey) -> Iterator[tuple[str | None, str, Path, str | None]]
     release = survey.study.folder / RELEASE_FOLDER
     folders = [release / "index", release / "results", *_children(release / "cells")]
     for card in (folder / "README.md" for folder in folders):
-        if card.is_file():
+        if _has_words(card):
             yield None, card.relative_to(survey.study.folder).as_posix(), card, None
+
+
+def _has_words(card: Path) -> bool:
+    """Return whether people wrote into a card; all else in it comes from files that are searched themselves."""
+    try:
+        text = card.read_bytes()
+    except OSError:
+        return False
+    return b"release_kit:hand-written" in _EMPTY_SECTION.sub(b"", text) or b"release_kit:trace" not in text
 
 
 def _children(folder: Path) -> list[Path]:

@@ -3,12 +3,14 @@
 import io
 import json
 import pickle
+import re
 import zipfile
 
 import numpy as np
 import pytest
 from study_factory import change_json, find_cell, read_tensors, write_json, write_safetensors
 
+from release_kit.release.build import build_release
 from release_kit.release.check import check_study
 from release_kit.release.check.secrets import BLOCK_BYTES, find_secrets
 
@@ -190,3 +192,14 @@ def test_text_beyond_the_limit_is_said_not_to_be_searched(make_study, only, tmp_
             stream.write(block)
     (found,) = only(study, "scan-bounded", f"{LIMA}: log.txt", severity="note")
     assert "first 64 MiB only" in found.what
+
+
+def test_secret_in_the_words_that_people_wrote_into_a_card(make_study):
+    study = make_study()
+    build_release(study)
+    (card,) = (study.folder / "release" / "cells").glob("*lima-full-s1/README.md")
+    text = card.read_text()
+    opened = re.search(r"<!-- release_kit:hand-written [a-z]+ -->\n", text).group()
+    card.write_text(text.replace(opened, f"{opened}Use {SECRETS['a Hugging Face token']}.\n", 1))
+    found = [each for each in check_study(study).problems if each.code == "secret"]
+    assert [each.path for each in found] == [card.relative_to(study.folder).as_posix()]

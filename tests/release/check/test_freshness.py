@@ -7,7 +7,7 @@ import shutil
 import pytest
 from study_factory import change_study, find_cell, read_tensors, write_json, write_safetensors
 
-from release_kit.core.digest_cache import DigestCache
+from release_kit.core.digest_cache import DigestCache, stamp_of
 from release_kit.release.build import build_release
 from release_kit.release.check import check_study
 
@@ -118,6 +118,17 @@ def test_cell_that_was_made_after_the_build(make_study, only):
 def test_broken_manifest(built, only, content):
     (built.folder / "release" / "manifest.json").write_bytes(content)
     only(built, "release-broken", "release/manifest.json")
+
+
+def test_after_a_build_no_weights_are_read_again(make_study, tmp_path):
+    """Everything that check asks of weights (tensors and their values) is remembered by the build."""
+    study = make_study()
+    with DigestCache(tmp_path / "digests.sqlite") as cache:
+        build_release(study, cache=cache)
+        weights = sorted((study.folder / "cells").rglob("*.safetensors"))
+        known = [cache.lookup(stamp_of(path.stat()), tensors=True, values=True) for path in weights]
+        assert len(known) == 8 and all(digest.tensors[0].zero is False for digest in known)
+        assert check_study(study, cache=cache).problems == ()
 
 
 def test_nothing_is_said_before_the_first_build(make_study):

@@ -211,9 +211,7 @@ def test_benchmark_on_another_scale_than_the_others(make_study, only):
 
 def test_cell_on_another_scale_than_the_others(make_study, only):
     columns = ["arc-0shot", "nq-0shot", "copa-0shot"]
-    study = csv_study(
-        make_study, lambda i: [column(i, n, 1.0 if i == 5 else 100.0) for n in range(3)], columns=columns
-    )
+    study = csv_study(make_study, lambda i: [column(i, n, 1.0 if i == 5 else 100.0) for n in range(3)], columns=columns)
     (found,) = only(study, "result-scale", "*", severity="warning")
     assert "3 values lie in 0 to 1 where other cells have 0 to 100" in found.what and found.row == 6
 
