@@ -29,6 +29,9 @@ def check_grid(survey: Survey) -> Iterator[Problem]:
 def _missing(survey: Survey) -> Iterator[Problem]:
     """Cells with rows but without weights belong to the results family; the rest is reported here."""
     missing = {cell_id: levels for cell_id, levels in survey.missing.items() if cell_id not in survey.explained}
+    if len(missing) == len(survey.declared) > 1:
+        yield problem("cell-missing", "the whole grid", f"not one of its {len(missing):,} cells is there")
+        return
     for where, what, cell_ids in (*_absent_levels(survey, missing), *_absent_lines(survey, missing)):
         if any(cell_id not in missing for cell_id in cell_ids):
             continue
@@ -48,7 +51,7 @@ def _absent_levels(survey: Survey, missing: Mapping[str, Levels]) -> Iterator[tu
             continue
         absent = _absent(survey, missing, lambda levels, name=factor.name: level_text(levels[name]))
         for text, cell_ids in absent.items():
-            yield f"{factor.name}={text}", f"not one of its {len(cell_ids)} cells is there", cell_ids
+            yield f"{factor.name}={text}", f"not one of its {len(cell_ids):,} cells is there", cell_ids
 
 
 def _absent_lines(survey: Survey, missing: Mapping[str, Levels]) -> Iterator[tuple[str, str, list[str]]]:
@@ -62,7 +65,7 @@ def _absent_lines(survey: Survey, missing: Mapping[str, Levels]) -> Iterator[tup
         for where, cell_ids in absent.items():
             if len(cell_ids) > 2:
                 named = ", ".join(level_text(survey.declared[cell_id][factor.name]) for cell_id in cell_ids)
-                yield where, f"not one of its {len(cell_ids)} cells is there ({factor.name} {named})", cell_ids
+                yield where, f"not one of its {len(cell_ids):,} cells is there ({factor.name} {named})", cell_ids
 
 
 def _absent(survey: Survey, missing: Mapping[str, Levels], key: Callable[[Levels], str]) -> dict[str, list[str]]:

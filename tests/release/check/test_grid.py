@@ -34,6 +34,13 @@ def test_line_of_the_grid_without_any_cell_is_named_once(make_study, only):
     assert "seed 0, 1, 2" in found.what
 
 
+def test_study_without_any_cell_has_one_hole(make_study, only):
+    study = make_study()
+    shutil.rmtree(study.folder / "cells")
+    (found,) = only(study, "cell-missing", "the whole grid")
+    assert "9 cells" in found.what
+
+
 def test_cell_that_the_study_leaves_out_is_undeclared(make_study, only):
     study = change_study(make_study(), exclude=[{"dataset": "lima", "method": "full", "seed": 1}])
     (found,) = only(study, "cell-undeclared", LIMA)
