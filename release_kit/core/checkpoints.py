@@ -15,7 +15,7 @@ from release_kit.core.cell import CELL_FILE, Cell, cell_folder, read_cell, write
 from release_kit.core.checkpoint_facts import holds_weights, looks_like_checkpoint, read_facts
 from release_kit.core.errors import RecordError, ReleaseKitError, StudyError
 from release_kit.core.files import STATE_FOLDER
-from release_kit.core.grid import Levels, cell_config, cell_id_of, describe, is_declared, iter_levels, matches
+from release_kit.core.grid import Levels, cell_config, cell_id_of, describe, is_declared, is_results_only, iter_levels
 from release_kit.core.path_rule import Match, PathRule, explain_mismatch, find_matches, path_rule_from
 from release_kit.core.records import Fields, nearest
 from release_kit.core.study import STUDY_FILE, Study
@@ -279,7 +279,7 @@ def _without_artifact(study: Study, have: set[str]) -> Iterator[Levels]:
     if study.artifacts == "results-only":
         return
     for levels in iter_levels(study):
-        if any(matches(levels, partial) for partial in study.results_only):
+        if is_results_only(study, levels):
             continue
         cell_id = cell_id_of(cell_config(study, levels))
         if cell_id not in have and not (cell_folder(study.folder, cell_id) / CELL_FILE).is_file():

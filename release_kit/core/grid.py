@@ -60,6 +60,11 @@ def is_declared(study: Study, levels: Levels) -> bool:
     return known and included and not any(matches(levels, block) for block in study.exclude)
 
 
+def is_results_only(study: Study, levels: Levels) -> bool:
+    """Return whether the study declares that this cell has results and no weights."""
+    return study.artifacts == "results-only" or any(matches(levels, partial) for partial in study.results_only)
+
+
 def matches(levels: Levels, partial: Mapping[str, Sequence[Level]]) -> bool:
     """Return whether ``levels`` has one of the wanted levels for every factor that ``partial`` names."""
     return all(has_level(wanted, levels.get(name)) for name, wanted in partial.items())

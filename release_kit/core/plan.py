@@ -14,7 +14,7 @@ from release_kit.core.cell import artifact_folder, read_cells
 from release_kit.core.checkpoints import read_rules
 from release_kit.core.collect import HarnessSource, read_sources
 from release_kit.core.errors import ReleaseKitError
-from release_kit.core.grid import Levels, cell_id, is_declared, iter_levels, matches
+from release_kit.core.grid import Levels, cell_id, is_declared, is_results_only, iter_levels
 from release_kit.core.path_rule import find_matches
 from release_kit.core.study import Level, Study
 from release_kit.core.table_source import TableSource
@@ -107,11 +107,6 @@ def count_cells(study: Study) -> tuple[int, int, dict[str, dict[Level, int]]]:
         for i, factor in enumerate(study.factors)
     }
     return len(columns[0]), n_results_only, by_level
-
-
-def is_results_only(study: Study, levels: Levels) -> bool:
-    """Return whether the study declares that this cell has results and no weights."""
-    return study.artifacts == "results-only" or any(matches(levels, partial) for partial in study.results_only)
 
 
 def _count_product(study: Study) -> tuple[int, int, dict[str, dict[Level, int]]]:

@@ -13,7 +13,7 @@ from release_kit.core.cell import CELL_FILE, Cell
 from release_kit.core.collect import collect_results
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ArtifactError, ReleaseKitError, StudyError
-from release_kit.core.files import write_atomic
+from release_kit.core.files import inside, write_atomic
 from release_kit.core.grid import cell_config
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import (
@@ -32,7 +32,7 @@ from release_kit.release.cards.write import keep_edited
 from release_kit.release.contents import Source, find_sources
 from release_kit.release.naming import cell_names
 from release_kit.release.release_tables import cells_table
-from release_kit.release.stale import remove_stale
+from release_kit.release.stale import drop_signature, remove_stale
 from release_kit.release.tree import SOURCES_PREFIX
 
 PUBLISHED_RESULTS = "results/results.parquet"
@@ -74,7 +74,7 @@ def build_release(
 
     Raises:
         ReleaseKitError: results that cannot be read, artifacts that cannot be read, names that collide, a full
-            disk. The old release stays as it was; running again continues.
+            disk. The old manifest stays as it was; running again continues.
     """
     stage = on_stage or (lambda label, total: None)
     writer = _Writer(study.folder)
@@ -87,8 +87,10 @@ def build_release(
     digests = _digests(sources, cache, workers, on_bytes, hashed)
     stage("tables and cards", None)
     manifest = _assemble(study, sources, names, results, digests, writer)
-    writer.write(f"{RELEASE_FOLDER}/{MANIFEST_FILE}", manifest.to_bytes(), durable=True)
-    removed = remove_stale(study.folder, manifest, manifest_changed=bool(writer.written))
+    data = manifest.to_bytes()
+    unsigned = drop_signature(study.folder, data)
+    writer.write(f"{RELEASE_FOLDER}/{MANIFEST_FILE}", data, durable=True)
+    removed = tuple(sorted((*unsigned, *remove_stale(study.folder, manifest))))
     return BuildReport(
         manifest=manifest,
         manifest_path=study.folder / RELEASE_FOLDER / MANIFEST_FILE,
@@ -229,7 +231,7 @@ def _source_entries(study: Study, results: Sequence[Result], cell_ids: set[str])
     names = sorted({row.source for row in results if row.source})
     paths = [name for name in names if not (name.startswith("cells/") and name.startswith(own))]
     entries = []
-    for path, outcome in zip(paths, digest_files([study.folder / path for path in paths]), strict=True):
+    for path, outcome in zip(paths, digest_files([inside(study.folder, path) for path in paths]), strict=True):
         if isinstance(outcome, ReleaseKitError):
             raise outcome
         entries.append(FileEntry.of(SOURCES_PREFIX.removeprefix("results/") + path, outcome))

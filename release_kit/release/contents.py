@@ -3,14 +3,15 @@
 Pure decisions over what lies on disk; nothing is read but names and ``cell.json``.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
-from release_kit.core.errors import ArtifactError, StudyError
-from release_kit.core.files import iter_files
-from release_kit.core.grid import Levels, cell_config, cell_id_of, describe, iter_levels, matches
+from release_kit.core.errors import ArtifactError, StudyError, UnsafePathError
+from release_kit.core.files import iter_files, safe_relative_path
+from release_kit.core.grid import cell_config, cell_id_of, describe, is_results_only, iter_levels
 from release_kit.core.manifest import TENSORS_FILE
 from release_kit.core.study import Study
 from release_kit.release.tree import EVAL_PREFIX, cell_origin
@@ -33,12 +34,17 @@ class Source:
 
 
 def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], int]:
-    """Return the cells that go into the release, in the order of the grid, and how many declared ones do not."""
+    """Return the cells that go into the release, in the order of the grid, and how many declared ones do not.
+
+    Raises:
+        StudyError: a ``cell.json`` is broken, or there is nothing to release.
+        ArtifactError: the folder of an artifact is not there, or files cannot go into a release under their names.
+    """
     cells, problems = read_cells(study.folder)
     if problems:
         listed = "; ".join(str(problem) for problem in problems[:5])
         raise StudyError(f"{len(problems)} cells cannot be read: {listed}", next_step="restore or remove them")
-    sources, n_missing = [], 0
+    sources, n_missing, unfit = [], 0, []
     for levels in iter_levels(study):
         cell_id = cell_id_of(cell_config(study, levels))
         cell = cells.get(cell_id)
@@ -47,8 +53,14 @@ def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], in
             n_missing += 1
             continue
         files = () if cell is None else tuple(_cell_files(study, cell, results_only))
+        unfit += [text for path, file in files if (text := _unfit(path, file))]
         kind = "results-only" if results_only else _kind(files)
         sources.append(Source(cell_id=cell_id, levels=levels, cell=cell, kind=kind, files=files))
+    if unfit:
+        raise ArtifactError(
+            f"{len(unfit)} files cannot go into a release: " + "; ".join(unfit[:5]) + ("; …" if len(unfit) > 5 else ""),
+            next_step="rename or remove them, restore what links lead to, then build again",
+        )
     if not sources:
         raise StudyError(
             "no declared cell is on disk and none has results",
@@ -56,11 +68,6 @@ def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], in
             next_step=f"train or import checkpoints, then see: release-kit plan {study.folder}",
         )
     return sources, n_missing
-
-
-def is_results_only(study: Study, levels: Levels) -> bool:
-    """Return whether the study declares that this cell has results and no weights."""
-    return study.artifacts == "results-only" or any(matches(levels, partial) for partial in study.results_only)
 
 
 def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[str, Path]]:
@@ -73,12 +80,29 @@ def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[
                 where=f"cell {cell.cell_id} ({describe(cell.levels)}): {origin.artifact}",
                 next_step="restore the folder, or remove cells/<cell_id>/cell.json",
             )
-        for path, _ in iter_files(origin.artifact):
+        for path in _listed(origin.artifact):
             if belongs(path):
                 yield path, origin.artifact / path
     if origin.evaluations.is_dir():
-        for path, _ in iter_files(origin.evaluations):
+        for path in _listed(origin.evaluations):
             yield EVAL_PREFIX + path, origin.evaluations / path
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the files of a folder and the links in it that lead to nothing: none may be left out in silence."""
+    files = {path for path, _ in iter_files(folder)}
+    every = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    others = (path for path in every if path.relative_to(folder).as_posix() not in files)
+    return sorted(files | {path.relative_to(folder).as_posix() for path in others if path.is_symlink()})
+
+
+def _unfit(path: str, file: Path) -> str | None:
+    """Return why a file cannot go into a release: nobody could read the manifest, or there is nothing to read."""
+    try:
+        safe_relative_path(path)
+    except UnsafePathError:
+        return f"{str(file)!r} has a name that is no plain relative path on every system"
+    return None if os.path.exists(file) else f"{str(file)!r} is a symbolic link to nothing"
 
 
 def belongs(path: str) -> bool:

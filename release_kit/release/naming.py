@@ -26,7 +26,7 @@ def cell_names(study: Study, levels_by_id: Mapping[str, Levels]) -> dict[str, st
         StudyError: the template names no factor of the study, or names collide or break the Hub's rules; every bad
             name is listed.
     """
-    template = study.names or "-".join(f"{{{factor.name}}}" for factor in study.factors)
+    template = study.names or _every_factor(study)
     _check_template(study, template)
     names = {cell_id: format_name(template, levels) for cell_id, levels in levels_by_id.items()}
     problems = [f"{name!r}: {why}" for name in sorted(set(names.values())) if (why := name_problem(name))]
@@ -38,7 +38,7 @@ def cell_names(study: Study, levels_by_id: Mapping[str, Levels]) -> dict[str, st
         raise StudyError(
             f"{len(problems)} names of cells cannot be used: " + "; ".join(problems[:20]) + more,
             where=f"{study.folder / STUDY_FILE}: `names`",
-            next_step="change the template `names`, for example " + repr(_example(study)),
+            next_step="change the template `names`, for example " + repr(_every_factor(study)),
         )
     return names
 
@@ -68,14 +68,17 @@ def _check_template(study: Study, template: str) -> None:
     known = [factor.name for factor in study.factors]
     where = f"{study.folder / STUDY_FILE}: `names`"
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        fields = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise StudyError(f"the template {template!r} is malformed ({error})", where=where) from error
-    for name in fields:
+    for name, how, conversion in fields:
         if name not in known:
             raise StudyError(
                 f"the template {template!r} names {name!r}, which is no factor{nearest(name, known)}", where=where
             )
+        if how or conversion:
+            what = f"the template {template!r} says how to write {name!r}; levels go into names as they are declared"
+            raise StudyError(what, where=where, next_step=f"write {{{name}}}")
 
 
 def _collisions(names: Mapping[str, str], levels_by_id: Mapping[str, Levels]) -> list[str]:
@@ -92,5 +95,5 @@ def _collisions(names: Mapping[str, str], levels_by_id: Mapping[str, Levels]) ->
     ]
 
 
-def _example(study: Study) -> str:
+def _every_factor(study: Study) -> str:
     return "-".join(f"{{{factor.name}}}" for factor in study.factors)

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from release_kit.core.grid import cell_id, iter_levels
-from release_kit.core.plan import count_cells, is_results_only, plan_study
+from release_kit.core.grid import is_results_only
+from release_kit.core.plan import count_cells, plan_study
 from release_kit.core.study import parse_study, read_study
 
 AXES = {"dataset": ["lima", "alpaca", "x"], "method": ["full", "lora"], "flag": [True, 1, 0], "seed": [0, 1]}

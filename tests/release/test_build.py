@@ -9,8 +9,9 @@ import pytest
 from killing import run_child
 
 from release_kit.core.digest_cache import DigestCache
-from release_kit.core.errors import ReleaseKitError, StudyError
+from release_kit.core.errors import ReleaseKitError, StudyError, UnsafePathError
 from release_kit.core.manifest import Manifest, read_manifest
+from release_kit.core.results import Result, write_results
 from release_kit.core.study import read_study
 from release_kit.release.build import build_release
 from release_kit.release.tree import open_tree
@@ -105,7 +106,7 @@ def test_missing_artifact_folder_is_named_with_its_cell(make_study):
     study = make_study()
     folder = next(study.folder.glob("cells/*/model"))
     shutil.rmtree(folder)
-    with pytest.raises(ReleaseKitError, match=f"{folder.parent.name}.*does not exist|does not exist.*"):
+    with pytest.raises(ReleaseKitError, match=f"cell {folder.parent.name} .*does not exist"):
         build_release(study)
 
 
@@ -187,3 +188,61 @@ def test_card_with_a_hand_written_section_is_kept_aside_when_its_cell_goes(make_
     build_release(study)
     kept = study.folder / ".release_kit" / "removed" / "cells" / cell.name / "README.md"
     assert kept.read_text() == text
+
+
+def test_a_card_kept_aside_earlier_is_not_overwritten(make_study):
+    study = make_study()
+    build_release(study)
+    for text in ("first", "second"):
+        stray = study.folder / "release" / "cells" / "gone" / "README.md"
+        stray.parent.mkdir()
+        stray.write_text(f"<!-- release_kit:hand-written notes -->{text}")
+        build_release(study)
+    kept = study.folder / ".release_kit" / "removed" / "cells" / "gone"
+    assert [path.read_text()[-6:] for path in sorted(kept.iterdir())] == ["second", ">first"]
+
+
+def test_a_signature_goes_only_when_the_manifest_changes(make_study):
+    study = make_study()
+    build_release(study)
+    signature = study.folder / "release" / "manifest.sigstore.json"
+    signature.write_text("{}")
+    (study.folder / "release" / "index" / "README.md").unlink()
+    report = build_release(study)
+    assert report.written == ("release/index/README.md",) and report.removed == () and signature.exists()
+    next(study.folder.glob("cells/*/model/config.json")).write_text("{}")
+    assert build_release(study).removed == ("release/manifest.sigstore.json",)
+    assert not signature.exists()
+
+
+@pytest.mark.parametrize("name", [b"a\\b.txt", b"a\nb.txt", b"\xff.txt", b"c:d.txt"])
+def test_a_file_whose_name_no_manifest_can_hold_is_refused_before_anything_is_written(make_study, name):
+    study = make_study()
+    before = _snapshot(build_release(study).manifest_path.parent)
+    model = next(study.folder.glob("cells/*/model"))
+    with open(os.path.join(os.fsencode(model), name), "wb") as stream:
+        stream.write(b"x")
+    with pytest.raises(ReleaseKitError, match=r"1 files cannot go into a release.*no plain relative path"):
+        build_release(study)
+    assert _snapshot(study.folder / "release") == before
+
+
+def test_a_link_to_nothing_is_not_left_out_in_silence(make_study):
+    study = make_study()
+    model = next(study.folder.glob("cells/*/model"))
+    (model / "sub").mkdir()
+    (model / "sub" / "vocab.json").symlink_to("/nonexistent")
+    with pytest.raises(ReleaseKitError, match=r"sub/vocab.json' is a symbolic link to nothing"):
+        build_release(study)
+
+
+def test_a_table_that_names_sources_outside_the_study_publishes_none_of_them(make_study, tmp_path):
+    study = make_study()
+    cell = build_release(study).manifest.cells[0]
+    for folder in study.folder.glob("cells/*/eval"):
+        shutil.rmtree(folder)
+    row = Result(cell_id=cell.cell_id, benchmark="x", metric="acc", value=0.5, source="../secret.txt")
+    write_results(study.folder / "tables" / "results.parquet", [row])
+    (study.folder.parent / "secret.txt").write_text("secret")
+    with pytest.raises(UnsafePathError, match="secret"):
+        build_release(study)

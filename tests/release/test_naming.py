@@ -49,6 +49,12 @@ def test_malformed_template_is_refused(tmp_path):
         _names(_study(tmp_path, "{dataset-{seed}"))
 
 
+@pytest.mark.parametrize("template", ["{dataset}-{seed:03d}", "{dataset!q}-{seed}", "{dataset!r}-{seed}"])
+def test_template_that_says_how_to_write_a_level_is_refused(tmp_path, template):
+    with pytest.raises(StudyError, match="levels go into names as they are declared"):
+        _names(_study(tmp_path, template))
+
+
 def test_name_of_the_release_itself_is_refused(tmp_path):
     with pytest.raises(StudyError, match="name of the release itself"):
         _names(_study(tmp_path, "{dataset}", datasets=("grid", "lima"), seeds=(0,)))
