@@ -11,7 +11,7 @@ from pathlib import Path
 
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import IntegrityError, ReleaseKitError, UsageError
-from release_kit.core.hashing import FileDigest
+from release_kit.core.hashing import LARGE_BYTES, FileDigest, default_workers
 from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.release.verify_compare import Observed, compare, needs_reading
 from release_kit.release.verify_open import Opened, open_target
@@ -170,9 +170,10 @@ def _read(inspection: Inspection, options: VerifyOptions, cache, on_start, on_by
         inspection.n_read += 1
         inspection.n_bytes_read += size
 
+    n_large = sum(found[names[0]][1].st_size >= LARGE_BYTES for names in groups)
     outcomes = digest_files(
         paths, cache=cache, trust=options.trust_cache, tensors=options.tensors, git=False,
-        workers=options.workers, on_bytes=on_bytes, on_hashed=count,
+        read_ahead=n_large < default_workers(), workers=options.workers, on_bytes=on_bytes, on_hashed=count,
     )  # fmt: skip
     for names, outcome in zip(groups, outcomes, strict=True):
         for name in names:
