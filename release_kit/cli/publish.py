@@ -11,6 +11,9 @@ from release_kit.cli.output import emit, json_option, progress
 from release_kit.core.errors import UsageError
 from release_kit.core.study import LAYOUTS
 
+TITLE_CHARACTERS = 60
+"""What the Hub takes for the title of a collection."""
+
 PUBLIC_HUB = "https://huggingface.co"
 TIER_NAMES = ("anonymous", "free", "pro", "team", "enterprise", "enterprise-plus", "none")
 
@@ -70,7 +73,7 @@ def publish_command(
         namespace=namespace,
         layout=layout or declared.layout,
         private=private,
-        collection=None if no_collection else f"{declared.title or declared.name}",
+        collection=None if no_collection else collection_title(declared.title, declared.name),
         overwrite=overwrite,
         replace=replace,
         xet=xet,
@@ -117,6 +120,14 @@ def _refuse_errors(study, cache, bar) -> None:
             next_step="see them with `release-kit check`; mend them, accept them with `allow` in study.yaml, or add "
             "--despite-errors",
         )
+
+
+def collection_title(title: str | None, name: str) -> str:
+    """Return the title of a study's collection; it ends with the study's name, since two studies may share a title."""
+    if title is None or title == name:
+        return name
+    room = TITLE_CHARACTERS - len(name) - 3
+    return f"{title[:room].strip()} ({name})" if room > 0 else name
 
 
 def format_report(report: dict) -> str:
