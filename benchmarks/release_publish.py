@@ -4,8 +4,8 @@
 
 Every run is a process of its own against an empty Hub in a process of its own; ways take turns within a round, so that
 a busy machine slows all of them. release_kit also compares with the Hub's listing, tags every repo and publishes an
-index; the peer makes the repos and uploads. Neither makes a collection (one more request for each repo). Times leave out
-the start of the interpreter. Of several rounds the best wall time counts; processor time is the median.
+index; the peer makes the repos and uploads. Neither makes a collection (one more request for each repo). Times leave
+out the start of the interpreter. Of several rounds the best wall time counts; processor time is the median.
 """
 
 import argparse
