@@ -102,13 +102,13 @@ class _Publication:
             settler = Settler(context, observer, inner)
             tagger = Tagger(context, observer, replace=self._options.replace)
             observer.prepare(self._plan.index_repo)
-            self._stage("publishing", self._plan.n_bytes)
+            self._stage(f"publishing to {len(self._plan.repos)} repos", self._plan.n_bytes)
             groups = list(_groups(self._plan))
             settled = [one for group in run_all(outer, settler.settle, groups, context.stop) for one in group]
             self._stage("tagging", len(settled), "tags")
             run_all(outer, lambda one: (tagger.tag(one), self._advance(1)), settled, context.stop)
             slug = self._collect(context, outer)
-            self._stage("index", None)
+            self._stage("publishing the index", None)
             where = placement(self._plan, settled)
             index = settler.settle([self._index_target(where)])[0]
             tagger.tag(index)
@@ -191,8 +191,8 @@ class _Publication:
     def _collect(self, context: Context, pool: ThreadPoolExecutor) -> str | None:
         if self._options.collection is None:
             return None
-        self._stage("collection", None)
-        return fill_collection(context, pool, self._options.collection)[0]
+        self._stage("filling the collection", len(self._plan.repos), "repos")
+        return fill_collection(context, pool, self._options.collection, self._advance)[0]
 
     def _index_target(self, where: Placement) -> Target:
         extra = {MANIFEST_FILE: self._tree.manifest_path.read_bytes(), PLACEMENT_FILE: where.to_bytes()}

@@ -3,15 +3,17 @@
 Everything here happens after all content was compared with the manifest. The index and its tag come last of all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 
 from release_kit.core.errors import PublishError
 from release_kit.core.placement import Place, Placement
 from release_kit.hub.errors import NotFoundError
+from release_kit.hub.reference import Repo
 from release_kit.hub.writing import TITLE_CHARACTERS
 from release_kit.release.layout import PublishPlan
 from release_kit.release.publish_observe import Context, Observer
+from release_kit.release.publish_pool import run_all
 from release_kit.release.publish_target import Settled
 
 
@@ -77,7 +79,9 @@ def placement(plan: PublishPlan, settled: Iterable[Settled]) -> Placement:
     )
 
 
-def fill_collection(context: Context, pool: Executor, title: str) -> tuple[str, int]:
+def fill_collection(
+    context: Context, pool: Executor, title: str, on_done: Callable[[int], None] = lambda n: None
+) -> tuple[str, int]:
     """Put every repo of the release into one collection, made if there is none of that title.
 
     Returns:
@@ -95,6 +99,13 @@ def fill_collection(context: Context, pool: Executor, title: str) -> tuple[str, 
             present = client.read_collection(slug).items
         except NotFoundError:
             present = frozenset()
-    missing: Sequence = [repo for repo in plan.repos if repo not in present]
-    added = sum(pool.map(lambda repo: client.add_to_collection(slug, repo), missing))
-    return slug, added
+    missing: Sequence[Repo] = [repo for repo in plan.repos if repo not in present]
+    on_done(len(plan.repos) - len(missing))
+
+    def add(repo: Repo) -> bool:
+        context.proceed()
+        added = client.add_to_collection(slug, repo)
+        on_done(1)
+        return added
+
+    return slug, sum(run_all(pool, add, missing, context.stop))

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from typing import TypeVar
 
 from release_kit.core.errors import PublishError, ReleaseKitError
@@ -12,7 +12,7 @@ Outcome = TypeVar("Outcome")
 
 
 def run_all(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Outcome], items: Iterable[Item], stop: threading.Event
+    pool: Executor, work: Callable[[Item], Outcome], items: Iterable[Item], stop: threading.Event
 ) -> list[Outcome]:
     """Return the outcomes in order; the first failure of the Hub ends everything, local problems are collected."""
 
