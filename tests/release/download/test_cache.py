@@ -18,11 +18,14 @@ from release_kit.release.verify import VerifyOptions, verify_folder
 
 OFFLINE = """
 import json, sys
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
 answers = {}
 for name, repo, revision, path, kind in json.load(sys.stdin):
     answers[name] = hf_hub_download(repo, path, revision=revision, repo_type=kind)
 answers["snapshot"] = snapshot_download("lab/tiny", revision="v1.0.0")
+scanned = scan_cache_dir()
+assert not scanned.warnings, scanned.warnings
+assert {repo.repo_id for repo in scanned.repos} >= {"lab/tiny", "lab/tiny-results"}
 print(json.dumps(answers))
 """
 SNAPSHOT = """

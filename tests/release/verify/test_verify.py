@@ -2,7 +2,10 @@
 
 import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from release_factory import TinyRelease
 from study_factory import read_tensors, write_safetensors
+from verify_many import write_many
 
 from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import RecordError, UsageError
@@ -270,18 +274,16 @@ def test_the_machine_form_holds_everything_that_the_text_says(copy: Path) -> Non
 
 @pytest.mark.slow
 def test_a_thousand_cells_that_nobody_touched_verify_in_two_seconds(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from verify_many import write_many
-
     root = write_many(tmp_path / "copy", n_cells=1000)
     command = [sys.executable, "-m", "release_kit", "verify", str(root), "--json"]
     assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["n_read"] == 6004
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     done = subprocess.run([*command, "--trust-cache"], capture_output=True, check=True)
-    seconds = time.perf_counter() - started
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     report = json.loads(done.stdout)
-    print(f"1,000 cells, {report['n_files']} files, with --trust-cache: {seconds:.2f} s")
+    print(f"1,000 cells, {report['n_files']} files, with --trust-cache: {seconds:.2f} s of CPU, {wall:.2f} s in all")
     assert (report["ok"], report["n_read"]) == (True, 0)
-    assert seconds < 2
+    assert seconds < 2, "counted in CPU seconds: other work on the machine does not make it fail"
