@@ -72,9 +72,12 @@ class Fields:
         Raises:
             RecordError: an unknown key, with the nearest known one.
         """
-        for name in self._value:
-            if name not in self._asked:
-                raise self.error(str(name), f"is not a known key{nearest(str(name), self._asked)}")
+        for name in self.unknown():
+            raise self.error(str(name), f"is not a known key{nearest(str(name), self._asked)}")
+
+    def unknown(self) -> list:
+        """Return the keys that nobody asked for."""
+        return [name for name in self._value if name not in self._asked]
 
     def error(self, name: str, what: str) -> RecordError:
         """Return the error for the key ``name`` of this mapping."""

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from release_kit.core.grid import cell_id, iter_levels
-from release_kit.core.grid import is_results_only
+from release_kit.core.grid import cell_id, is_results_only, iter_levels
 from release_kit.core.plan import count_cells, plan_study
 from release_kit.core.study import parse_study, read_study
 

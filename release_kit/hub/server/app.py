@@ -63,6 +63,8 @@ class HubApp:
             return reply
         except HttpError as error:
             return error.reply()
+        except UnicodeEncodeError:
+            return HttpError(400, "The request holds text that is not valid Unicode").reply()
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, ConnectionResetError):
                 return Reply(status=CLIENT_LEFT)

@@ -111,12 +111,16 @@ def read_tokens(path: Path) -> dict[str, User]:
     """
     fields = Fields(read_json(path), str(path))
     users: dict[str, User] = {}
+    # Whatever stands in the wrong place of this file may be a token, so no message shows a value or an unknown key.
+    if not isinstance(fields.raw("tokens"), list):
+        raise fields.error("tokens", "expected a list of mappings with user, role and token or token_sha256")
     for entry in fields.children("tokens"):
-        name, role = entry.take("user", str), entry.take("role", str)
-        token, digest = entry.take("token", str, ""), entry.take("token_sha256", str, "")
-        entry.done()
+        values = [entry.raw(name, "") for name in ("user", "role", "token", "token_sha256")]
+        if not all(isinstance(value, str) for value in values) or not values[0] or entry.unknown():
+            raise entry.error("", "expected texts: user, role, and token or token_sha256; nothing else")
+        name, role, token, digest = values
         if role not in ROLES:
-            raise entry.error("role", f"expected one of {', '.join(ROLES)}, got {role!r}")
+            raise entry.error("role", f"expected one of {', '.join(ROLES)}")
         if bool(token) == bool(digest):
             raise entry.error("token", "expected exactly one of token and token_sha256")
         users[digest.lower() or hashlib.sha256(token.encode()).hexdigest()] = User(name=name, role=role)

@@ -12,6 +12,7 @@ from release_kit.hub.server.index import Clock
 from release_kit.hub.server.replies import HttpError
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_NOTE = 60, 150, 500
+MAX_POSITION = 1_000_000
 THEMES = ("orange", "blue", "green", "purple", "pink", "indigo")
 ITEM_TYPES = ("model", "dataset", "space", "paper", "collection", "bucket")
 _COLUMNS = "id, slug, namespace, title, description, private, theme, position, updated_s"
@@ -53,9 +54,9 @@ class CollectionIndex:
         Raises:
             HttpError: 404 when there is none.
         """
-        sql = f"SELECT {_COLUMNS} FROM collections WHERE slug = ? OR slug LIKE ?"
-        tail = slug[-25:] if re.fullmatch(r".+-[0-9a-f]{24}", slug) else "-"
-        row = self._query(sql, (slug, "%" + tail if len(tail) == 25 else slug)).fetchone()
+        tail = slug[-25:] if re.fullmatch(r".+-[0-9a-f]{24}", slug) else None
+        sql = f"SELECT {_COLUMNS} FROM collections WHERE slug = ? OR substr(slug, -25) = ?"
+        row = self._query(sql, (slug, tail)).fetchone()
         if row is None:
             raise HttpError(404, f"Collection not found: {slug}")
         return Collection(*row)
@@ -84,10 +85,7 @@ class CollectionIndex:
         """
         title = _text(title, "title", MAX_TITLE, required=True)
         description = _text(description, "description", MAX_DESCRIPTION)
-        sql = "SELECT slug FROM collections WHERE namespace = ? AND title = ?"
-        row = self._query(sql, (namespace, title)).fetchone()
-        if row:
-            raise HttpError(409, f"{namespace} has a collection of this title already", body={"slug": row[0]})
+        self._refuse_taken(namespace, title)
         slug = f"{namespace}/{_slug_of(title)}-{secrets.token_hex(12)}"
         values = (slug, namespace, title, description, int(private), THEMES[0], 0, self._clock())
         with self._database.transaction():
@@ -99,15 +97,20 @@ class CollectionIndex:
         return self.find(slug)
 
     def update(self, collection: Collection, wish: dict) -> Collection:
-        """Change title, description, theme, position or visibility; absent keys keep their value."""
+        """Change title, description, theme, position or visibility; absent keys keep their value.
+
+        Raises:
+            HttpError: 409 when the namespace has another collection of the new title, 400 for bad values.
+        """
         title, theme = wish.get("title", collection.title), wish.get("theme", collection.theme)
         title = _text(title, "title", MAX_TITLE, required=True)
+        self._refuse_taken(collection.namespace, title, except_for=collection.id)
         description = _text(wish.get("description", collection.description), "description", MAX_DESCRIPTION)
         if theme not in THEMES:
             raise HttpError(400, f"`theme` must be one of {', '.join(THEMES)}")
         private = wish.get("private", bool(collection.private))
         position = wish.get("position", collection.position)
-        if not isinstance(private, bool) or not isinstance(position, int):
+        if not isinstance(private, bool) or not isinstance(position, int) or abs(position) > MAX_POSITION:
             raise HttpError(400, "`private` must be true or false and `position` a number")
         slug = f"{collection.namespace}/{_slug_of(title)}{collection.slug[-25:]}"
         with self._database.transaction():
@@ -167,6 +170,12 @@ class CollectionIndex:
         with self._database.transaction():
             self._query("DELETE FROM collection_items WHERE id = ?", (item.id,))
             self._touch(collection)
+
+    def _refuse_taken(self, namespace: str, title: str, *, except_for: int = 0) -> None:
+        sql = "SELECT slug FROM collections WHERE namespace = ? AND title = ? AND id != ?"
+        row = self._query(sql, (namespace, title, except_for)).fetchone()
+        if row:
+            raise HttpError(409, f"{namespace} has a collection of this title already", body={"slug": row[0]})
 
     def _touch(self, collection: Collection) -> None:
         self._query("UPDATE collections SET updated_s = ? WHERE id = ?", (self._clock(), collection.id))

@@ -14,6 +14,9 @@ from release_kit.hub.server.trees import Entry
 INLINE_BYTES = 64 * 1024
 """Content up to this size lives in the index: no file to make, and one wait for the disk for a whole commit."""
 
+MAX_HELD_BYTES = 64 << 20
+"""Of the small files of one commit so many bytes wait in memory for its transaction; the rest goes to blobs."""
+
 
 class StoredObject(NamedTuple):
     """Content that the index knows; ``data`` is None when the bytes are not in the index itself."""
@@ -62,11 +65,13 @@ class PendingContent:
     def __init__(self, store: ContentStore):
         self._store = store
         self._rows: dict[str, tuple[int, bytes | None, str | None]] = {}
+        self._held_bytes = 0
 
     def add_regular(self, content: bytes) -> Entry:
         """Take the content of a regular file and return its entry."""
         sha256 = hashlib.sha256(content).hexdigest()
-        inline = len(content) <= INLINE_BYTES
+        inline = len(content) <= INLINE_BYTES and self._held_bytes + len(content) <= MAX_HELD_BYTES
+        self._held_bytes += len(content) if inline else 0
         if not inline and self._store.blobs.size(sha256) is None:
             sink = self._store.blobs.open_sink()
             try:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from release_kit.core.errors import HubError
+from release_kit.core.files import write_error
 
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS repos (
-    id INTEGER PRIMARY KEY, type TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
     private INTEGER NOT NULL, gated TEXT, sdk TEXT, created_s REAL NOT NULL, updated_s REAL NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS repo_names ON repos (type, namespace COLLATE NOCASE, name COLLATE NOCASE);
 CREATE TABLE IF NOT EXISTS refs (
@@ -51,11 +52,10 @@ class Database:
         durable: wait for the disk at the end of each transaction.
 
     Raises:
-        HubError: another server uses the folder, or a newer release_kit made it.
+        HubError: another server uses the folder, a newer release_kit made it, or it cannot be made or read.
     """
 
     def __init__(self, root: Path, *, durable: bool):
-        root.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(root)
         self.connection = sqlite3.connect(
             root / "hub.sqlite3", isolation_level=None, check_same_thread=False, cached_statements=256
@@ -64,8 +64,14 @@ class Database:
         self.on_undo: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._final: asyncio.Future[None] | None = None
-        self._configure(durable)
-        self._create(root)
+        try:
+            self._configure(durable)
+            self._create(root)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _unusable(root / "hub.sqlite3", str(error)) from error
+            raise
 
     def _configure(self, durable: bool) -> None:
         # One process, one connection: without the locks of shared use a query needs half the time.
@@ -162,8 +168,17 @@ class Database:
         os.close(self._lock)
 
 
+def _unusable(path: Path, reason: str) -> HubError:
+    step = "restore it from a copy, or choose another --root"
+    return HubError(f"cannot be used as the index of a Hub ({reason})", where=str(path), next_step=step)
+
+
 def _take_lock(root: Path) -> int:
-    descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise write_error(root, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -7,8 +7,6 @@ from release_kit.hub.server.context import Hub
 from release_kit.hub.server.http import Request
 from release_kit.hub.server.trees import Entry
 
-_POINTER_SIZES: dict[int, int] = {}
-
 
 def file_json(path: str, entry: Entry, xet_hash: str | None = None) -> dict:
     """Return a file or folder in the form of the Hub's tree listing."""

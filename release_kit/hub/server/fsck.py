@@ -1,6 +1,7 @@
 """Whether a Hub folder holds everything that its index names, with the right size and sha256.
 
-Reads only. Works on the folder of a stopped server, also of one that was killed.
+Works on the folder of a stopped server, also of one that was killed. Changes nothing but what interrupted uploads left
+behind, which it clears like a starting server.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ class FsckReport:
         n_commits: commits of all repositories.
         n_objects: different contents that commits name.
         n_bytes: their size together.
-        n_orphans: contents that no commit names, such as uploads that were never committed; harmless.
+        n_orphans: blobs that no commit names, such as uploads that were never committed; harmless.
     """
 
     problems: tuple[str, ...]

@@ -16,11 +16,6 @@ def object_id(kind: str, payload: bytes) -> str:
     return hashlib.sha1(f"{kind} {len(payload)}\0".encode() + payload, usedforsecurity=False).hexdigest()
 
 
-def blob_hasher(size_bytes: int) -> "hashlib._Hash":
-    """Return a sha1 that, fed with the ``size_bytes`` bytes of a file, ends in the file's git blob id."""
-    return hashlib.sha1(f"blob {size_bytes}\0".encode(), usedforsecurity=False)
-
-
 def pointer_text(sha256: str, size_bytes: int) -> bytes:
     """Return the Git LFS pointer file that stands in the tree for a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size_bytes}\n".encode()

@@ -9,6 +9,7 @@ from release_kit.hub.server.replies import HttpError
 
 REPO_TYPES = ("model", "dataset", "space")
 MAX_PATH_BYTES = 1024
+MAX_DEPTH = 100
 _NAME = re.compile(r"[\w-][\w.-]{0,95}", re.ASCII)
 _REF = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\]{1,200}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -72,11 +73,14 @@ def check_path(path: object) -> str:
     """Return ``path`` if it is a plain relative path that is safe in every working copy.
 
     Raises:
-        HttpError: 400; absolute, empty, with ``.``/``..`` parts, backslashes, control characters, or in ``.git``.
+        HttpError: 400; absolute, empty, too deep, with ``.``/``..`` parts, backslashes or control characters, or in
+            ``.git``.
     """
     if not isinstance(path, str) or not path or len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES:
         raise HttpError(400, f"Invalid path {str(path)[:200]!r}: expected 1-{MAX_PATH_BYTES} bytes of text")
     parts = path.split("/")
+    if len(parts) > MAX_DEPTH:
+        raise HttpError(400, f"Invalid path {path[:200]!r}: it has more than {MAX_DEPTH} parts")
     if "\\" in path or _CONTROL.search(path) or any(part in ("", ".", "..") for part in parts):
         raise HttpError(400, f"Invalid path {path!r}: it must be relative, without '.', '..', '\\' or control codes")
     if any(part.lower() == ".git" for part in parts) or re.match(r"^[A-Za-z]:", path):

@@ -128,6 +128,17 @@ def _translate(body: str) -> str:
         out.append(re.escape(body[at : match.start()]))
         token = match.group()
         simple = {"**/": "(?:.*/)?", "/**": "/.+", "*": "[^/]*", "?": "[^/]"}
-        out.append(simple.get(token) or "[" + token[1:-1].replace("\\", r"\\").replace("!", "^", 1) + "]")
+        out.append(simple.get(token) or _one_of(token[1:-1]))
         at = match.end()
     return "".join(out) + re.escape(body[at:])
+
+
+def _one_of(characters: str) -> str:
+    """Return the expression of ``[…]``; a range that runs backwards matches nothing, as in git."""
+    inner = characters.replace("\\", r"\\").replace("[", r"\[")
+    text = f"[^{inner[1:]}]" if inner[0] in "!^" and len(inner) > 1 else f"[{inner}]"
+    try:
+        re.compile(text)
+    except re.error:
+        return "(?!)"
+    return text

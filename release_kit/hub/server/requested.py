@@ -66,4 +66,5 @@ def split_full_name(full_name: object, user: User) -> tuple[str, str]:
 
 def iso_time(seconds: float) -> str:
     """Return UTC time as the Hub writes it, with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,6 +1,6 @@
 """The request that makes a commit: one JSON line after the other, applied as one transaction.
 
-Memory holds one line at a time. Nothing changes unless every line is good.
+Memory holds one line and a bounded amount of small files. Nothing changes unless every line is good.
 """
 
 import base64

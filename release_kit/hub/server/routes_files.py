@@ -15,7 +15,7 @@ from release_kit.hub.server.trees import Entry
 
 EXPANDED_PAGE = 50
 MAX_PATHS = 1000
-_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)")
+_RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})")
 TEXT = b"text/plain; charset=utf-8"
 CONTENT_TYPES = {
     "json": b"application/json",

@@ -77,8 +77,10 @@ async def change_settings(hub: Hub, request: Request, names: list[str], rest: li
     if wish.get("visibility") in ("public", "private"):
         private = wish["visibility"] == "private"
     gated = wish.get("gated")
+    if private is not None and not isinstance(private, bool):
+        raise HttpError(400, "`private` must be true or false")
     hub.index.update_repo(repo, private=private, gated=None if gated is None else str(gated))
-    return json_reply({"private": bool(private), "gated": gated})
+    return json_reply({"private": bool(repo.private) if private is None else private, "gated": gated})
 
 
 async def repo_info(hub: Hub, request: Request, names: list[str], rest: list[str]) -> Reply:

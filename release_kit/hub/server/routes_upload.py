@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import math
 import time
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -30,6 +29,7 @@ LFS_TYPE = (b"content-type", b"application/vnd.git-lfs+json")
 UPLOAD_SECONDS = 24 * 3600
 XET_TOKEN_SECONDS = 3600
 MAX_OBJECTS = 10_000
+MAX_PARTS = 10_000
 MAX_QUICK_BYTES = 256 * 1024
 
 
@@ -110,7 +110,9 @@ def _lfs_answer(hub: Hub, request: Request, base: str, item: dict, transfers: li
 
 
 def _parted_action(hub: Hub, request: Request, oid: str, size: int) -> dict:
-    n_parts = math.ceil(size / hub.settings.part_bytes)
+    n_parts = -(-size // hub.settings.part_bytes)
+    if n_parts > MAX_PARTS:
+        raise HttpError(422, f"{oid}: {size} bytes need more than {MAX_PARTS} parts of {hub.settings.part_bytes} bytes")
     header = {str(n): _signed(hub, request, "part", oid, size, n) for n in range(1, n_parts + 1)}
     header["chunk_size"] = str(hub.settings.part_bytes)
     return {"href": _signed(hub, request, "join", oid, size), "header": header}

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from release_kit.core.errors import HubError, RecordError, UsageError
+from release_kit.core.errors import HubError, RecordError, ReleaseKitError, UsageError
 from release_kit.hub.server import Access, LocalHub, RateLimits, RequestLog
 from release_kit.hub.server.auth import read_tokens
 
@@ -154,9 +154,12 @@ def test_web_pages_of_others_cannot_change_anything(hub, ask):
     ("tokens", "message"),
     [
         ([], "no token"),
-        ([{"user": "u", "role": "admin", "token": "x"}], "tokens[0].role"),
+        ({"hf_secret": "write"}, "`tokens` expected a list"),
+        (["hf_secret"], "`tokens[0]` expected a mapping"),
+        ([{"user": "u", "role": "hf_secret", "token": "hf_secret"}], "`tokens[0].role` expected one of"),
+        ([{"user": "u", "role": "read", "token": ["hf_secret"]}], "`tokens[0]` expected texts"),
+        ([{"user": "u", "role": "read", "hf_secret": ""}], "`tokens[0]` expected texts"),
         ([{"user": "u", "role": "read"}], "exactly one"),
-        ([{"user": "u", "role": "read", "token": "x", "x": 1}], "x"),
     ],
 )
 def test_bad_tokens_file_is_refused_without_showing_tokens(tmp_path, tokens, message):
@@ -165,6 +168,18 @@ def test_bad_tokens_file_is_refused_without_showing_tokens(tmp_path, tokens, mes
     with pytest.raises(RecordError) as caught:
         read_tokens(path)
     assert message in str(caught.value)
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence_and_is_let_go(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "hub.sqlite3").write_text("no database " * 1000)
+    for _ in range(2):
+        with pytest.raises(HubError, match="cannot be used as the index of a Hub"):
+            LocalHub(root=tmp_path / "hub")
+    (tmp_path / "file").touch()
+    with pytest.raises(ReleaseKitError, match="cannot be written"):
+        LocalHub(root=tmp_path / "file")
 
 
 def test_second_server_on_one_folder_is_refused(hub, tmp_path):

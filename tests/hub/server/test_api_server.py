@@ -126,6 +126,7 @@ def test_file_headers(ask, repo):
         ".",
         "..",
         "x" * 2000,
+        "/".join("x" * 101),
         "\ud800",
     ],
 )
@@ -277,3 +278,51 @@ def test_listing_of_repositories_in_pages(ask, commit_files):
             found += [item["id"] for item in answer.json]
             url = answer.headers.get("link", "").partition("<")[2].partition(">")[0]
         assert len(found) == len(set(found)) == expected
+
+
+def test_settings_say_what_holds_and_take_nothing_but_true_and_false(ask, repo):
+    address = f"/api/models/{repo}/settings"
+    assert ask("PUT", address, json={"private": "yes"}).status == 400
+    assert ask("PUT", address, json={"private": True}).json["private"] is True
+    assert ask("PUT", address, json={"gated": "auto"}).json["private"] is True
+    assert ask("GET", f"/api/models/{repo}").json["private"] is True
+
+
+def test_texts_that_are_no_unicode_are_refused(ask, repo):
+    body = b'{"key": "header", "value": {"summary": "\\ud800"}}\n' + json.dumps(
+        {"key": "file", "value": file_line("a.txt")[1]}
+    ).encode()
+    assert ask("POST", f"/api/models/{repo}/commit/main", body=body).status == 400
+
+
+def test_endless_digits_in_a_range_are_ignored(ask, repo):
+    answer = ask("GET", f"/{repo}/resolve/main/.gitattributes", headers={"Range": f"bytes={'9' * 5000}-"})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("pattern", "large"), [("[z-a].txt", False), ("[ab].txt", True), ("[!a].txt", True), ("[!b].txt", False)]
+)
+def test_character_classes_of_attributes_are_those_of_git(ask, repo, commit_files, pattern, large):
+    commit_files(repo, {".gitattributes": f"{pattern} filter=lfs diff=lfs merge=lfs -text\n".encode()})
+    wish = {"files": [{"path": "b.txt", "size": 1, "sample": "eA=="}]}
+    (answer,) = ask("POST", f"/api/models/{repo}/preupload/main", json=wish).json["files"]
+    assert answer["uploadMode"] == ("lfs" if large else "regular")
+
+
+@pytest.mark.parametrize("value", ["[" * 400_000, "\n" + "- " * 400_000, "&a [x, *a]"])
+def test_front_matter_that_never_ends_is_invalid_and_stops_nothing(ask, repo, commit_files, value):
+    card = f"---\nlicense: mit\na: {value}\n---\n"
+    assert ask("POST", "/api/validate-yaml", json={"content": card}).status == 400
+    commit_files(repo, {"README.md": card.encode()})
+    assert ask("GET", f"/api/models/{repo}").json["cardData"] is None
+    assert ask("GET", "/api/models").status == 200
+
+
+def test_many_small_files_in_one_commit_do_not_all_wait_in_memory(hub, ask, repo):
+    content = [bytes([n % 256, n // 256]) * 32_000 for n in range(1200)]
+    body = lines(*(file_line(f"{n}.txt", data) for n, data in enumerate(content)))
+    assert ask("POST", f"/api/models/{repo}/commit/main", body=body).status == 200
+    assert len(list(hub.server.hub.blobs.iter_names())) == 1200 - (64 << 20) // 64_000
+    for n in (0, 1199):
+        assert ask("GET", f"/{repo}/resolve/main/{n}.txt").body == content[n]

@@ -115,6 +115,31 @@ def test_collections_follow_repositories(ask, repo):
     assert ask("GET", f"/api/collections/{slug}").json["items"] == []
 
 
+@pytest.mark.parametrize("slug", ["lab/%25", "lab/_", "lab/%25-" + "0" * 24])
+def test_a_slug_is_no_pattern(ask, repo, slug):
+    ask("POST", "/api/collections", json={"title": "t", "namespace": "lab"})
+    assert ask("DELETE", f"/api/collections/{slug}").status == 404
+    assert len(ask("GET", "/api/collections").json) == 1
+
+
+def test_a_collection_keeps_its_address_when_its_title_changes_and_takes_no_title_of_another(ask):
+    old, other = (ask("POST", "/api/collections", json={"title": t, "namespace": "lab"}).json["slug"] for t in "ab")
+    new = ask("PATCH", f"/api/collections/{old}", json={"title": "c"}).json["data"]["slug"]
+    assert ask("GET", f"/api/collections/{old}").json["slug"] == new == old.replace("/a-", "/c-")
+    assert ask("PATCH", f"/api/collections/{old}", json={"title": "c"}).status == 200
+    taken = ask("PATCH", f"/api/collections/{old}", json={"title": "b"})
+    assert (taken.status, taken.json["slug"]) == (409, other)
+    assert ask("PATCH", f"/api/collections/{old}", json={"position": 10**30}).status == 400
+
+
+def test_the_number_of_a_deleted_repository_is_not_given_to_another(hub, ask, repo):
+    """A commit that is still arriving for the deleted one must not land in the new one."""
+    before = hub.server.hub.index.repo("model", "lab", "m")
+    ask("DELETE", "/api/repos/delete", json={"name": "m", "organization": "lab"})
+    ask("POST", "/api/repos/create", json={"name": "other", "organization": "lab"})
+    assert hub.server.hub.index.repo("model", "lab", "other").id != before.id
+
+
 def test_repository_of_a_deleted_name_starts_empty(ask, repo):
     ask("POST", f"/api/models/{repo}/tag/main", json={"tag": "v1"})
     ask("DELETE", "/api/repos/delete", json={"name": "m", "organization": "lab"})

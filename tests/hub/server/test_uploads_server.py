@@ -97,6 +97,11 @@ def parted(tmp_path, ask_at):
         yield ask
 
 
+def test_an_absurd_size_is_refused_at_once(parted):
+    wish = {"operation": "upload", "transfers": ["basic", "multipart"], "objects": [{"oid": "0" * 64, "size": 10**18}]}
+    assert parted("POST", "/lab/m.git/info/lfs/objects/batch", json=wish).status == 422
+
+
 def test_upload_in_parts(parted):
     content = random.Random(3).randbytes(2_500_000)
     action = upload_action(parted, "lab/m", content, "basic", "multipart")
