@@ -97,7 +97,7 @@ def check_adapters(units: Iterable[Unit], facts: FactBook) -> list[Finding]:
         if config is None or card is None:
             continue
         named = card.front.get("base_model")
-        listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+        listed = [name for name in (named if isinstance(named, list) else [named]) if isinstance(name, str)]
         if listed and config.base_model and config.base_model not in listed:
             what = f"the card names {listed[0]!r} as base model, {ADAPTER_CONFIG} names {config.base_model!r}"
             step = "name the base model that the adapter was trained on in both"
@@ -107,8 +107,10 @@ def check_adapters(units: Iterable[Unit], facts: FactBook) -> list[Finding]:
 
 def _is_tuned(front: Mapping[str, Any]) -> bool:
     tags = front.get("tags")
-    words = {str(tag).lower() for tag in tags} if isinstance(tags, list) else set()
-    return bool(words & _TUNED_TAGS) or str(front.get("library_name")).lower() in _TUNED_LIBRARIES
+    # Texts only: anything else may be an alias of aliases, short in YAML and endless as text.
+    words = {tag.lower() for tag in tags if isinstance(tag, str)} if isinstance(tags, list) else set()
+    library = front.get("library_name")
+    return bool(words & _TUNED_TAGS) or (isinstance(library, str) and library.lower() in _TUNED_LIBRARIES)
 
 
 def _sourceless(models: Any) -> tuple[int, int]:

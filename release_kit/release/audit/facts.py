@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from release_kit.core.canonical import parse_json
 from release_kit.core.errors import HubError, ReleaseKitError
+from release_kit.core.foreign_json import parse_foreign_json
 from release_kit.core.hashing import map_ordered
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import RateLimitedError, UnreachableError
@@ -52,9 +52,8 @@ class Facts:
 class FactBook:
     """Facts of small files by the Hub's identity of their content."""
 
-    def __init__(self, known: Mapping[str, Facts], n_too_large: int = 0):
+    def __init__(self, known: Mapping[str, Facts]):
         self._known = known
-        self.n_too_large = n_too_large
 
     def of(self, file: RemoteFile | None) -> Facts | None:
         """Return what a file says; None when it is not there or was not read."""
@@ -74,15 +73,10 @@ def read_facts(
         UnreachableError: the Hub went away.
     """
     wanted: dict[str, tuple[Listing, RemoteFile]] = {}
-    n_too_large = 0
     for listing in listings:
         for file in listing.files:
-            if not is_wanted(file.path) or file.identity in wanted:
-                continue
-            if file.size_bytes > MOST_BYTES:
-                n_too_large += 1
-            else:
-                wanted[file.identity] = (listing, file)
+            if is_wanted(file.path) and file.size_bytes <= MOST_BYTES:
+                wanted.setdefault(file.identity, (listing, file))
 
     def work(item: tuple[Listing, RemoteFile]) -> Facts:
         listing, file = item
@@ -91,7 +85,7 @@ def read_facts(
         return facts
 
     found = map_ordered(work, wanted.values(), workers)
-    return FactBook(dict(zip(wanted, found, strict=True)), n_too_large)
+    return FactBook(dict(zip(wanted, found, strict=True)))
 
 
 def n_wanted(listings: Iterable[Listing]) -> int:
@@ -111,12 +105,16 @@ def parse_facts(data: bytes, path: str) -> Facts:
     try:
         if name == CARD:
             return _card(data.decode("utf-8"))
-        value = parse_json(data, path)
+        value = parse_foreign_json(data, path)
         if not isinstance(value, dict):
             return Facts(problem="is not a JSON object")
         return _index(value) if name.endswith(INDEX_SUFFIX) else _config(value)
-    except (ReleaseKitError, UnicodeDecodeError) as error:
-        return Facts(problem=getattr(error, "what", "is not UTF-8 text"))
+    except UnicodeDecodeError:
+        return Facts(problem="is not UTF-8 text")
+    except OverflowError:
+        return Facts(problem="holds a number that is too large to be one")
+    except ReleaseKitError as error:
+        return Facts(problem=error.what)
 
 
 def _read(client: HubClient, listing: Listing, file: RemoteFile) -> Facts:
@@ -137,7 +135,7 @@ def _card(text: str) -> Facts:
     heading = re.search(r"^#[ \t]+(.+?)[ \t]*$", body, re.MULTILINE)
     try:
         value = yaml.safe_load(front.group(1)) if front else {}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         return Facts(problem=f"its front matter is not YAML ({' '.join(str(error).split())[:160]})")
     if not isinstance(value, dict):
         return Facts(problem="its front matter is not a mapping")

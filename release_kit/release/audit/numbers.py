@@ -15,10 +15,13 @@ from statistics import median
 
 from release_kit.core.errors import UsageError
 
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:([kKmMbBtT])(?![A-Za-z0-9]))?")
+_NUMBER = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(?:([kKmMbBtT])(?![A-Za-z0-9]))?")
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _SERIES_WORDS = ("step", "checkpoint", "ckpt", "iter", "iteration", "epoch", "layer", "tokens")
 """Words before a number that make it the one to count by, the first first."""
+
+_MOST_HOLES = 10
+"""A grid of more than ten times as many values as there are labels is a coincidence."""
 
 _FEWEST = 4
 """Fewer labels are no series."""
@@ -164,8 +167,9 @@ def _one_series(block: list[Label], position: int, word: str, attributes: Sequen
 def infer_values(values: Sequence[float]) -> Expectation | None:
     """Return what a series should hold, judged by itself: evenly spaced values, perhaps after doubling ones.
 
-    At least 60 % of the steps between neighbours must be the same, and every value after the first of them must lie
-    on that grid; otherwise nothing is claimed.
+    At least 60 % of the steps between neighbours must be the same, every value after the first of them must lie on
+    that grid, and the grid may not be mostly holes (``run1`` … ``run9``, ``run20240131``); otherwise nothing is
+    claimed.
     """
     ordered = sorted(set(values))
     if len(ordered) < _FEWEST:
@@ -176,7 +180,8 @@ def infer_values(values: Sequence[float]) -> Expectation | None:
     tail = ordered[head_length:]
     tail_gaps = [b - a for a, b in pairwise(tail)]
     regular = sum(1 for gap in tail_gaps if gap == spacing)
-    if len(tail) < _FEWEST or regular < 0.6 * len(tail_gaps) or any((v - tail[0]) % spacing for v in tail):
+    off_grid = any((v - tail[0]) % spacing for v in tail)
+    if len(tail) < _FEWEST or regular < 0.6 * len(tail_gaps) or off_grid or _is_mostly_holes(tail, spacing):
         return _doubling(ordered)
     grid = _grid(tail[0], tail[-1], spacing)
     head = _doubling(ordered[:head_length]) if head_length >= _FEWEST else None
@@ -185,6 +190,10 @@ def infer_values(values: Sequence[float]) -> Expectation | None:
     if head:
         text = f"{head.text}, then {text}"
     return Expectation(values=(*listed, *grid), text=text)
+
+
+def _is_mostly_holes(values: Sequence[float], spacing: float) -> bool:
+    return (values[-1] - values[0]) / spacing > _MOST_HOLES * len(values)
 
 
 def _head_length(ordered: Sequence[float], spacing: float) -> int:

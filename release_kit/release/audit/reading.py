@@ -7,13 +7,13 @@ from typing import Any
 from release_kit.core.errors import HubError, ReleaseKitError, UnsafePathError, UsageError
 from release_kit.core.hashing import map_ordered
 from release_kit.hub.client import HubClient
-from release_kit.hub.errors import AbsurdReplyError, NotFoundError
+from release_kit.hub.errors import UnreachableError
 from release_kit.hub.reference import Reference, Repo, parse_reference
 from release_kit.hub.remote import RemoteFile
 from release_kit.release.audit.finding import Finding
 from release_kit.release.audit.units import Listing
 
-_NAMESPACE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 def parse_targets(client: HubClient, targets: Sequence[str]) -> list[Reference]:
@@ -24,7 +24,7 @@ def parse_targets(client: HubClient, targets: Sequence[str]) -> list[Reference]:
     """
     found: dict[tuple[Repo, str | None], Reference] = {}
     for target in targets:
-        if _NAMESPACE.match(target):
+        if _NAMESPACE.fullmatch(target):
             repos = client.list_repos(target)
             if not repos:
                 raise UsageError(f"{target} has no models there", next_step="name a repo as namespace/name")
@@ -61,7 +61,9 @@ def list_everything(
     def tree(key: tuple[Repo, str]) -> tuple[RemoteFile, ...] | ReleaseKitError:
         try:
             return tuple(client.list_tree(*key))
-        except (NotFoundError, AbsurdReplyError, UnsafePathError) as error:
+        except UnreachableError:
+            raise
+        except (HubError, UnsafePathError) as error:
             return error
         finally:
             on_done()

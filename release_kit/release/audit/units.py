@@ -17,7 +17,6 @@ from release_kit.hub.remote import RemoteFile
 MAIN = "main"
 SAFE_SUFFIXES = (".safetensors", ".npz", ".gguf", ".npy", ".onnx", ".h5", ".msgpack")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-CONFIG_NAMES = ("config.json", "cfg.json", "adapter_config.json")
 
 _SHARD = re.compile(r"^(?P<stem>.+?)[-_](?P<index>\d{5})-of-(?P<total>\d{5})(?P<suffix>\.\w+)$")
 _VERSION = re.compile(r"^v?\d+(\.\d+)+$")

@@ -46,11 +46,19 @@ def test_order_of_labels_does_not_matter(steps):
         (70e6, 160e6, 410e6, 1e9, 1.4e9, 2.8e9, 6.9e9, 12e9),
         (0, 7, 100, 101, 350, 1200),
         (2019, 2021, 2024, 2025, 2031),
+        (1, 2, 3, 4, 5, 6, 7, 8, 9, 20240131),
         (),
     ],
 )
 def test_nothing_is_claimed_about_irregular_values(values):
     assert infer_values(values) is None
+
+
+def test_endless_digits_in_a_name_end():
+    steps = ("1", "2", "4", "9" * 400)
+    found = find_series(f"lab/m@step{step}" for step in steps)
+    assert all(value < 10**19 for one in found for value in one.members)
+    assert [infer_values(list(one.members)) for one in found] == []
 
 
 def test_grid_of_seeds_and_steps_is_one_series_for_each_seed():

@@ -70,6 +70,23 @@ def test_account_without_models_is_refused(client):
         audit_releases(client, ["nobody-here"])
 
 
+def test_branch_that_this_token_may_not_list_is_named_and_the_others_are_judged(client, hub):
+    repo = Repo("lab/one-branch-closed")
+    put_release(client, repo, pythia(STEPS))
+    hub.set_faults([Fault(kind="status", status=403, path=f"/tree/{client.resolve(repo, 'step5000')}")])
+    try:
+        report = audit_releases(client, [repo.id])
+    finally:
+        hub.clear_faults()
+    assert [f.where for f in report.findings if f.code == "unreadable"] == ["lab/one-branch-closed@step5000"]
+    assert report.n_revisions == len(STEPS)
+
+
+def test_nan_in_the_log_of_a_trainer_hides_no_step():
+    facts = parse_facts(b'{"global_step": 5, "log_history": [{"loss": NaN}]}', "trainer_state.json")
+    assert (facts.problem, facts.step) == (None, 5)
+
+
 @pytest.mark.parametrize("target", ["a/b/c/d", "../etc", "", "lab/"])
 def test_malformed_target_is_refused_before_any_request(client, hub, target):
     hub.clear_requests()
@@ -92,7 +109,9 @@ def test_contradicting_options_are_refused():
         ("model.safetensors.index.json", b'{"weight_map": {"a": 3}}'),
         ("model.safetensors.index.json", b"\xff"),
         ("config.json", b"[" * 100_000),
-        ("trainer_state.json", b'{"global_step": NaN}'),
+        ("trainer_state.json", b'{"epoch": 1' + b"0" * 400 + b"}"),
+        ("model.safetensors.index.json", b'{"weight_map": {}, "metadata": {"total_size": 1e999}}'),
+        ("README.md", b"---\na: " + b"[" * 5000 + b"\n---\n"),
         ("README.md", b"---\n!!python/object/apply:os.system [id]\n---\n"),
         ("README.md", b"---\n- a list\n---\n"),
         ("README.md", b"\xff\xfe"),
