@@ -99,6 +99,7 @@ def read_private_key(path: Path, passphrase: PassphraseSource = lambda: None) ->
         ReleaseKitError: unreadable, not a key, a wrong or missing passphrase, or a kind of key not in use here.
     """
     _need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read(path)
@@ -111,7 +112,7 @@ def read_private_key(path: Path, passphrase: PassphraseSource = lambda: None) ->
         secret = text.encode()
     try:
         key = serialization.load_pem_private_key(data, secret)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         what = "the passphrase is wrong" if secret else "is not a private key in PEM"
         raise ReleaseKitError(what, where=str(path), next_step="release-kit sign --new-key DIR makes one") from error
     return PrivateKey(key=key, public=_public(key.public_key(), str(path)))
@@ -124,6 +125,7 @@ def read_public_key(path: Path) -> PublicKey:
         ReleaseKitError: unreadable, not a public key, or a kind of key not in use here.
     """
     _need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read(path)
@@ -132,7 +134,7 @@ def read_public_key(path: Path) -> PublicKey:
         raise ReleaseKitError("is a private key", where=str(path), next_step=step)
     try:
         return _public(serialization.load_pem_public_key(data), str(path))
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ReleaseKitError("is not a public key in PEM", where=str(path)) from error
 
 
@@ -186,11 +188,17 @@ def _read(path: Path) -> bytes:
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a key file that did not exist, with ``mode`` from its first byte on."""
+    """Write a key file that did not exist, with ``mode`` from its first byte on; a failure leaves no part of it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise write_error(path, error) from error

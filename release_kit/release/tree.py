@@ -12,9 +12,8 @@ from release_kit.core import canonical
 from release_kit.core.cell import CELL_FILE, Cell, artifact_folder, cell_folder
 from release_kit.core.errors import RecordError, ReleaseKitError
 from release_kit.core.files import inside
-from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FILE, Manifest, read_manifest
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest, read_manifest
 from release_kit.core.study import STUDY_FILE
-from release_kit.core.tensors_file import parse_tensors
 
 SOURCES_PREFIX = "results/sources/"
 """Tables that results came from are published here under their path in the study."""
@@ -67,15 +66,6 @@ class ReleaseTree:
         name, _, inner = rest.partition("/")
         origin = self.origins.get(name) if group == "cells" else None
         return built if origin is None or not inner else origin.locate(inner)
-
-    def cell_tensors(self, name: str) -> dict[str, dict[str, tuple[str, tuple[int, ...], str]]]:
-        """Return ``{file: {tensor: (dtype, shape, blake3)}}`` of one cell; empty for a cell without weights.
-
-        Raises:
-            RecordError: the cell's ``tensors.json`` is damaged.
-        """
-        path = self.locate(f"cells/{name}/{TENSORS_FILE}")
-        return parse_tensors(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
 def open_tree(path: Path) -> ReleaseTree:

@@ -89,16 +89,20 @@ def card_facts(contents: Contents, tree_path: str) -> dict[str, Any]:
     """Return the front matter of a card of the release, with its first heading as ``heading``; empty without one.
 
     Raises:
-        RecordError: the front matter is not valid YAML.
+        RecordError: the card is not text, or its front matter is not valid YAML.
     """
     file = contents.file(tree_path)
     if file is None:
         return {}
-    text = file.path.read_text(encoding="utf-8")
+    try:
+        text = file.path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        step = f"run: release-kit verify {contents.tree.root}"
+        raise RecordError(f"cannot be read ({error})", where=str(file.path), next_step=step) from error
     front = re.match(r"\A---\r?\n(.*?\n)---\r?\n", text, re.DOTALL)
     try:
         facts = yaml.safe_load(front.group(1)) if front else {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecordError(f"its front matter is not YAML ({error})", where=str(file.path)) from error
     facts = facts if isinstance(facts, dict) else {}
     heading = re.search(r"^# +(.+?)\s*$", text[front.end() if front else 0 :], re.MULTILINE)

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+import resource
+import signal
 import subprocess
 from pathlib import Path
 
@@ -172,6 +174,20 @@ def test_private_key_is_readable_by_its_owner_only_and_never_overwritten(tmp_pat
     with pytest.raises(UsageError, match="already there"):
         write_key_pair(tmp_path, "ed25519")
     assert (tmp_path / "private.pem").read_bytes() == before
+
+
+def test_a_key_that_could_not_be_written_leaves_no_part_of_it(tmp_path):
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ReleaseKitError, match="cannot be written"):
+            write_key_pair(tmp_path, "ec-p256")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+    write_key_pair(tmp_path, "ec-p256")
 
 
 def test_encrypted_key_needs_its_passphrase(tmp_path):
