@@ -87,6 +87,7 @@ class _Publication:
         self._plan = plan_of(tree, options)
         self._signature = tree.manifest_path.with_name(SIGNATURE_FILE)
         self._extra: dict[str, bytes] = {}
+        self._paths: dict[str, Path] = {}
 
     def run(self) -> PublishReport:
         started = time.monotonic()
@@ -134,8 +135,9 @@ class _Publication:
         """Refuse files that are not there, have another size, or are remembered with another digest."""
         wrong = []
         for file in self._plan.iter_files():
+            path = self._paths[file.tree_path] = self._tree.locate(file.tree_path)
             try:
-                stamp = stamp_of(self._tree.locate(file.tree_path).stat())
+                stamp = stamp_of(path.stat())
             except OSError as error:
                 wrong.append(f"{file.tree_path} ({error.strerror})")
                 continue
@@ -210,7 +212,7 @@ class _Publication:
         )
 
     def _locate(self, file: PlacedFile) -> Path | bytes:
-        return self._extra[file.path] if file.tree_path in self._extra else self._tree.locate(file.tree_path)
+        return self._extra[file.path] if file.tree_path in self._extra else self._paths[file.tree_path]
 
     def _stage(self, label: str, total: float | None, unit: str = "bytes") -> None:
         if self._reporter is not None:
