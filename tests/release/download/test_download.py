@@ -8,10 +8,10 @@ import pytest
 from hub_by_hand import publish_by_hand
 from release_factory import TinyRelease, make_release
 
-from release_kit.core.errors import UsageError
+from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.server import LocalHub
-from release_kit.release.download_state import read_selection, selection_path
+from release_kit.release.download_state import locked, read_selection, selection_path
 from release_kit.release.verify import verify_folder
 
 
@@ -165,6 +165,13 @@ def test_a_damaged_file_is_replaced_by_the_next_call_and_kept_aside(
     assert report.outcome.replaced == (path,)
     assert (tmp_path / "copy" / path).read_bytes() == release.files[path]
     assert (tmp_path / "copy" / ".release_kit" / "quarantine" / "1" / path).read_bytes() == damaged
+
+
+def test_two_downloads_into_one_folder_do_not_run_at_once(reference: str, tmp_path: Path, fetch: Callable) -> None:
+    with locked(tmp_path / "copy"), pytest.raises(ReleaseKitError, match="another release-kit works on this folder"):
+        fetch(reference, tmp_path / "copy")
+    fetch(reference, tmp_path / "copy")
+    assert verify_folder(tmp_path / "copy").ok
 
 
 def test_the_selection_says_where_the_download_came_from(reference: str, tmp_path: Path, fetch: Callable) -> None:
