@@ -78,7 +78,7 @@ class CellCards:
             *_made_tables(cell, artifact),
             _files_table(cell),
         ]
-        commands = download_commands(self._study, cell.levels)
+        commands = download_commands(self._study, cell.levels, pinned=False)
         loading, reading = load_code(self._study, cell, artifact), cell_results_code(self._study, cell.cell_id)
         return {
             "front_matter": front_matter(metadata, index),

@@ -85,7 +85,7 @@ def common_facts(inputs: CardInputs) -> dict[str, Any]:
         named = f"[{title}]({HUB_ADDRESS}/{study.namespace}/{study.name})"
     return {
         "title": title,
-        "study": f"{named} (`{study.name}` {escaped(study.version)})",
+        "study": f"{named} (`{study.name}`)",
         "name": study.name,
         "version": escaped(study.version),
         "nothing": NOTHING,

@@ -13,7 +13,7 @@ from release_kit.core.results import Result
 from release_kit.core.study import Study
 from release_kit.release.cards.inputs import EVAL_RESULTS_FOLDER
 from release_kit.release.cards.numbers import Comparison, Grid, Key, Population, shots
-from release_kit.release.cards.usage import HUB_ADDRESS, tag
+from release_kit.release.cards.usage import HUB_ADDRESS
 from release_kit.release.cards.yaml_text import number, text, yaml_lines
 
 UNKNOWN_TASK = "other"
@@ -64,7 +64,7 @@ def results_source(study: Study) -> dict[str, str] | None:
     """Return where the numbers are published, or None when the study names no account."""
     if study.namespace is None:
         return None
-    address = f"{HUB_ADDRESS}/datasets/{study.namespace}/{study.name}-results/tree/{tag(study)}"
+    address = f"{HUB_ADDRESS}/datasets/{study.namespace}/{study.name}-results"
     return {"name": f"{study.name} results", "url": address}
 
 

@@ -1,7 +1,8 @@
 """Code and commands in cards: how to load a cell, how to read the tables, how to download and verify.
 
 Everything here runs as it stands against what is known: a downloaded folder always, the Hub when the study names an
-account and a layout.
+account and a layout. The cards of cells do not name the version: a cell that did not change keeps its card, its commit
+and its bytes from one version to the next. Index and results cards name it.
 """
 
 import json
@@ -21,7 +22,8 @@ class HubPlace:
     """Where a cell lies on the Hub: the three arguments that ``from_pretrained`` takes."""
 
     repo_id: str
-    revision: str
+    revision: str | None = None
+    """The cell's branch; None is ``main``."""
     subfolder: str | None = None
 
 
@@ -36,10 +38,10 @@ def hub_place(study: Study, name: str) -> HubPlace | None:
     if study.namespace is None or study.layout is None:
         return None
     if study.layout == "repos":
-        return HubPlace(repo_id=f"{study.namespace}/{name}", revision=tag(study))
+        return HubPlace(repo_id=f"{study.namespace}/{name}")
     if study.layout == "branches":
-        return HubPlace(repo_id=index, revision=f"{tag(study)}-{name}")
-    return HubPlace(repo_id=index, revision=tag(study), subfolder=f"cells/{name}")
+        return HubPlace(repo_id=index, revision=name)
+    return HubPlace(repo_id=index, subfolder=f"cells/{name}")
 
 
 def release_reference(study: Study) -> str | None:
@@ -58,9 +60,9 @@ def load_code(study: Study, cell: CardCell, facts: ArtifactFacts) -> str | None:
     if place is None:
         source, options = [f"source = {_literal('cells/' + cell.name)}  # in the folder of the download"], "source"
     else:
-        arguments = {"revision": place.revision} | ({"subfolder": place.subfolder} if place.subfolder else {})
-        pairs = ", ".join(f"{_literal(key)}: {_literal(value)}" for key, value in arguments.items())
-        source, options = [f"source = {_literal(place.repo_id)}", f"at = {{{pairs}}}"], "source, **at"
+        arguments = {"revision": place.revision, "subfolder": place.subfolder}
+        pairs = ", ".join(f"{key}={_literal(value)}" for key, value in arguments.items() if value is not None)
+        source, options = [f"source = {_literal(place.repo_id)}"], f"source, {pairs}" if pairs else "source"
     return "\n".join(_adapter_code(study, cell, facts, source, options) if cell.kind == "adapter"
                      else _model_code(facts, source, options))  # fmt: skip
 
@@ -119,21 +121,26 @@ def results_code(study: Study) -> str:
 
 def _read_results(study: Study) -> str:
     if study.namespace:
-        repo, at = _literal(f"{study.namespace}/{study.name}-results"), _literal(tag(study))
+        repo = _literal(f"{study.namespace}/{study.name}-results")
         return "\n".join(
             [
                 "from datasets import load_dataset",
                 "",
-                f'table = load_dataset({repo}, "results", revision={at}, split="train")',
+                f'table = load_dataset({repo}, "results", split="train")',
                 "results = table.to_pandas()",
             ]
         )
     return 'import pandas\n\nresults = pandas.read_parquet("results/results.parquet")  # in the folder of the download'
 
 
-def download_commands(study: Study, levels: Levels | None = None) -> str:
-    """Return shell commands that fetch the release (or one cell of it) and prove every byte of it."""
+def download_commands(study: Study, levels: Levels | None = None, *, pinned: bool = True) -> str:
+    """Return shell commands that fetch the release (or some of it) and prove every byte of it.
+
+    ``pinned`` names the version; without it, the newest is fetched.
+    """
     reference = release_reference(study)
+    if reference is not None and not pinned:
+        reference = reference.partition("@")[0]
     if reference is None:
         return "release-kit verify .   # in the folder of the download"
     terms = [f"--select {shlex.quote(f'{name}={level_text(level)}')}" for name, level in (levels or {}).items()]

@@ -205,9 +205,9 @@ def test_artifact_file_of_a_name_that_belongs_to_the_card_is_refused(built):
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [
-        ("repos", [f'"lab/{FULL}"', '{"revision": "v1.0.0"}']),
-        ("branches", ['"lab/tiny-grid"', f'{{"revision": "v1.0.0-{FULL}"}}']),
-        ("folders", ['"lab/tiny-grid"', f'{{"revision": "v1.0.0", "subfolder": "cells/{FULL}"}}']),
+        ("repos", [f'"lab/{FULL}"', "from_pretrained(source)"]),
+        ("branches", ['"lab/tiny-grid"', f'from_pretrained(source, revision="{FULL}")']),
+        ("folders", ['"lab/tiny-grid"', f'from_pretrained(source, subfolder="cells/{FULL}")']),
     ],
 )
 def test_loading_code_follows_the_layout(built, layout, expected):
@@ -215,7 +215,17 @@ def test_loading_code_follows_the_layout(built, layout, expected):
     code = card.split("## How to load it")[1].split("```")[1].removeprefix("python")
     compile(code, "card", "exec")
     assert all(part in code for part in expected)
-    assert "release-kit download lab/tiny-grid@v1.0.0 copy --select base_model=tiny-llama" in card
+    assert "release-kit download lab/tiny-grid copy --select base_model=tiny-llama" in card
+
+
+@pytest.mark.parametrize("namespace", [None, "lab"])
+def test_a_new_version_changes_no_card_of_a_cell(built, namespace):
+    """Otherwise every unchanged cell would get a new commit with every version."""
+    first, second = (
+        texts(with_study(built.inputs(), namespace=namespace, layout="repos", version=version)) for version in "12"
+    )
+    changed = {path for path in first if first[path] != second[path]}
+    assert changed and not any(path.startswith("cells/") for path in changed)
 
 
 def test_every_python_block_of_every_card_compiles(built):
