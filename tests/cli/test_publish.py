@@ -1,6 +1,7 @@
 """``release-kit publish`` as people and programs call it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from publish_hub import n_writes
@@ -8,6 +9,7 @@ from study_factory import make_study
 
 from release_kit.cli import cli
 from release_kit.cli.output import run
+from release_kit.cli.publish import publish_command
 from release_kit.hub.server import LocalHub
 from release_kit.release.build import build_release
 
@@ -133,3 +135,9 @@ def test_what_check_refuses_is_not_published_unless_asked_for(release_kit, study
     assert hub.requests == []
     code, out, _ = release_kit(*arguments, "--despite-errors")
     assert code == 0 and out.startswith("published")
+
+
+def test_every_option_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "publish.md").read_text(encoding="utf-8")
+    options = {name for parameter in publish_command.params for name in parameter.opts if name.startswith("--")}
+    assert sorted(name for name in options if name not in text) == []
