@@ -10,7 +10,7 @@ from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
 from release_kit.core.errors import ArtifactError, StudyError, UnsafePathError
-from release_kit.core.files import iter_files, safe_relative_path
+from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, iter_files, safe_relative_path
 from release_kit.core.grid import cell_config, cell_id_of, describe, is_results_only, iter_levels
 from release_kit.core.manifest import TENSORS_FILE
 from release_kit.core.study import Study
@@ -53,7 +53,7 @@ def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], in
             n_missing += 1
             continue
         files = () if cell is None else tuple(_cell_files(study, cell, results_only))
-        unfit += [text for path, file in files if (text := _unfit(path, file))]
+        unfit += [text for path, file in files if (text := _unfit(path, file, study.folder))]
         kind = "results-only" if results_only else _kind(files)
         sources.append(Source(cell_id=cell_id, levels=levels, cell=cell, kind=kind, files=files))
     if unfit:
@@ -82,6 +82,12 @@ def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[
             )
         for path in _listed(origin.artifact):
             if belongs(path):
+                if path.startswith(EVAL_PREFIX):
+                    raise ArtifactError(
+                        f"{EVAL_PREFIX!r} inside an artifact would hide the evaluations of the cell",
+                        where=str(origin.artifact),
+                        next_step=f"rename the folder, or move its files to {origin.evaluations}",
+                    )
                 yield path, origin.artifact / path
     if origin.evaluations.is_dir():
         for path in _listed(origin.evaluations):
@@ -89,20 +95,46 @@ def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[
 
 
 def _listed(folder: Path) -> list[str]:
-    """Return the files of a folder and the links in it that lead to nothing: none may be left out in silence."""
-    files = {path for path, _ in iter_files(folder)}
-    every = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    others = (path for path in every if path.relative_to(folder).as_posix() not in files)
-    return sorted(files | {path.relative_to(folder).as_posix() for path in others if path.is_symlink()})
+    """Return every file of a folder and whatever else lies in it that is no folder: nothing is left out in silence."""
+    found = {path for path, _ in iter_files(folder)}
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        found.update(Path(parent, name).relative_to(folder).as_posix() for name in [*names, *links] if _is_ours(name))
+        folders[:] = [name for name in folders if name != STATE_FOLDER]
+    return sorted(found)
 
 
-def _unfit(path: str, file: Path) -> str | None:
-    """Return why a file cannot go into a release: nobody could read the manifest, or there is nothing to read."""
+def _is_ours(name: str) -> bool:
+    return name != STATE_FOLDER and not name.startswith(TEMPORARY_PREFIX)
+
+
+def _unfit(path: str, file: Path, study_folder: Path) -> str | None:
+    """Return why an entry cannot go into a release: its name, what it is, or where a link leads."""
+    shown = repr(str(file))
     try:
         safe_relative_path(path)
     except UnsafePathError:
-        return f"{str(file)!r} has a name that is no plain relative path on every system"
-    return None if os.path.exists(file) else f"{str(file)!r} is a symbolic link to nothing"
+        return f"{shown} has a name that is no plain relative path on every system"
+    if not file.exists():
+        return f"{shown} is a symbolic link to nothing"
+    if not file.is_file():
+        return f"{shown} is not a plain file"
+    if file.is_symlink() and not _stays(file, path, study_folder):
+        return f"{shown} is a symbolic link that leaves the study, to {os.path.realpath(file)!r}"
+    return None
+
+
+def _stays(file: Path, path: str, study_folder: Path) -> bool:
+    """Return whether a link leads to a file of the study, or of the place that an import was allowed to follow.
+
+    A snapshot in the client's cache is such a place: its files are links to ``blobs`` two folders above.
+    """
+    real = os.path.realpath(file)
+    artifact = Path(os.path.realpath(str(file)[: -len(path) - 1]))
+    roots = [os.path.realpath(study_folder)]
+    if not str(artifact).startswith(roots[0] + os.sep):
+        roots.append(str(artifact.parent.parent if artifact.parent.name == "snapshots" else artifact))
+    return any(real.startswith(root + os.sep) for root in roots)
 
 
 def belongs(path: str) -> bool:
@@ -110,7 +142,7 @@ def belongs(path: str) -> bool:
     parts = path.split("/")
     hidden = any(part in (".git", ".cache") for part in parts[:-1])
     random_state = parts[-1].startswith("rng_state") and parts[-1].endswith(".pth")
-    return not hidden and not random_state and path not in LEFT_OUT and not path.startswith(EVAL_PREFIX)
+    return not hidden and not random_state and path not in LEFT_OUT
 
 
 def _kind(files: Sequence[tuple[str, Path]]) -> str:

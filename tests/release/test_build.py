@@ -246,3 +246,56 @@ def test_a_table_that_names_sources_outside_the_study_publishes_none_of_them(mak
     (study.folder.parent / "secret.txt").write_text("secret")
     with pytest.raises(UnsafePathError, match="secret"):
         build_release(study)
+
+
+def test_a_link_that_leaves_the_study_is_refused_with_where_it_leads(make_study, tmp_path):
+    study = make_study()
+    (tmp_path / "secret.txt").write_text("not part of the study")
+    model = sorted(study.folder.glob("cells/*/model"))[0]
+    (model / "notes.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(ReleaseKitError, match=r"notes.txt' is a symbolic link that leaves the study, to .*secret.txt"):
+        build_release(study)
+
+
+def test_a_link_inside_the_study_is_followed(make_study):
+    study = make_study()
+    (study.folder / "shared.json").write_text("{}")
+    model = sorted(study.folder.glob("cells/*/model"))[0]
+    (model / "shared.json").symlink_to(study.folder / "shared.json")
+    paths = {path for path, _ in build_release(study).manifest.iter_files()}
+    assert any(path.endswith("/shared.json") for path in paths)
+
+
+def test_a_snapshot_of_the_clients_cache_is_an_artifact(make_study, tmp_path):
+    study = make_study()
+    cell = sorted(study.folder.glob("cells/*/model"))[0].parent
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "abc", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in (cell / "model").iterdir():
+        (blobs / path.name).write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(blobs / path.name)
+    shutil.rmtree(cell / "model")
+    (cell / "model").symlink_to(snapshot)
+    assert len(build_release(study).manifest.cells) == 9
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder link"])
+def test_what_is_no_file_is_not_left_out_in_silence(make_study, tmp_path, kind):
+    study = make_study()
+    model = sorted(study.folder.glob("cells/*/model"))[0]
+    if kind == "pipe":
+        os.mkfifo(model / "odd")
+    else:
+        (model / "odd").symlink_to(tmp_path)
+    with pytest.raises(ReleaseKitError, match=r"odd' is not a plain file"):
+        build_release(study)
+
+
+def test_an_artifact_that_would_hide_evaluations_is_refused(make_study):
+    study = make_study()
+    model = sorted(study.folder.glob("cells/*/model"))[0]
+    (model / "eval").mkdir()
+    (model / "eval" / "own.json").write_text("{}")
+    with pytest.raises(ReleaseKitError, match="would hide the evaluations"):
+        build_release(study)
