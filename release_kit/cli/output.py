@@ -29,6 +29,17 @@ def run(command: click.Command, argv: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _report(_of_the_system(error), argv)
+
+
+def _of_the_system(error: OSError) -> ReleaseKitError:
+    """A file that vanished or cannot be reached is the user's to mend; without a file name it is a defect of ours."""
+    return ReleaseKitError(
+        error.strerror or str(error), where=os.fsdecode(error.filename), next_step="make it reachable and run again"
+    )
 
 
 def _report(error: ReleaseKitError, argv: list[str] | None) -> int:

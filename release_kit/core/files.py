@@ -4,6 +4,7 @@ Every write goes to a temporary file in the target folder and is moved into plac
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
@@ -66,6 +67,30 @@ def write_error(path: Path, error: OSError) -> ReleaseKitError:
     steps = {"No space left on device": "free some space and run the same command again"}
     step = steps.get(error.strerror or "", "make the folder writable and run the same command again")
     return ReleaseKitError(f"cannot be written ({error.strerror or error})", where=str(path), next_step=step)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, name: str) -> Iterator[None]:
+    """Hold ``folder/.release_kit/<name>.lock`` for the block; the lock goes with the process, however it ends.
+
+    Raises:
+        ReleaseKitError: another process holds it.
+    """
+    path = folder / STATE_FOLDER / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ReleaseKitError(
+            f"another {name} is at work here", where=str(folder), next_step="wait until it ends, then run again"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,17 +13,12 @@ from typing import Any
 from release_kit.core.errors import StudyError
 from release_kit.core.records import Fields, check_schema_version, nearest
 from release_kit.core.results import COLUMNS as RESULT_COLUMNS
-
-Level = str | int | float | bool
-"""A level of a factor: any YAML scalar but null."""
+from release_kit.core.words import LAYOUTS, STUDY_FILE, Level
 
 SCHEMA_VERSIONS = (1,)
-STUDY_FILE = "study.yaml"
 SEED_FACTOR = "seed"
 ROLES = ("base_model", "dataset", "method", "seed", "step", "epoch", "size", "layer", "other")
 """What a factor can mean for checks and cards; a factor named like a role has that role by default."""
-
-LAYOUTS = ("repos", "branches", "folders")
 
 RESERVED_COLUMNS = frozenset(RESULT_COLUMNS) | {"name", "kind", "n_files", "size_bytes", "weights_digest"}
 """Columns of ``results.parquet`` and ``cells.parquet``; each factor is a column beside them."""
@@ -31,6 +26,7 @@ RESERVED_COLUMNS = frozenset(RESULT_COLUMNS) | {"name", "kind", "n_files", "size
 _KIND_NAMES = {str: "text", int: "a number", float: "a number", bool: "true or false"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 _FACTOR_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -170,7 +166,7 @@ def _study_from(fields: Fields, folder: Path) -> Study:
     return Study(
         folder=folder,
         name=name,
-        version=str(fields.take("version", (str, int, float))),
+        version=_version(fields),
         factors=factors,
         title=fields.take("title", str, None),
         description=fields.take("description", str, None),
@@ -195,6 +191,17 @@ def _study_from(fields: Fields, folder: Path) -> Study:
         names=fields.take("names", str, None),
         allow=_allowances(fields),
     )
+
+
+def _version(fields: Fields) -> str:
+    """A version is text: YAML reads an unquoted ``1.10`` as the number 1.1, which is another version."""
+    version = fields.take("version", (str, int, float))
+    if isinstance(version, float):
+        raise fields.error("version", f"is the number {version}; put it in quotes, so that 1.10 is not 1.1")
+    text = str(version)
+    if not _VERSION.fullmatch(text):
+        raise fields.error("version", f"is {text!r}; use letters, digits, '.', '_', '+' and '-', as in '1.0.0'")
+    return text
 
 
 def _layout(fields: Fields) -> str | None:

@@ -13,7 +13,7 @@ from release_kit.core.cell import CELL_FILE, Cell
 from release_kit.core.collect import collect_results
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ArtifactError, ReleaseKitError, StudyError
-from release_kit.core.files import inside, write_atomic
+from release_kit.core.files import exclusive, inside, write_atomic
 from release_kit.core.grid import cell_config
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import (
@@ -74,9 +74,14 @@ def build_release(
 
     Raises:
         ReleaseKitError: results that cannot be read, artifacts that cannot be read, names that collide, a full
-            disk. The old manifest stays as it was; running again continues.
+            disk, another build of the same study. The old manifest stays as it was; running again continues.
     """
     stage = on_stage or (lambda label, total: None)
+    with exclusive(study.folder, "build"):
+        return _build(study, cache, workers, stage, on_bytes)
+
+
+def _build(study: Study, cache, workers, stage: Callable[[str, int | None], None], on_bytes) -> BuildReport:
     writer = _Writer(study.folder)
     stage("collecting results", None)
     results = _results(study, writer)

@@ -38,8 +38,17 @@ def test_what_is_known_of_levels_and_roles():
     assert study.level_properties({"model": "m"}, "dataset") == {}
 
 
-def test_a_version_that_yaml_reads_as_a_number_is_text():
-    assert parse(version=1.0).version == "1.0"
+def test_a_version_that_yaml_reads_as_a_number_is_refused():
+    """``version: 1.10`` reaches us as 1.1, which is another version."""
+    with pytest.raises(RecordError, match=r"`version` is the number 1.1; put it in quotes"):
+        parse(version=1.10)
+    assert parse(version=2).version == "2"
+
+
+@pytest.mark.parametrize("version", ["../../x", "", "a b", "-1"])
+def test_a_version_that_cannot_be_a_tag_is_refused(version):
+    with pytest.raises(RecordError, match="`version` is"):
+        parse(version=version)
 
 
 WRONG = [

@@ -10,6 +10,7 @@ from killing import run_child
 
 from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import ReleaseKitError, StudyError, UnsafePathError
+from release_kit.core.files import exclusive
 from release_kit.core.manifest import Manifest, read_manifest
 from release_kit.core.results import Result, write_results
 from release_kit.core.study import read_study
@@ -299,3 +300,10 @@ def test_an_artifact_that_would_hide_evaluations_is_refused(make_study):
     (model / "eval" / "own.json").write_text("{}")
     with pytest.raises(ReleaseKitError, match="would hide the evaluations"):
         build_release(study)
+
+
+def test_two_builds_of_one_study_do_not_meet(make_study):
+    study = make_study()
+    with exclusive(study.folder, "build"), pytest.raises(ReleaseKitError, match="another build is at work here"):
+        build_release(study)
+    assert build_release(study).manifest.cells

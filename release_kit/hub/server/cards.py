@@ -5,12 +5,12 @@ Reads YAML without trusting it. Rendering for people is in ``browse``.
 
 import json
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
+
 MAX_FRONT_MATTER_BYTES = 1 << 20
-MAX_DEPTH = 50
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^---[ \t]*\r?$\n?|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -31,27 +31,13 @@ def front_matter(text: str) -> dict:
         return {}
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _refuse_bombs(yaml.parse(source, Loader=loader))
-        value = yaml.load(source, Loader=loader)
+        check_foreign_yaml(source)
+        value = yaml.load(source, Loader=fast_loader())
         text = json.dumps(value, default=str)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return json.loads(text) if isinstance(value, dict) else {}
-
-
-def _refuse_bombs(events: Iterable[Any]) -> None:
-    """Refuse what is short as YAML and endless as JSON (aliases), or so deep that libyaml's reader ends the process."""
-    import yaml
-
-    depth = 0
-    for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} levels in one another")
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("aliases (`*name`) are not supported in a card")
 
 
 @lru_cache(maxsize=4096)

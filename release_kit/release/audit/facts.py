@@ -11,6 +11,7 @@ from typing import Any
 
 from release_kit.core.errors import HubError, ReleaseKitError
 from release_kit.core.foreign_json import parse_foreign_json
+from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 from release_kit.core.hashing import map_ordered
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import RateLimitedError, UnreachableError
@@ -134,12 +135,19 @@ def _card(text: str) -> Facts:
     body = text[front.end() :] if front else text
     heading = re.search(r"^#[ \t]+(.+?)[ \t]*$", body, re.MULTILINE)
     try:
-        value = yaml.safe_load(front.group(1)) if front else {}
+        value = _loaded(front.group(1)) if front else {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return Facts(problem=f"its front matter is not YAML ({' '.join(str(error).split())[:160]})")
     if not isinstance(value, dict):
         return Facts(problem="its front matter is not a mapping")
     return Facts(front=value, heading=heading.group(1) if heading else "", traced=TRACE_OPEN in body)
+
+
+def _loaded(text: str) -> Any:
+    import yaml
+
+    check_foreign_yaml(text)
+    return yaml.load(text, Loader=fast_loader())
 
 
 def _index(value: dict[str, Any]) -> Facts:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from release_kit.core.errors import RecordError
+from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
 MAX_NODES, MAX_DEPTH = 200_000, 60
 LIMIT_BYTES = 8 << 20
@@ -95,8 +96,9 @@ def read_front_matter(text: str, where: str) -> FrontMatter | None:
         return None
     if len(block) > LIMIT_BYTES:
         raise RecordError("its front matter is absurdly large", where=where)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(block)
+    loader = fast_loader()(block)
     try:
+        check_foreign_yaml(block)
         node = loader.get_single_node()
         walk = _Walk(loader, first_line)
         values = {} if node is None else walk.value(node, ())
