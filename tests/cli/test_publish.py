@@ -1,6 +1,7 @@
 """``release-kit publish`` as people and programs call it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ def test_unbuilt_study_and_no_study_name_the_next_step(release_kit, hub, tmp_pat
 
 
 def test_read_only_study_folder_is_named(release_kit, study, hub):
+    shutil.rmtree(study / ".release_kit", ignore_errors=True)
     (study / ".release_kit").write_text("in the way")
     code, _, err = release_kit("publish", study, "--to", "lab", "--endpoint", hub.endpoint)
     assert code == 1
