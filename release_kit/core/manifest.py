@@ -15,7 +15,7 @@ from release_kit.core import canonical
 from release_kit.core.files import safe_relative_path
 from release_kit.core.hashing import TENSOR_ALGORITHM, FileDigest, tensors_digest
 from release_kit.core.records import Fields, check_schema_version
-from release_kit.core.study import Level
+from release_kit.core.words import Level
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from release_kit.core import canonical
 from release_kit.core.records import Fields, check_schema_version
-from release_kit.core.study import LAYOUTS
+from release_kit.core.words import LAYOUTS
 
 SCHEMA_VERSION = 1
 PLACEMENT_FILE = "placement.json"

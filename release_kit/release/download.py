@@ -15,7 +15,7 @@ from release_kit.core.files import STATE_FOLDER, inside, write_atomic
 from release_kit.core.hashing import FileDigest
 from release_kit.core.manifest import MANIFEST_FILE, Manifest, read_manifest
 from release_kit.core.placement import PLACEMENT_FILE
-from release_kit.core.study import STUDY_FILE
+from release_kit.core.words import STUDY_FILE
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Reference
 from release_kit.release.download_cache import default_hub_cache, repo_folder_name, selection_file

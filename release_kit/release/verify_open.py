@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core import canonical
-from release_kit.core.cell import CELL_FILE, Cell
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.files import inside
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, CellEntry, Manifest
 from release_kit.core.placement import PLACEMENT_FILE, Placement
-from release_kit.core.study import STUDY_FILE
+from release_kit.core.words import STUDY_FILE
 from release_kit.release.download_state import Selection, read_selection, selection_path
 from release_kit.release.verify_report import Difference
 from release_kit.release.verify_scope import (
@@ -120,8 +119,8 @@ def _scope(
         return index_repo_scope(path, manifest, manifest_path, placement, wants)
     if own or (path / "cells").is_dir() or (path / "index").is_dir():
         return _download_scope(path, manifest, manifest_path, wants, selection)
-    if (path / CELL_FILE).is_file():
-        found = Cell.from_dict(canonical.read_json(path / CELL_FILE), str(path / CELL_FILE)).cell_id
+    if (path / "cell.json").is_file():
+        found = _cell_id(path / "cell.json")
         return _cell_scope(path, manifest, manifest_path, found)
     if (path / "results.parquet").is_file():
         return _results_scope(path, manifest, manifest_path)
@@ -130,6 +129,12 @@ def _scope(
         where=str(path),
         next_step="name the cell with --cell NAME",
     )
+
+
+def _cell_id(path: Path) -> str:
+    from release_kit.core.cell import read_cell
+
+    return read_cell(path).cell_id
 
 
 def _folder_of(path: Path, manifest: Manifest, cell: CellEntry) -> Path:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from release_kit.core.errors import ArtifactError, UsageError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
-from release_kit.core.grid import matches, parse_selection
 from release_kit.core.manifest import CellEntry, FileEntry, Manifest
 from release_kit.core.records import nearest
 from release_kit.release.download_state import Selection
@@ -164,6 +163,8 @@ def selected_names(manifest: Manifest, terms: Sequence[str]) -> tuple[str, ...] 
     """
     if not terms:
         return None
+    from release_kit.core.grid import matches, parse_selection
+
     factors: dict[str, list] = {}
     for cell in manifest.cells:
         for factor, level in cell.levels.items():

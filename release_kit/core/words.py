@@ -1,0 +1,9 @@
+"""Words that several records share, apart from ``study.py``: reading a manifest must not load a study's reader."""
+
+Level = str | int | float | bool
+"""A level of a factor: any YAML scalar but null."""
+
+STUDY_FILE = "study.yaml"
+
+LAYOUTS = ("repos", "branches", "folders")
+"""How the cells of a release may lie on a Hub."""
