@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from release_kit.cli.output import emit, json_option
+from release_kit.cli.output import counted, emit, json_option
 from release_kit.core.errors import UsageError
 
 MAX_SHOWN = 40
@@ -146,6 +146,8 @@ def _emit_report(report, folder: Path, everything: bool, as_json: bool, extra: d
 
 
 def _report_text(report, folder: Path, limit: int | None) -> str:
+    from release_kit.core.manifest import RELEASE_FOLDER
+
     lines, path = [], None
     for problem in report.problems[:limit]:
         if problem.path != path:
@@ -157,9 +159,14 @@ def _report_text(report, folder: Path, limit: int | None) -> str:
         lines.append(f"… and {hidden} more; see them with --all")
     if report.problems:
         cards = len({problem.path for problem in report.problems})
-        lines.append(f"{len(report.problems)} problems in {cards} files, of {report.n_cards} cards")
-        steps = dict.fromkeys(problem.next_step for problem in report.problems if problem.next_step)
+        study = folder.parent if folder.name == RELEASE_FOLDER else folder
+        wrong = f"{counted(len(report.problems), 'problem')} in {counted(cards, 'file')}"
+        lines.append(f"{wrong}, of {counted(report.n_cards, 'card')}")
+        steps = dict.fromkeys(
+            problem.next_step.replace("STUDY", str(study)) for problem in report.problems if problem.next_step
+        )
         lines += [f"next: {step}" for step in list(steps)[:3]]
     else:
-        lines.append(f"{report.n_cards} cards, {report.n_numbers:,} numbers: all follow from the results")
+        numbers = f"{report.n_numbers:,} numbers: all follow from the results"
+        lines.append(f"{counted(report.n_cards, 'card')}, " + (numbers if report.n_numbers else "nothing to mend"))
     return "\n".join(lines)

@@ -25,7 +25,7 @@ def export_group() -> None:
 
     \b
     Example:
-      release-kit export sha256sums copy/ -o copy/SHA256SUMS && (cd copy && sha256sum -c SHA256SUMS)
+      release-kit export sha256sums copy/ -o SHA256SUMS && (cd copy && sha256sum -c ../SHA256SUMS)
       release-kit export bagit copy/ -o bag/
       release-kit export croissant copy/ -o croissant.json
       release-kit export ro-crate copy/ -o crate/
@@ -41,7 +41,7 @@ def sha256sums_command(path: Path, output: Path, as_json: bool) -> None:
 
     \b
     Example:
-      release-kit export sha256sums copy/ -o copy/SHA256SUMS
+      release-kit export sha256sums copy/ -o SHA256SUMS
       cd copy && sha256sum -c SHA256SUMS
     """
     from release_kit.core.files import write_atomic

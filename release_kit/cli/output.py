@@ -63,6 +63,11 @@ def emit(as_json: bool, value: dict[str, Any], text: str | Callable[[], str]) ->
         click.echo(text() if callable(text) else text)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return ``1 card`` or ``1,027 cards``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 class Progress:
     """Progress of one long job on stderr: a bar with rate and time left in a terminal, silent elsewhere."""
 

@@ -38,7 +38,8 @@ class Fields:
         value = self._value.get(name, _MISSING)
         if value is _MISSING or (value is None and default is not _MISSING):
             if default is _MISSING:
-                raise self.error(name, "is missing")
+                close = difflib.get_close_matches(name, [str(key) for key in self._value], n=1, cutoff=0.8)
+                raise self.error(name, f"is missing; did you mean it with {close[0]!r}?" if close else "is missing")
             return default
         if not _is(value, kind):
             raise self.error(name, f"expected {_names(kind)}, got {_kind(value)} {str(value)[:60]!r}")

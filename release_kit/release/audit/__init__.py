@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from release_kit.core.errors import UsageError
+from release_kit.core.errors import HubError, UsageError
 from release_kit.hub.client import HubClient
 from release_kit.release.audit.cards import check_adapters, check_cards
 from release_kit.release.audit.contents import check_formats, check_labels, check_shards
@@ -112,12 +112,15 @@ def audit_releases(
     Raises:
         UsageError: a target is malformed.
         NotFoundError: a repo that was named does not exist.
+        HubError: an account without models, or nothing to look at.
         UnreachableError: the Hub does not answer.
     """
     options = options or AuditOptions()
     before = client.request_count
     references = parse_targets(client, targets)
     listings, problems = list_everything(client, references, options, on_stage, on_done)
+    if not listings and not problems:
+        raise HubError("nothing was found to look at", where=", ".join(targets), next_step="check name and endpoint")
     facts = FactBook({})
     n_small = 0
     if options.read_files:

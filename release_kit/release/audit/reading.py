@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from release_kit.core.errors import HubError, ReleaseKitError, UnsafePathError, UsageError
+from release_kit.core.errors import HubError, ReleaseKitError, UnsafePathError
 from release_kit.core.hashing import map_ordered
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import UnreachableError
@@ -27,7 +27,7 @@ def parse_targets(client: HubClient, targets: Sequence[str]) -> list[Reference]:
         if _NAMESPACE.fullmatch(target):
             repos = client.list_repos(target)
             if not repos:
-                raise UsageError(f"{target} has no models there", next_step="name a repo as namespace/name")
+                raise HubError(f"{target} has no models there", next_step="name a repo as namespace/name")
             references = [Reference(repo) for repo in repos]
         else:
             references = [parse_reference(target)]

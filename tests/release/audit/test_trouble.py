@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from hub_replica import put_release, pythia
 
-from release_kit.core.errors import UsageError
+from release_kit.core.errors import HubError, UsageError
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import NotFoundError, UnreachableError
 from release_kit.hub.reference import Repo
@@ -66,7 +66,7 @@ def test_repo_that_does_not_exist_is_named(client):
 
 
 def test_account_without_models_is_refused(client):
-    with pytest.raises(UsageError, match="nobody-here"):
+    with pytest.raises(HubError, match="nobody-here"):
         audit_releases(client, ["nobody-here"])
 
 
