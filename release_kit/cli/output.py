@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from release_kit.core.errors import ReleaseKitError, UsageError
+from release_kit.core.wording import counted as counted
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
 
@@ -44,7 +45,7 @@ def _of_the_system(error: OSError) -> ReleaseKitError:
 
 def _report(error: ReleaseKitError, argv: list[str] | None) -> int:
     if "--json" in (sys.argv[1:] if argv is None else argv):
-        click.echo(json.dumps({"ok": False, **error.to_dict()}, ensure_ascii=False))
+        click.echo(_json_text({"ok": False, **error.to_dict()}))
     click.echo(f"error: {error}", err=True)
     return 2 if isinstance(error, UsageError) else 1
 
@@ -58,14 +59,19 @@ def emit(as_json: bool, value: dict[str, Any], text: str | Callable[[], str]) ->
         text: the readable form, or a function that makes it.
     """
     if as_json:
-        click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+        click.echo(_json_text(value))
     else:
         click.echo(text() if callable(text) else text)
 
 
-def counted(n: int, noun: str) -> str:
-    """Return ``1 card`` or ``1,027 cards``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+def _json_text(value: dict[str, Any]) -> str:
+    """Return one line of JSON; file names that are not UTF-8 are escaped, since JSON has no bytes."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 class Progress:

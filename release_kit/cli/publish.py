@@ -3,13 +3,15 @@
 The work itself is ``release/publish.py``.
 """
 
+import shlex
 from pathlib import Path
 
 import click
 
-from release_kit.cli.output import emit, json_option, progress
-from release_kit.core.errors import UsageError
+from release_kit.cli.output import counted, emit, json_option, progress
+from release_kit.core.errors import PublishError, UsageError
 from release_kit.core.study import LAYOUTS
+from release_kit.core.wording import printable
 
 TITLE_CHARACTERS = 60
 """What the Hub takes for the title of a collection."""
@@ -33,7 +35,9 @@ TIER_NAMES = ("anonymous", "free", "pro", "team", "enterprise", "enterprise-plus
 @click.option("--xet", is_flag=True, help="Send large files through Xet (chunks that the Hub has are not sent).")
 @click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
 @json_option
+@click.pass_context
 def publish_command(
+    context: click.Context,
     study: Path,
     namespace: str | None,
     endpoint: str | None,
@@ -81,17 +85,28 @@ def publish_command(
     )
     tree = open_tree(declared.folder)
     if dry_run:
-        from release_kit.release.layout_cost import plan_to_dict
-
-        plan = plan_of(tree, options)
-        value = plan_to_dict(plan)
-        emit(as_json, {"ok": True, "plan": value}, lambda: format_plan(value, tier))
-    else:
-        checked = None if despite_errors else declared
-        _publish(tree, options, checked, endpoint, tier, as_json)
+        context.exit(_show_plan(declared, plan_of(tree, options), tier, not despite_errors, as_json))
+    _publish(declared, tree, options, endpoint, tier, not despite_errors, as_json)
 
 
-def _publish(tree, options, checked, endpoint: str | None, tier: str | None, as_json: bool) -> None:
+def _show_plan(study, plan, tier: str | None, checked: bool, as_json: bool) -> int:
+    """Print what publishing would do, and whether it would be refused; returns the exit code."""
+    from release_kit.core.digest_cache import DigestCache, default_cache_path
+    from release_kit.release.layout_cost import plan_to_dict
+
+    value = plan_to_dict(plan)
+    value["notes"] += place_notes(study, plan.namespace, plan.layout)
+    refusal = None
+    if checked:
+        with progress(as_json) as bar, DigestCache(default_cache_path()) as cache:
+            refusal = _refusal(study, cache, bar)
+    refused = {} if refusal is None else {"refused": refusal.to_dict()}
+    text = format_plan(value, tier) + ("" if refusal is None else f"\n  refused: {refusal}")
+    emit(as_json, {"ok": refusal is None, "plan": value, **refused}, text)
+    return 0 if refusal is None else 1
+
+
+def _publish(study, tree, options, endpoint: str | None, tier: str | None, checked: bool, as_json: bool) -> None:
     from release_kit.core.digest_cache import DigestCache, default_cache_path
     from release_kit.hub.client import HubClient
     from release_kit.release.publish import publish_release
@@ -99,27 +114,48 @@ def _publish(tree, options, checked, endpoint: str | None, tier: str | None, as_
     with progress(as_json) as bar, DigestCache(default_cache_path()) as cache:
         wait = lambda seconds, reason: bar.say(f"waiting {format_seconds(seconds)}: {reason}")  # noqa: E731
         with HubClient(endpoint, tier=tier, on_wait=wait) as client:
-            if checked is not None:
-                _refuse_errors(checked, cache, bar)
+            if checked and (refusal := _refusal(study, cache, bar)) is not None:
+                raise refusal
             report = publish_release(tree, client, options, reporter=bar, cache=cache)
-    emit(as_json, {"ok": True, **report.to_dict()}, lambda: format_report(report.to_dict()))
+    value = report.to_dict()
+    value["notes"] += place_notes(study, report.plan.namespace, report.plan.layout)
+    emit(as_json, {"ok": True, **value}, lambda: format_report(value))
 
 
-def _refuse_errors(study, cache, bar) -> None:
-    from release_kit.core.errors import PublishError
+def _refusal(study, cache, bar) -> PublishError | None:
+    """Return why `release-kit check` refuses the study, or None."""
     from release_kit.release.check import check_study
 
     report = check_study(study, cache=cache, on_stage=bar.start, on_bytes=bar.advance)
     errors = [problem for problem in report.problems if problem.severity == "error"]
-    if errors:
-        shown = "; ".join(f"{problem.code} at {problem.where}" for problem in errors[:3])
-        more = f" … and {len(errors) - 3} more" if len(errors) > 3 else ""
-        raise PublishError(
-            f"check finds {len(errors)} errors: {shown}{more}",
-            where=str(study.folder),
-            next_step="see them with `release-kit check`; mend them, accept them with `allow` in study.yaml, or add "
-            "--despite-errors",
-        )
+    if not errors:
+        return None
+    shown = "; ".join(f"{problem.code} at {printable(problem.where)}" for problem in errors[:3])
+    more = f" … and {len(errors) - 3} more" if len(errors) > 3 else ""
+    folder = shlex.quote(str(study.folder))
+    step = (
+        f"see them with `release-kit check {folder}`; mend them, accept them with `allow` in study.yaml, or add "
+        "--despite-errors"
+    )
+    if all(problem.code == "release-stale" for problem in errors):
+        step = f"run: release-kit build {folder}"
+    return PublishError(
+        f"check finds {counted(len(errors), 'error')}: {shown}{more}", where=str(study.folder), next_step=step
+    )
+
+
+def place_notes(study, namespace: str, layout: str) -> list[str]:
+    """Return what the cards say wrongly, or not at all, about where they lie, when they are published there.
+
+    Cards are built from `namespace` and `layout` of study.yaml; the command line may say otherwise.
+    """
+    pairs = (("namespace", study.namespace, namespace), ("layout", study.layout, layout))
+    if all(named == used for _, named, used in pairs):
+        return []
+    wrong = [f"`{key}: {named}`" for key, named, used in pairs if named not in (None, used)]
+    what = f"follow {' and '.join(wrong)} of study.yaml" if wrong else "do not say where the cells lie"
+    wanted = " and ".join(f"`{key}: {used}`" for key, named, used in pairs if named != used)
+    return [f"the cards {what}: set {wanted} in study.yaml, build and publish again"]
 
 
 def collection_title(title: str | None, name: str) -> str:
@@ -136,13 +172,14 @@ def format_report(report: dict) -> str:
         first = f"{report['reference']} is published already; nothing was sent"
     else:
         first = (
-            f"published {report['reference']}: {report['n_cells']} cells in {report['n_repos']} repos "
-            f"(layout {report['layout']})"
+            f"published {report['reference']}: {counted(report['n_cells'], 'cell')} in "
+            f"{counted(report['n_repos'], 'repo')} (layout {report['layout']})"
         )
     lines = [
         first,
-        f"  {report['n_commits']} commits, {report['n_tags']} tags, {format_bytes(report['n_bytes_sent'])} of large "
-        f"files, {report['n_requests']} requests, {report['seconds']:.1f} s",
+        f"  {counted(report['n_commits'], 'commit')}, {counted(report['n_tags'], 'tag')}, "
+        f"{format_bytes(report['n_bytes_sent'])} of large files, {counted(report['n_requests'], 'request')}, "
+        f"{report['seconds']:.1f} s",
         *(f"  note: {note}" for note in report["notes"]),
         f"  page:     {report['endpoint']}/{report['reference'].partition('@')[0]}",
         f"  download: release-kit download {report['reference']} FOLDER{_address(report['endpoint'])}",
@@ -161,7 +198,8 @@ def format_plan(plan: dict, tier: str | None) -> str:
         f"plan for {plan['reference']}",
         f"  layout   {plan['layout']} — {plan['reason']}",
         f"  repos    {plan['n_repos']}: {shown}",
-        f"  content  {plan['n_cells']} cells, {plan['n_files']} files, {format_bytes(plan['n_bytes'])}",
+        f"  content  {counted(plan['n_cells'], 'cell')}, {counted(plan['n_files'], 'file')}, "
+        f"{format_bytes(plan['n_bytes'])}",
         f"  requests {plan['n_api_requests']} (at most; what the Hub has already needs fewer)",
         *(f"    {n:>8}  {kind}" for kind, n in plan["requests"].items()),
         "  least time that the request budget of each account tier allows, plus sending the bytes",

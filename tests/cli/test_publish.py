@@ -133,10 +133,44 @@ def test_what_check_refuses_is_not_published_unless_asked_for(release_kit, study
     arguments = ("publish", study, "--to", "lab", "--endpoint", hub.endpoint)
     code, out, err = release_kit(*arguments)
     assert (code, out) == (1, "")
-    assert "check finds 1 errors" in err and "--despite-errors" in err
+    assert "check finds 1 error:" in err and "--despite-errors" in err
     assert hub.requests == []
     code, out, _ = release_kit(*arguments, "--despite-errors")
     assert code == 0 and out.startswith("published")
+
+
+def test_a_plan_of_what_check_refuses_says_so_and_exits_1(release_kit, study, hub):
+    (next((study / "cells").glob("*/model")) / "added.txt").write_text("since the build")
+    arguments = ("publish", study, "--to", "lab", "--endpoint", hub.endpoint, "--dry-run")
+    code, out, _ = release_kit(*arguments)
+    assert code == 1
+    assert "plan for lab/tiny-grid@v1.0.0" in out
+    assert "check finds 1 error: release-stale" in out and f"run: release-kit build {study}" in out
+    code, out, _ = release_kit(*arguments, "--json")
+    value = json.loads(out)
+    assert (code, value["ok"], value["plan"]["n_cells"]) == (1, False, 2)
+    assert value["refused"]["next_step"] == f"run: release-kit build {study}"
+    assert release_kit(*arguments, "--despite-errors")[0] == 0
+    assert hub.requests == []
+
+
+def test_cards_that_do_not_say_where_they_lie_are_noted(release_kit, hub, tmp_path):
+    def notes(folder, to, **extra):
+        study = make_study(tmp_path / folder, datasets=("alpaca",), methods=("lora",), seeds=(0,), extra=extra)
+        build_release(study)
+        arguments = ("publish", study.folder, "--to", "lab", "--layout", to, "--endpoint", hub.endpoint, "--json")
+        planned = json.loads(release_kit(*arguments, "--dry-run")[1])["plan"]["notes"]
+        assert json.loads(release_kit(*arguments)[1])["notes"] == planned
+        return planned
+
+    silent = notes("silent", "repos")
+    assert silent == [
+        "the cards do not say where the cells lie: set `namespace: lab` and `layout: repos` in study.yaml, build and "
+        "publish again"
+    ]
+    (wrong,) = notes("wrong", "folders", namespace="lab", layout="branches", name="other-grid")
+    assert wrong.startswith("the cards follow `layout: branches` of study.yaml: set `layout: folders`")
+    assert notes("right", "folders", namespace="lab", layout="folders", name="right-grid") == []
 
 
 def test_every_option_is_in_the_documentation():

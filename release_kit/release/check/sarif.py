@@ -10,6 +10,7 @@ from urllib.parse import quote
 from release_kit import __version__
 from release_kit.core import canonical
 from release_kit.core.study import STUDY_FILE
+from release_kit.core.wording import printable
 from release_kit.release.check.codes import CODES
 from release_kit.release.check.problem import Problem
 from release_kit.release.check.run import CheckReport
@@ -47,19 +48,21 @@ def _rule(name: str) -> dict[str, Any]:
 
 
 def _result(found: Problem, rule_index: int) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(found.path or STUDY_FILE)}}
+    uri = quote(found.path or STUDY_FILE, errors="surrogateescape")
+    where, what, step = printable(found.where), printable(found.what), printable(found.next_step)
+    physical: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     if found.row is not None:
         physical["region"] = {"startLine": found.row + 1}
     result: dict[str, Any] = {
         "ruleId": found.code,
         "ruleIndex": rule_index,
         "level": found.severity,
-        "message": {"text": f"{found.where}: {found.what}. Next step: {found.next_step}."},
+        "message": {"text": f"{where}: {what}. Next step: {step}."},
         "locations": [
-            {"physicalLocation": physical, "logicalLocations": [{"fullyQualifiedName": found.where, "kind": "member"}]}
+            {"physicalLocation": physical, "logicalLocations": [{"fullyQualifiedName": where, "kind": "member"}]}
         ],
         "partialFingerprints": {
-            "releaseKitProblem/v1": canonical.digest([found.code, found.where, found.path or "", found.what])
+            "releaseKitProblem/v1": canonical.digest([found.code, where, uri if found.path else "", what])
         },
     }
     if found.reason is not None:

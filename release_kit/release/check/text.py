@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import groupby
 
+from release_kit.core.wording import counted, printable
 from release_kit.release.check.codes import CODES
 from release_kit.release.check.problem import ERROR, NOTE, SEVERITIES, WARNING, Problem
 from release_kit.release.check.run import CheckReport
@@ -56,21 +57,22 @@ def _group(problems: Sequence[Problem], everything: bool) -> Iterator:
     yield head
     shown = problems if everything or len(problems) <= SHOWN + 1 else problems[:SHOWN]
     for each in shown:
-        yield Padding(Text.assemble((each.where, "cyan"), f": {each.what}"), (0, 0, 0, 6), expand=False)
+        place = Text.assemble((printable(each.where), "cyan"), f": {printable(each.what)}")
+        yield Padding(place, (0, 0, 0, 6), expand=False)
     if len(shown) < len(problems):
         more = f"… and {len(problems) - len(shown)} more (--all lists them)"
         yield Padding(Text(more, "dim"), (0, 0, 0, 6), expand=False)
     if first.reason is not None:
-        yield Padding(Text(f"accepted: {first.reason}", "green"), (0, 0, 0, 4), expand=False)
+        yield Padding(Text(f"accepted: {printable(first.reason)}", "green"), (0, 0, 0, 4), expand=False)
     else:
-        yield Padding(Text(f"next: {first.next_step}", "dim"), (0, 0, 0, 4), expand=False)
+        yield Padding(Text(f"next: {printable(first.next_step)}", "dim"), (0, 0, 0, 4), expand=False)
 
 
 def _summary(report: CheckReport, strict: bool):
     from rich.text import Text
 
     counts = [
-        (f"{n} {severity}{'' if n == 1 else 's'}", _STYLES[severity])
+        (counted(n, severity), _STYLES[severity])
         for severity in SEVERITIES
         if (n := report.count(severity))
     ]
@@ -81,8 +83,8 @@ def _summary(report: CheckReport, strict: bool):
         text.append(", ").append(count, style)
     built = "release built" if report.built else "not built yet"
     text.append(
-        f" — {report.n_declared:,} cells declared, {report.n_missing:,} missing, {report.n_cells:,} on disk with "
-        f"{report.n_files:,} files, {report.n_results:,} results, {built}",
+        f" — {counted(report.n_declared, 'cell')} declared, {report.n_missing:,} missing, {report.n_cells:,} on disk "
+        f"with {counted(report.n_files, 'file')}, {counted(report.n_results, 'result')}, {built}",
         "dim",
     )
     return text

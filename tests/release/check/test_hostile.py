@@ -1,18 +1,22 @@
 """Whatever lies on disk, ``check`` reports; it never stops half-way and never shows a traceback."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
 import study_factory
+from cli_in_process import release_kit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_factory import change_study, find_cell, write_json
 
 from release_kit.core.cell import read_cell, write_cell
 from release_kit.core.study import read_study
+from release_kit.release.build import build_release
 from release_kit.release.check import check_study
+from release_kit.release.check.sarif import sarif_bytes
 from release_kit.release.check.text import report_text
 
 LEAVES = st.one_of(
@@ -125,3 +129,17 @@ def test_place_names_with_brackets_are_shown_as_they_are(make_study):
     (find_cell(study, dataset="a[b]c", method="full", seed=1) / "model" / "run[1].sh").write_text("")
     text = report_text(check_study(study))
     assert "dataset=a[b]c" in text and "run[1].sh" in text
+
+
+def test_names_that_a_terminal_would_obey_are_written_out(make_study):
+    study = make_study()
+    model = find_cell(study, dataset="lima", method="full", seed=1) / "model"
+    build_release(study)
+    for name in (b"new\nline.txt", b"red\x1b[31m.txt", b"stray\xff.txt"):
+        with open(os.path.join(os.fsencode(model), name), "wb") as stream:
+            stream.write(b"x")
+    report = check_study(read_study(study.folder))
+    assert r"new\nline.txt, red\x1b[31m.txt, stray\udcff.txt" in report_text(report)
+    assert json.loads(sarif_bytes(report))["runs"][0]["results"]
+    outcome = release_kit("check", study.folder, "--json")
+    assert "stray\udcff.txt" in json.loads(outcome.stdout.encode())["problems"][-1]["what"]
