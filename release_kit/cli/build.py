@@ -49,6 +49,8 @@ def build_command(study: Path, workers: int | None, no_cache: bool, as_json: boo
 
 
 def _text(report, folder: Path) -> str:
+    from release_kit.release.stale import SIGNATURE_FILE
+
     manifest = report.manifest
     size = sum(entry.size_bytes for _, entry in manifest.iter_files())
     changed = f"{len(report.written)} written" if report.written else "nothing had changed"
@@ -58,6 +60,8 @@ def _text(report, folder: Path) -> str:
         f"  release    {changed}" + (f", {len(report.removed)} removed" if report.removed else ""),
         f"  root       sha256:{manifest.root}",
     ]
+    if any(name.endswith(SIGNATURE_FILE) for name in report.removed):
+        lines.append(f"  signature  no longer held and was removed; sign again: release-kit sign {folder} --key KEY")
     if report.n_missing:
         lines.append(f"  missing    {report.n_missing} declared cells; see: release-kit check {folder}")
     return "\n".join(lines)

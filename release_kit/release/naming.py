@@ -29,7 +29,11 @@ def cell_names(study: Study, levels_by_id: Mapping[str, Levels]) -> dict[str, st
     template = study.names or _every_factor(study)
     _check_template(study, template)
     names = {cell_id: format_name(template, levels) for cell_id, levels in levels_by_id.items()}
-    problems = [f"{name!r}: {why}" for name in sorted(set(names.values())) if (why := name_problem(name))]
+    problems = [
+        f"{name!r} (of {describe(levels_by_id[cell_id])}) {why}"
+        for cell_id, name in sorted(names.items(), key=lambda item: item[1])
+        if (why := name_problem(name))
+    ]
     problems += _collisions(names, levels_by_id)
     reserved = {study.name.lower(), f"{study.name}-results".lower(), "main"}
     problems += [f"{name!r} is the name of the release itself" for name in names.values() if name.lower() in reserved]
