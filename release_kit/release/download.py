@@ -236,6 +236,7 @@ class _Work:
         run.prepare(outdated=self._outdated())
         if run.nothing_to_do and read_selection(self._record) == selection and self._beside_is_there(target):
             return self._report(target, wanted, files, run.outcome, ())
+        run.check_space()
         write_selection(self._record, replace(selection, complete=False))
         run.carry_out()
         removed = () if self._options.into_cache else self._put_aside(run.quarantine)

@@ -144,7 +144,6 @@ class Run:
             ReleaseKitError: something could not be had; all of it is named, and what was finished stays.
         """
         partials = self._scratch
-        self._check_space(partials)
         groups = sorted(self._needed.values(), key=lambda items: -items[0].entry.size_bytes)
         n_bytes = sum(items[0].entry.size_bytes for items in groups)
         self._progress.on_start(f"downloading {human_bytes(n_bytes)}", n_bytes)
@@ -219,7 +218,13 @@ class Run:
     def _kept(self, item: Item) -> Path | None:
         return self._quarantine if item.path in self._wrong else None
 
-    def _check_space(self, partials: Path) -> None:
+    def check_space(self) -> None:
+        """Refuse what the disk cannot hold, before anything is written.
+
+        Raises:
+            ReleaseKitError: how much is free, how much is needed, and what to do.
+        """
+        partials = self._scratch
         needed = sum(items[0].entry.size_bytes * len({item.path for item in items}) for items in self._needed.values())
         there = sum((_size(partials / sha256) for sha256 in self._needed), 0)
         folder = self._target.state

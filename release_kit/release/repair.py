@@ -90,6 +90,7 @@ def repair(
             local=local_content(inspection),
         )  # fmt: skip
         run.prepare()
+        run.check_space()
         run.carry_out()
         extra = _put_extra_aside(inspection, run.quarantine)
     return RepairReport(outcome=run.outcome, repaired=tuple(bad), put_aside=extra, quarantine=run.quarantine)

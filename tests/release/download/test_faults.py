@@ -201,6 +201,7 @@ def test_a_download_that_does_not_fit_on_the_disk_is_refused_before_it_starts(
     with pytest.raises(ReleaseKitError, match=r"the disk has .* free, the download needs 100000\.0 TB.*--select"):
         fetch(reference, tmp_path / "copy")
     assert not any("model.safetensors" in record.path for record in hub.requests)
+    fetch(reference, tmp_path / "copy", select=("dataset=alpaca",))  # fewer cells, as the message says
 
 
 def test_manifest_and_placement_of_two_releases_are_refused(
