@@ -101,9 +101,7 @@ def find_checkpoints(study: Study) -> Findings:
         found += _one_for_each_cell(study, rule, matched, problems)
     found = _one_rule_for_each_cell(found, problems)
     problem_places = {problem.where for problem in problems}
-    unexplained = [
-        problem for problem in _unexplained(study, rules, explained) if problem.where not in problem_places
-    ]
+    unexplained = [problem for problem in _unexplained(study, rules, explained) if problem.where not in problem_places]
     return Findings(found=tuple(found), problems=tuple(problems), unexplained=tuple(unexplained))
 
 

@@ -39,6 +39,7 @@ def read_table_results(study: Study, source: TableSource, path: Path, relative: 
         return Batch(problems=[problem])
     return _Reader(study, source, table, plan, relative).read()
 
+
 class _Reader:
     """Reads the rows of one table; collects problems by what is wrong, not by row."""
 

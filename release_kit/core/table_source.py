@@ -91,6 +91,7 @@ def table_source_from(fields: Fields, study: Study) -> TableSource:
         raise fields.error("metrics", "is empty; name the columns that hold values")
     return source
 
+
 def _factor_columns(fields: Fields, study: Study) -> tuple[FactorColumn, ...]:
     declared = fields.child("factors")
     known = [factor.name for factor in study.factors]

@@ -59,9 +59,7 @@ def read_text_table(path: Path, kind: str, *, where: str, delimiter: str | None 
         raise RecordError("is empty: it has no header", where=where)
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise RecordError(f"has several columns called {', '.join(map(repr, twice))}", where=f"{where}, header")
-    return TextTable(
-        header=tuple(header), rows=rows, sha256=hashlib.sha256(data).hexdigest(), problems=tuple(problems)
-    )
+    return TextTable(header=tuple(header), rows=rows, sha256=hashlib.sha256(data).hexdigest(), problems=tuple(problems))
 
 
 def row_place(where: str, rows: Iterable[int]) -> str:

@@ -169,7 +169,7 @@ def test_broken_files_are_refused_with_their_line(tmp_path, table, part):
 
 
 def test_byte_order_mark_quotes_blank_lines_and_line_ends_are_understood(tmp_path):
-    table = "\ufeffdata,lora,size,gsm8k-0shot\r\n\"lima\",\"true\",1000,1\r\n\r\nalpaca,true,1000,2\r\n"
+    table = '\ufeffdata,lora,size,gsm8k-0shot\r\n"lima","true",1000,1\r\n\r\nalpaca,true,1000,2\r\n'
     rows = collected(tmp_path, table).rows
     assert [row.value for row in rows] == [1.0, 2.0]
 
