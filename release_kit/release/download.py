@@ -10,18 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from release_kit.core.digest_cache import DigestCache, digest_files
-from release_kit.core.errors import ReleaseKitError, UsageError
-from release_kit.core.files import STATE_FOLDER, inside, write_atomic
+from release_kit.core.errors import UsageError
+from release_kit.core.files import inside, write_atomic
 from release_kit.core.hashing import FileDigest
-from release_kit.core.manifest import MANIFEST_FILE, Manifest, read_manifest
-from release_kit.core.placement import PLACEMENT_FILE
-from release_kit.core.words import STUDY_FILE
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Reference
+from release_kit.release.download_before import Before, commit_of, known_release, look_at, refuse_mixing
 from release_kit.release.download_cache import default_hub_cache, repo_folder_name, selection_file
 from release_kit.release.download_fetch import remove_temporaries
 from release_kit.release.download_run import Outcome, Run
-from release_kit.release.download_source import SIGNATURE_FILE, RemoteRelease, assemble, open_at, release_repo
+from release_kit.release.download_source import SIGNATURE_FILE, RemoteRelease, open_at, release_repo
 from release_kit.release.download_state import Selection, locked, read_selection, selection_path, write_selection
 from release_kit.release.download_target import (
     CacheTarget,
@@ -105,101 +103,15 @@ def download_release(
     if root is None:
         raise UsageError("no folder to download into", next_step="name a folder, or use --into-cache")
     index = release_repo(reference)
-    before = None if options.into_cache else _what_is_there(root, options.update)
+    before = None if options.into_cache else look_at(root, options.update)
     with locked(root / repo_folder_name(index.id, index.type) if options.into_cache else root):
-        commit = _commit(client, reference, before)
-        release = _known(before, commit, reference) or open_at(client, index, reference.revision or "main", commit)
-        _refuse_mixing(root, before, release, options.update)
+        commit = commit_of(client, reference, before)
+        release = known_release(before, commit, reference) or open_at(
+            client, index, reference.revision or "main", commit
+        )
+        refuse_mixing(root, before, release, options.update)
         work = _Work(client, root, release, options, before, cache or DigestCache(None), callbacks or Callbacks())
         return work.run()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Before:
-    """What an earlier call left in the folder."""
-
-    root: Path
-    selection: Selection | None
-    manifest: Manifest | None
-    manifest_bytes: bytes
-
-
-def _what_is_there(root: Path, update: bool) -> _Before | None:
-    """Look at the folder before anything is written to it.
-
-    Raises:
-        UsageError: it is a study, a file, or full of other things.
-    """
-    if root.exists() and not root.is_dir():
-        raise UsageError("is not a folder", where=str(root), next_step="name a new or an empty folder")
-    if (root / STUDY_FILE).is_file():
-        raise UsageError("is a study, not a place for downloads", where=str(root), next_step="name an empty folder")
-    selection = read_selection(selection_path(root))
-    names = {path.name for path in root.iterdir()} - {STATE_FOLDER} if root.is_dir() else set()
-    if not names and selection is None:
-        return None
-    path = root / MANIFEST_FILE
-    if selection is None and not path.is_file() and not update:
-        raise UsageError(
-            "holds other things and is not a download",
-            where=str(root),
-            next_step="name an empty folder, or add --update to use what fits and keep the rest",
-        )
-    manifest_bytes = path.read_bytes() if path.is_file() else b""
-    try:
-        manifest = read_manifest(path) if manifest_bytes else None
-    except ReleaseKitError:
-        manifest = None
-    return _Before(root=root, selection=selection, manifest=manifest, manifest_bytes=manifest_bytes)
-
-
-def _commit(client: HubClient, reference: Reference, before: _Before | None) -> str:
-    """Return the commit that is asked for; a full commit id that is here already needs no request."""
-    selection = before.selection if before is not None else None
-    if selection is not None and selection.repo_id == reference.repo.id and reference.revision == selection.commit:
-        return selection.commit
-    return client.resolve(reference.repo, reference.revision or "main")
-
-
-def _known(before: _Before | None, commit: str, reference: Reference) -> RemoteRelease | None:
-    """Return the release from the files of an earlier call, when that was complete and is of this commit."""
-    selection = before.selection if before is not None else None
-    if before is None or selection is None or not selection.complete:
-        return None
-    if (selection.repo_id, selection.commit) != (reference.repo.id, commit):
-        return None
-    try:
-        signature = before.root / SIGNATURE_FILE
-        release = assemble(
-            reference.repo,
-            reference.revision or "main",
-            commit,
-            before.manifest_bytes,
-            (before.root / PLACEMENT_FILE).read_bytes(),
-            signature.read_bytes() if signature.is_file() else None,
-            where=str(before.root),
-        )
-    except (OSError, ReleaseKitError):
-        return None
-    return release if release.manifest_sha256 == selection.manifest_sha256 else None
-
-
-def _refuse_mixing(root: Path, before: _Before | None, release: RemoteRelease, update: bool) -> None:
-    """Refuse to put a release into a folder that holds another one, unless that was asked for."""
-    if before is None or update:
-        return
-    there = before.selection.manifest_sha256 if before.selection is not None else None
-    if there is None and before.manifest is not None and before.manifest.root == release.manifest.root:
-        return
-    if there == release.manifest_sha256:
-        return
-    name = f"{before.manifest.study} {before.manifest.version}" if before.manifest is not None else "another release"
-    wanted = f"{release.manifest.study} {release.manifest.version} ({release.manifest.root[:12]})"
-    raise UsageError(
-        f"holds {name}; {wanted} would be mixed into it",
-        where=str(root),
-        next_step="name another folder, or add --update to replace what differs",
-    )
 
 
 class _Work:
@@ -211,7 +123,7 @@ class _Work:
         root: Path,
         release: RemoteRelease,
         options: DownloadOptions,
-        before: _Before | None,
+        before: Before | None,
         cache: DigestCache,
         callbacks: Callbacks,
     ):
