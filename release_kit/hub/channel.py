@@ -93,8 +93,8 @@ class Channel:
             except ConnectionFailed as failure:
                 attempt.failed(str(failure))
             else:
-                reply = Reply(status=incoming.status, headers=incoming.headers, body=content, where=what)
-                if incoming.status < 400:
+                reply = self._reply(incoming, content, path, what)
+                if incoming.status < 300:
                     self.pacer.heed(attempt.kind, incoming.headers)
                     return reply
                 if attempt.refused(reply):
@@ -158,7 +158,7 @@ class Channel:
                 except ConnectionFailed as failure:
                     attempt.failed(str(failure))
                     continue
-                if incoming.status < 400:
+                if incoming.status < 300:
                     yield incoming
                     return
                 try:
@@ -166,8 +166,12 @@ class Channel:
                 except ConnectionFailed as failure:
                     attempt.failed(str(failure))
                     continue
-                reply = Reply(status=incoming.status, headers=incoming.headers, body=content, where=what)
-                attempt.refused(reply)
+                attempt.refused(self._reply(incoming, content, path, what))
+
+    def _reply(self, incoming: Incoming, content: bytes, path: str, what: str) -> Reply:
+        url = path if "://" in path else self.endpoint + path
+        address = self.scrub(url.partition("?")[0])
+        return Reply(status=incoming.status, headers=incoming.headers, body=content, where=what, address=address)
 
     def outgoing(
         self, method: str, path: str, headers: dict[str, str], body: Body = None, length: int | None = None

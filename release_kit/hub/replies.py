@@ -24,6 +24,8 @@ class Reply:
     headers: dict[str, str]
     body: bytes
     where: str
+    address: str = ""
+    """Which address was asked, without its query: that may hold a signature."""
 
     def json(self) -> Any:
         """Return the parsed body.
@@ -34,18 +36,33 @@ class Reply:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise AbsurdReplyError("the Hub's answer is not JSON", where=self.where) from error
+            raise self._absurd("is not JSON") from error
 
     def mapping(self) -> dict[str, Any]:
         """Return the parsed body, which must be a mapping."""
         value = self.json()
         if not isinstance(value, dict):
-            raise AbsurdReplyError("the Hub's answer is not a mapping", where=self.where)
+            raise self._absurd("is not a mapping")
         return value
+
+    def _absurd(self, what: str) -> AbsurdReplyError:
+        return AbsurdReplyError(
+            f"the Hub's answer {what} ({self.address or 'no address'})",
+            where=self.where,
+            next_step="see what answers at that address (a proxy or its login page?); "
+            "name another Hub with --endpoint or HF_ENDPOINT",
+        )
 
 
 def refusal(reply: Reply, *, endpoint: str, has_token: bool, scrub: Callable[[str], str]) -> HubError:
-    """Return the error for a reply with a 4xx status."""
+    """Return the error for a reply with a 3xx or 4xx status."""
+    if reply.status < 400:
+        target = scrub(reply.headers.get("location", "").partition("?")[0]) or "nowhere"
+        return RefusedError(
+            f"the Hub answers {reply.status} and sends the request on to {target}; changes are not sent on",
+            where=reply.where,
+            next_step="if you trust that address, name its Hub with --endpoint or HF_ENDPOINT",
+        )
     message = scrub(_message_of(reply)) or f"status {reply.status}"
     code = reply.headers.get("x-error-code", "")
     if code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound") or reply.status in (404, 410):

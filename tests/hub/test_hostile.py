@@ -105,8 +105,26 @@ def test_answer_without_end_is_cut_off():
 def test_answers_that_are_no_json_are_refused(body):
     with HostileHub(lambda *request: (200, {}, body)) as hub, client_of(hub) as client:
         for ask in (client.list_refs, client.resolve):
-            with pytest.raises(AbsurdReplyError):
+            with pytest.raises(AbsurdReplyError) as caught:
                 ask(REPO)
+            assert f"({hub.endpoint}/api/models/lab/model/re" in caught.value.what
+            assert "--endpoint" in caught.value.next_step
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_change_that_is_sent_elsewhere_is_not_taken_for_done(status):
+    answer = (status, {"location": "https://elsewhere.example/x?signature=secret"}, b"")
+    with HostileHub(lambda *request: answer) as hub, client_of(hub) as client:
+        changes = (
+            lambda: client.create_repo(REPO),
+            lambda: client.create_tag(REPO, "v1", OID),
+            lambda: client.create_branch(REPO, "other", OID),
+            lambda: client.delete_tag(REPO, "v1"),
+        )
+        for change in changes:
+            with pytest.raises(RefusedError, match=r"https://elsewhere\.example/x; ") as caught:
+                change()
+            assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("sha", ["main", "../x", 5, None, "A" * 40, OID + "0"])
