@@ -6,7 +6,6 @@ Everything here happens after all content was compared with the manifest. The in
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 
-from release_kit.core.errors import PublishError
 from release_kit.core.placement import Place, Placement
 from release_kit.hub.errors import NotFoundError
 from release_kit.hub.reference import Repo
@@ -14,6 +13,7 @@ from release_kit.hub.writing import TITLE_CHARACTERS
 from release_kit.release.layout import PublishPlan
 from release_kit.release.publish_observe import Context, Observer
 from release_kit.release.publish_pool import run_all
+from release_kit.release.publish_survey import foreign_tag
 from release_kit.release.publish_target import Settled
 
 
@@ -44,18 +44,18 @@ class Tagger:
         if current == commit:
             return
         if not (self._replace or self._is_ours(settled, current)):
-            raise PublishError(
-                f"the tag {target.tag} of {target.repo} is at {str(current)[:12]}, a commit that this release did "
-                "not make",
-                next_step="look at it; then raise `version` in study.yaml, or add --replace to move the tag",
-            )
+            raise foreign_tag(target.repo, target.tag, str(current))
         self._client.delete_tag(target.repo, target.tag)
-        self._client.create_tag(target.repo, target.tag, commit, message)
+        if not self._client.create_tag(target.repo, target.tag, commit, message):
+            made = self._observer.refs(target.repo, again=True).tags.get(target.tag)
+            if made != commit:
+                raise foreign_tag(target.repo, target.tag, str(made))
         self.n_tags += 1
 
     def _is_ours(self, settled: Settled, commit: str | None) -> bool:
         context = self._context
         known = commit in context.placed or commit in context.journal.commits
+        # The index's tag was judged before anything was sent (``check_version``).
         return known or settled.target.key == "index"
 
 

@@ -106,9 +106,12 @@ def check_version(plan: PublishPlan, manifest: Manifest, found: Survey, *, repla
     """Refuse to change what readers of a published version get, other than its cards.
 
     Raises:
-        PublishError: the version is published with other data, or in another layout.
+        PublishError: the version is published with other data, or in another layout, or its tag is somebody else's.
     """
     before = found.same_version
+    tagged = found.refs.tags.get(plan.tag) if found.refs else None
+    if tagged and before is None and not replace:
+        raise foreign_tag(plan.index_repo, plan.tag, tagged)
     if before is None or replace or before.manifest_sha256 == plan.manifest_sha256:
         if before is not None and before.placement.layout != plan.layout and not replace:
             raise PublishError(
@@ -125,3 +128,11 @@ def check_version(plan: PublishPlan, manifest: Manifest, found: Survey, *, repla
             f"{plan.reference} is published already, with other data: {', '.join(changed[:5])}{more}",
             next_step="raise `version` in study.yaml and build again; --replace changes the published version",
         )
+
+
+def foreign_tag(repo: Repo, tag: str, commit: str) -> PublishError:
+    """Return the error for a tag that is where no publication of ours put it."""
+    return PublishError(
+        f"the tag {tag} of {repo} is at {commit[:12]}, a commit that this release did not make",
+        next_step="look at it; then raise `version` in study.yaml, or add --replace to move the tag",
+    )

@@ -205,6 +205,20 @@ def test_somebody_elses_repo_is_not_touched(hub, built, publish):
         assert "notes.txt" not in files_at(client, CELL, "v1.0.0")
 
 
+def test_somebody_elses_tag_on_the_index_is_refused_before_anything_is_sent(hub, built, publish):
+    with HubClient(hub.endpoint) as client:
+        client.create_repo(INDEX)
+        theirs = client.resolve(INDEX)
+        client.create_tag(INDEX, "v1.0.0", theirs, "mine")
+        hub.clear_requests()
+        with pytest.raises(PublishError, match=r"the tag v1.0.0 of lab/tiny-grid .* did not make.*--replace"):
+            publish(built)
+        assert n_writes(hub) == 0
+        assert client.list_refs(INDEX).tags["v1.0.0"] == theirs
+        publish(built, replace=True)
+        assert "manifest.json" in files_at(client, INDEX, "v1.0.0")
+
+
 def test_file_deleted_on_main_after_the_release_is_put_back(hub, built, publish):
     publish(built)
     with HubClient(hub.endpoint) as client:
