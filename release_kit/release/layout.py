@@ -11,6 +11,7 @@ from functools import cached_property
 from release_kit.core.errors import PublishError
 from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.core.study import LAYOUTS
+from release_kit.core.wording import counted
 from release_kit.hub.filemodes import is_large_by_name
 from release_kit.hub.pacing import COMMITS_PER_HOUR
 from release_kit.hub.reference import Repo
@@ -176,9 +177,9 @@ def choose_layout(manifest: Manifest) -> tuple[str, str]:
     """Return the layout that fits a release, and why."""
     n = len(manifest.cells)
     if all(cell.kind == "results-only" for cell in manifest.cells):
-        return "folders", f"{n} cells without weights: one repo holds all their cards"
+        return "folders", f"{counted(n, 'cell')} without weights: one repo holds all their cards"
     if n <= MANY_CELLS:
-        return "repos", f"{n} cells: each gets a repo, with its own page, downloads count and link to its base model"
+        return "repos", f"{counted(n, 'cell')}: each gets a repo, with its own page, download count and base model link"
     if n > FOLDER_ENTRIES:
         return "branches", f"{n} cells: more than the {FOLDER_ENTRIES} entries that the Hub allows in one folder"
     return "folders", (
@@ -239,7 +240,7 @@ def _check_names(manifest: Manifest, namespace: str, layout: str, tag: str) -> N
     if problems:
         more = f"; … and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise PublishError(
-            f"{len(problems)} things that the Hub would refuse: " + "; ".join(problems[:20]) + more,
+            f"{counted(len(problems), 'thing')} that the Hub would refuse: " + "; ".join(problems[:20]) + more,
             next_step="change study.yaml, then run `release-kit build`",
         )
 

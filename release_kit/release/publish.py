@@ -17,6 +17,7 @@ from release_kit.core.errors import PublishError
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import MANIFEST_FILE, FileEntry
 from release_kit.core.placement import PLACEMENT_FILE, Placement
+from release_kit.core.wording import counted
 from release_kit.hub.client import HubClient
 from release_kit.release.layout import PlacedFile, PublishPlan, Target, plan_publish
 from release_kit.release.publish_finish import Tagger, fill_collection, placement
@@ -103,7 +104,7 @@ class _Publication:
             settler = Settler(context, observer, inner)
             tagger = Tagger(context, observer, replace=self._options.replace)
             observer.prepare(self._plan.index_repo)
-            self._stage(f"publishing to {len(self._plan.repos)} repos", self._plan.n_bytes)
+            self._stage(f"publishing to {counted(len(self._plan.repos), 'repo')}", self._plan.n_bytes)
             groups = list(_groups(self._plan))
             settled = [one for group in run_all(outer, settler.settle, groups, context.stop) for one in group]
             self._stage("tagging", len(settled), "tags")
@@ -147,7 +148,7 @@ class _Publication:
         if wrong:
             more = f" … and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise PublishError(
-                f"{len(wrong)} files are not as they were when the release was built: {', '.join(wrong[:5])}{more}",
+                f"{counted(len(wrong), 'file')} not as built: {', '.join(wrong[:5])}{more}",
                 where=str(self._tree.root),
                 next_step="run `release-kit build`, then publish again",
             )

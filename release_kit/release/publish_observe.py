@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from release_kit.core.errors import PublishError
+from release_kit.core.wording import counted
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import MovedError, NotFoundError
 from release_kit.hub.reference import Repo
@@ -204,8 +205,9 @@ class Observer:
     def foreign(self, target: Target, paths: Sequence[str], head: str | None) -> PublishError:
         """Return the error for files that are not ours to change."""
         who = f" ({self.who(target, head)})" if head else ""
+        files = f"{counted(len(paths), 'file')} foreign to this release: {some(paths)}"
         return PublishError(
-            f"{target.repo}@{target.branch} holds {len(paths)} files that are not of this release: {some(paths)}{who}",
+            f"{target.repo}@{target.branch} holds {files}{who}",
             next_step="look at them; then move them elsewhere, or add --overwrite (the repo's history keeps them)",
         )
 

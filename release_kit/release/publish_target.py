@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from release_kit.core.errors import PublishError
+from release_kit.core.wording import counted
 from release_kit.hub.errors import MovedError, RefusedError
 from release_kit.hub.reference import Repo
 from release_kit.hub.upload import NewCommit, SendFile, iter_batches
@@ -91,7 +92,7 @@ class Settler:
 
     def _restored(self, target: Target, base: Base) -> str | None:
         n = len(base.change.send) if base.change else 0
-        self._context.notes.append(f"{target.repo}@{target.branch}: {n} files had been deleted; they are back")
+        self._context.notes.append(f"{target.repo}@{target.branch}: {counted(n, 'file')} had been deleted and put back")
         return base.settled
 
     def _send(self, target: Target, base: Base, change: Difference, pool: Executor | None) -> str:

@@ -15,6 +15,7 @@ from release_kit.core.hashing import digest_bytes
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FILE, FileEntry, Manifest, read_manifest
 from release_kit.core.results import COLUMNS, RESULTS_FILE, Result, parquet_bytes, read_results, results_table
 from release_kit.core.study import Study
+from release_kit.core.wording import counted
 
 CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
@@ -103,7 +104,7 @@ def _all_cells(study_folder: Path) -> Mapping[str, Cell]:
     cells, problems = read_cells(study_folder)
     if problems:
         listed = "; ".join(str(problem) for problem in problems[:5])
-        raise StudyError(f"{len(problems)} cells cannot be read: {listed}", next_step="restore or remove them")
+        raise StudyError(f"cannot read {counted(len(problems), 'cell')}: {listed}", next_step="restore or remove them")
     return cells
 
 

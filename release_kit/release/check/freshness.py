@@ -17,6 +17,7 @@ from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import iter_files
 from release_kit.core.hashing import FileDigest
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, FileEntry, Manifest, read_manifest
+from release_kit.core.wording import counted
 from release_kit.release.cards.compare import check_cards
 from release_kit.release.cards.inputs import is_built as is_built_file
 from release_kit.release.cards.inputs import read_card_inputs
@@ -222,5 +223,5 @@ def _new_cells(survey: Survey, manifest: Manifest) -> Iterator[Problem]:
         yield problem("release-stale", survey.place(new), "on disk, but not in the manifest", cell_id=cell_id)
     lost = sorted(listed - set(survey.declared))
     if lost:
-        what = f"the manifest lists {len(lost)} cells that the study no longer declares (first: {lost[0]})"
+        what = f"the manifest lists {counted(len(lost), 'cell')} that the study no longer declares (first: {lost[0]})"
         yield problem("release-stale", f"{RELEASE_FOLDER}/{MANIFEST_FILE}", what)

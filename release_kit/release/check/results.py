@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from release_kit.core.cell import CELLS_FOLDER
 from release_kit.core.results import Result
+from release_kit.core.wording import counted
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
 from release_kit.release.check.views import Survey
@@ -65,7 +66,7 @@ def _without_weights(survey: Survey) -> Iterator[Problem]:
         levels = survey.declared.get(cell_id)
         absent = cell_id not in survey.cells and cell_id not in survey.explained
         if levels is not None and absent and not is_results_only(survey.study, levels):
-            what = f"{len(rows)} results, but no cell on disk"
+            what = f"{counted(len(rows), 'result')}, but no cell on disk"
             yield problem("results-without-weights", survey.name(cell_id), what, cell_id=cell_id)
 
 
@@ -107,7 +108,7 @@ def _empty(survey: Survey) -> Iterator[Problem]:
         cell_id = cell_ids[0] if len(cell_ids) == 1 else None
         what = f"no value for {list_metrics(empty)}"
         if len(empty) > 1:
-            what = f"{len(empty)} values are empty: {list_metrics(empty)}"
+            what = f"{counted(len(empty), 'empty value')}: {list_metrics(empty)}"
         yield problem("result-empty", survey.place(cell_ids), what, cell_id=cell_id)
 
 

@@ -63,7 +63,7 @@ def test_rows_that_share_scores_across_learning_rate_schedules_are_found(report)
 def test_values_that_are_missing_are_counted_and_named(report):
     places = {each.where: each.what for each in found(report, "result-empty")}
     assert len(places) == 2
-    assert "10 values are empty" in places["base_model=Mistral-7B-v0.1 method=lora lr_schedule=cosine (20 cells)"]
+    assert "10 empty values" in places["base_model=Mistral-7B-v0.1 method=lora lr_schedule=cosine (20 cells)"]
     assert any("(4 cells)" in where and "alpaca_eval_v2 total" in what for where, what in places.items())
     (incomplete,) = found(report, "results-incomplete")
     assert incomplete.where == "994 cells" and "LongBench-v2" in incomplete.what

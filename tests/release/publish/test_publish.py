@@ -186,7 +186,7 @@ def test_changed_file_is_refused_before_it_is_under_a_commit(hub, built, publish
 
 def test_missing_file_is_refused_before_anything_is_sent(hub, built, publish):
     next((built.folder / "cells").glob("*/model/adapter_model.safetensors")).unlink()
-    with pytest.raises(PublishError, match="1 files are not as they were"):
+    with pytest.raises(PublishError, match="1 file not as built"):
         publish(built)
     assert hub.requests == []
 
@@ -197,7 +197,7 @@ def test_somebody_elses_repo_is_not_touched(hub, built, publish):
     with HubClient(hub.endpoint) as client:
         client.create_repo(CELL)
         client.commit(CELL, "main", NewCommit(title="Mine", files=[theirs]))
-        with pytest.raises(PublishError, match=r"1 files that are not of this .*notes.txt .*'Mine'.*--overwrite"):
+        with pytest.raises(PublishError, match=r"1 file foreign to this release: notes.txt .*'Mine'.*--overwrite"):
             publish(built)
         assert client.read_bytes(CELL, "main", "notes.txt") == data
         assert client.list_refs(CELL).tags == {}
@@ -225,7 +225,7 @@ def test_file_deleted_on_main_after_the_release_is_put_back(hub, built, publish)
         client.commit(CELL, "main", NewCommit(title="Oops", files=[], deleted=["adapter_model.safetensors"]))
         tagged = client.list_refs(CELL).tags["v1.0.0"]
         report = publish(built)
-        assert any("1 files had been deleted; they are back" in note for note in report.notes)
+        assert any("1 file had been deleted and put back" in note for note in report.notes)
         refs = client.list_refs(CELL)
         assert files_at(client, CELL, "main") == files_at(client, CELL, "v1.0.0")
         assert refs.tags["v1.0.0"] == tagged

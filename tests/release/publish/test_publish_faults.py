@@ -58,7 +58,7 @@ def test_passing_faults_lead_to_the_same_end_state(hub, built, publish, expected
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_main_moved_by_somebody_else_while_publishing_is_refused_and_never_tagged(hub, built, publish, layout):
     hub.set_faults([Fault(kind="move-main", path="/commit/", nth=(1,))])
-    with pytest.raises(PublishError, match=r"not of this release: moved-by-somebody-else.txt"):
+    with pytest.raises(PublishError, match=r"foreign to this release: moved-by-somebody-else.txt"):
         publish(built, layout)
     hub.clear_faults()
     with HubClient(hub.endpoint) as client:
@@ -77,7 +77,7 @@ def test_file_deleted_behind_our_back_is_sent_again(hub, built, publish):
     publish(built)
     hub.clear_faults()
     report = publish(built)
-    assert any("they are back" in note for note in report.notes)
+    assert any("put back" in note for note in report.notes)
     with HubClient(hub.endpoint) as client:
         assert files_at(client, CELL, "main") == files_at(client, CELL, "v1.0.0")
 
