@@ -271,12 +271,3 @@ def is_local(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def exists(client: HubClient, repo: Repo) -> bool:
-    """Return whether a repo exists and may be seen."""
-    try:
-        client.list_refs(repo)
-    except NotFoundError:
-        return False
-    return True
