@@ -22,7 +22,7 @@ from release_kit.core.manifest import read_manifest
 from release_kit.core.study import STUDY_FILE, Study
 
 N_STAGES = 9
-LAYOUTS = {"repos": "demo-repos", "folders": "demo-folders"}
+LAYOUTS = {"folders": "demo-folders", "repos": "demo-repos"}
 """Layout → namespace it is published to."""
 
 CHOSEN = {"dataset": ("bbh-cot",), "method": ("full",), "seed": (0,)}
