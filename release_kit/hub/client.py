@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from release_kit import __version__
 from release_kit.core.errors import UsageError
 from release_kit.hub.channel import Channel
-from release_kit.hub.errors import AbsurdReplyError, NotFoundError, UnreachableError
+from release_kit.hub.errors import AbsurdReplyError, UnreachableError
 from release_kit.hub.pacing import TIERS, OnWait, Pacer, Patience
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import Refs, RemoteFile, commit_id, parse_files, parse_refs, parse_repo_ids
