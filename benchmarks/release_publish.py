@@ -124,7 +124,7 @@ def run_way(way: str, folder: str, endpoint: str) -> None:
     """Publish in this process and print what it took."""
     release = Path(folder)
     if way.startswith("ours"):
-        import release_kit.release.publish  # noqa: F401 - imported before the clock starts
+        import release_kit.release.publish.run  # noqa: F401 - imported before the clock starts
     else:
         from huggingface_hub import HfApi  # noqa: F401 - imported before the clock starts
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -145,7 +145,7 @@ def run_way(way: str, folder: str, endpoint: str) -> None:
 def publish_ours(release: Path, endpoint: str, layout: str) -> None:
     """Publish with release_kit: content, comparison, tags, index."""
     from release_kit.hub.client import HubClient
-    from release_kit.release.publish import PublishOptions, publish_release
+    from release_kit.release.publish.run import PublishOptions, publish_release
     from release_kit.release.tree import open_tree
 
     with HubClient(endpoint) as client:

@@ -200,7 +200,7 @@ def ways_for(folder: Path, tree: Path, files: Path, hub: dict[str, str]) -> dict
 
 def make_signature(folder: Path, files: Path) -> tuple[Path, Path]:
     """Sign the files with the model-signing tool and return (public key, signature)."""
-    from release_kit.release.sign_keys import write_key_pair
+    from release_kit.release.sign.keys import write_key_pair
 
     write_key_pair(folder / "keys")
     key, public, signature = folder / "keys" / "private.pem", folder / "keys" / "public.pem", folder / "model.sig"

@@ -36,7 +36,7 @@ def _download(reference: str, folder: str, at_byte: int | None, into_cache: bool
     from release_kit.core.digest_cache import DigestCache
     from release_kit.hub.client import HubClient
     from release_kit.hub.reference import parse_reference
-    from release_kit.release.download import Callbacks, DownloadOptions, download_release
+    from release_kit.release.download.release import Callbacks, DownloadOptions, download_release
 
     left = at_byte
 
@@ -56,9 +56,9 @@ def _download(reference: str, folder: str, at_byte: int | None, into_cache: bool
 def _serve() -> None:
     """Fork one child for every line on stdin and print how it ended."""
     from release_kit.hub.client import HubClient
-    from release_kit.release import download, download_into_cache
+    from release_kit.release.download import into_cache, release
 
-    assert download and download_into_cache
+    assert release and into_cache
     with HubClient("http://127.0.0.1:9"):
         pass
     for line in sys.stdin:

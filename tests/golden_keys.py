@@ -5,7 +5,7 @@ Deriving them keeps private keys out of the repository, and signing again gives 
 
 import hashlib
 
-from release_kit.release.sign_keys import PrivateKey, PublicKey
+from release_kit.release.sign.keys import PrivateKey, PublicKey
 
 _SECRET = hashlib.sha256(b"release_kit goldens").digest()
 

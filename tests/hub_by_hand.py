@@ -13,7 +13,7 @@ from release_factory import TinyRelease
 
 from release_kit.core.placement import Place, Placement
 from release_kit.hub.reference import Repo
-from release_kit.release.layout import PublishPlan, plan_publish
+from release_kit.release.publish.layout import PublishPlan, plan_publish
 
 
 class ByHand:

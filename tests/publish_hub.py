@@ -191,10 +191,9 @@ def _serve_children() -> None:
     from release_kit.cli import main
 
     # Everything heavy is imported once, here.
-    from release_kit.hub.client import HubClient as client
-    from release_kit.release import publish
+    from release_kit.release.publish import run as publish
 
-    assert client and publish
+    assert publish
     with HubClient("http://127.0.0.1:9"):
         pass
     for line in sys.stdin:

@@ -9,7 +9,7 @@ from release_kit.core.study import LAYOUTS
 from release_kit.hub.client import HubClient
 from release_kit.hub.server import LocalHub
 from release_kit.release.build import build_release
-from release_kit.release.publish import PublishOptions, publish_release
+from release_kit.release.publish.run import PublishOptions, publish_release
 from release_kit.release.tree import open_tree
 
 STUDY = {"datasets": ("alpaca",), "methods": ("lora",), "seeds": (0, 1)}

@@ -20,8 +20,8 @@ from release_kit.core.manifest import Manifest, read_manifest
 from release_kit.core.placement import Placement
 from release_kit.core.study import parse_study
 from release_kit.core.tensors_file import parse_tensors, tensors_bytes
-from release_kit.release.sign import manifest_statement, verify_model_folder, verify_signature
-from release_kit.release.sign_bundle import bundle_bytes
+from release_kit.release.sign.bundle import bundle_bytes
+from release_kit.release.sign.release import manifest_statement, verify_model_folder, verify_signature
 
 GOLDENS = Path(__file__).parent / "goldens"
 DOCS = Path(__file__).parents[1] / "docs" / "formats"

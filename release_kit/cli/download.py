@@ -41,7 +41,7 @@ def download_command(
     from release_kit.core.digest_cache import DigestCache, default_cache_path
     from release_kit.hub.client import HubClient
     from release_kit.hub.reference import parse_reference
-    from release_kit.release.download import Callbacks, DownloadOptions, download_release
+    from release_kit.release.download.release import Callbacks, DownloadOptions, download_release
 
     parsed = parse_reference(reference)
     options = DownloadOptions(select=select, into_cache=into_cache, update=update, workers=workers)
@@ -80,7 +80,7 @@ def _value(report) -> dict:
 
 
 def _text(report) -> str:
-    from release_kit.release.verify_report import human_bytes, shortened
+    from release_kit.release.verify.report import human_bytes, shortened
 
     manifest, outcome = report.release.manifest, report.outcome
     cells = f"{len(report.cells)} of {len(manifest.cells)} cells"

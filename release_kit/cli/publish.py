@@ -1,6 +1,6 @@
 """``release-kit publish``: the plan before, the progress during, the report after.
 
-The work itself is ``release/publish.py``.
+The work itself is ``release/publish/run.py``.
 """
 
 import shlex
@@ -66,7 +66,7 @@ def publish_command(
       release-kit publish study/ --to my-lab --endpoint http://127.0.0.1:8765 --layout folders
     """
     from release_kit.core.study import read_study
-    from release_kit.release.publish import PublishOptions, plan_of
+    from release_kit.release.publish.run import PublishOptions, plan_of
     from release_kit.release.tree import open_tree
 
     declared = read_study(study)
@@ -92,7 +92,7 @@ def publish_command(
 def _show_plan(study, plan, tier: str | None, checked: bool, as_json: bool) -> int:
     """Print what publishing would do, and whether it would be refused; returns the exit code."""
     from release_kit.core.digest_cache import DigestCache, default_cache_path
-    from release_kit.release.layout_cost import plan_to_dict
+    from release_kit.release.publish.cost import plan_to_dict
 
     value = plan_to_dict(plan)
     value["notes"] += place_notes(study, plan.namespace, plan.layout)
@@ -109,7 +109,7 @@ def _show_plan(study, plan, tier: str | None, checked: bool, as_json: bool) -> i
 def _publish(study, tree, options, endpoint: str | None, tier: str | None, checked: bool, as_json: bool) -> None:
     from release_kit.core.digest_cache import DigestCache, default_cache_path
     from release_kit.hub.client import HubClient
-    from release_kit.release.publish import publish_release
+    from release_kit.release.publish.run import publish_release
 
     with progress(as_json) as bar, DigestCache(default_cache_path()) as cache:
         wait = lambda seconds, reason: bar.say(f"waiting {format_seconds(seconds)}: {reason}")  # noqa: E731

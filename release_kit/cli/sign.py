@@ -56,7 +56,7 @@ def sign_command(
 
 
 def _make_key(folder: Path, algorithm: str, ask: bool, as_json: bool) -> None:
-    from release_kit.release.sign_keys import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, write_key_pair
+    from release_kit.release.sign.keys import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, write_key_pair
 
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     if ask and not passphrase:
@@ -79,8 +79,8 @@ def _make_key(folder: Path, algorithm: str, ask: bool, as_json: bool) -> None:
 
 
 def _sign(path: Path, key_path: Path, per_cell: Path | None, cells: tuple[str, ...], as_json: bool) -> None:
-    from release_kit.release.sign import sign_cells, sign_release
-    from release_kit.release.sign_keys import read_private_key
+    from release_kit.release.sign.keys import read_private_key
+    from release_kit.release.sign.release import sign_cells, sign_release
 
     key = read_private_key(key_path, _passphrase)
     report = sign_release(path, key)

@@ -77,7 +77,7 @@ def import_command(study: Path, dry_run: bool, as_json: bool) -> None:
 
     declared = read_study(study)
     if not declared.checkpoints:
-        step = "add an entry such as `- path: \"runs/{dataset}-seed{seed}/checkpoint-*\"`; see docs/formats/study.md"
+        step = 'add an entry such as `- path: "runs/{dataset}-seed{seed}/checkpoint-*"`; see docs/formats/study.md'
         raise ReleaseKitError("`checkpoints` declares no rule", where=str(study), next_step=step)
     report = import_checkpoints(declared, dry_run=dry_run)
     value = {

@@ -13,8 +13,8 @@ from release_kit.cli.output import Progress
 from release_kit.core.digest_cache import DigestCache, default_cache_path
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.manifest import MANIFEST_FILE
-from release_kit.release.verify import Inspection, VerifyOptions, inspect, report_of, trust_of
-from release_kit.release.verify_report import Difference, VerifyReport, human_bytes, ordered, shortened
+from release_kit.release.verify.report import Difference, VerifyReport, human_bytes, ordered, shortened
+from release_kit.release.verify.run import Inspection, VerifyOptions, inspect, report_of, trust_of
 
 Outcome = tuple[dict[str, Any], str]
 """The JSON object and the readable text."""
@@ -70,7 +70,7 @@ def _folder(folder: Path, options: VerifyOptions, bar: Progress) -> VerifyReport
 
 
 def _repaired(folder: Path, options: VerifyOptions, bar: Progress, origin: str | None, endpoint: str | None) -> Outcome:
-    from release_kit.release.repair import damaged_paths, repair
+    from release_kit.release.verify.repair import damaged_paths, repair
 
     with DigestCache(default_cache_path()) as cache:
         inspection = _inspect_with_manifest(folder, options, bar, cache, endpoint)
@@ -97,7 +97,7 @@ def _inspect_with_manifest(
 ) -> Inspection:
     """Inspect a folder; a damaged manifest of a download is fetched again first."""
     from release_kit.hub.client import HubClient
-    from release_kit.release.repair import recorded_source, repair_manifest
+    from release_kit.release.verify.repair import recorded_source, repair_manifest
 
     def look() -> Inspection:
         return inspect(folder, options, cache=cache, on_start=bar.start, on_bytes=bar.advance)
@@ -122,7 +122,7 @@ def _inspect_with_manifest(
 @contextlib.contextmanager
 def _source(inspection: Inspection, origin: str | None, endpoint: str | None, bar: Progress) -> Iterator[tuple]:
     """Yield ``(client, release)`` to repair from; both None when everything that is needed is on this disk."""
-    from release_kit.release.repair import needs_hub, recorded_source, reference_of
+    from release_kit.release.verify.repair import needs_hub, recorded_source, reference_of
 
     selection = recorded_source(inspection.opened.scope.root)
     if not needs_hub(inspection) or (origin is None and selection is None):
@@ -130,7 +130,7 @@ def _source(inspection: Inspection, origin: str | None, endpoint: str | None, ba
         return
     from release_kit.hub.client import HubClient
     from release_kit.hub.reference import parse_reference
-    from release_kit.release.download_source import open_remote
+    from release_kit.release.download.source import open_remote
 
     reference = parse_reference(origin) if origin else reference_of(selection)
     with HubClient(endpoint or reference.endpoint, on_wait=_waiter(bar)) as client:
@@ -138,9 +138,9 @@ def _source(inspection: Inspection, origin: str | None, endpoint: str | None, ba
 
 
 def _sample_folder(folder: Path, options: VerifyOptions, n: int, seed: int) -> VerifyReport:
-    from release_kit.release.verify_open import open_target
-    from release_kit.release.verify_sample import LocalReader, sample, sample_report
-    from release_kit.release.verify_scope import expected_files, list_found
+    from release_kit.release.verify.open import open_target
+    from release_kit.release.verify.sample import LocalReader, sample, sample_report
+    from release_kit.release.verify.scope import expected_files, list_found
 
     opened = open_target(folder, manifest=options.manifest, cell=options.cell, select=options.select)
     scope = opened.scope
@@ -157,10 +157,10 @@ def _on_hub(
     """Verify what is on a Hub, against its own manifest or against that of ``folder``."""
     from release_kit.hub.client import HubClient
     from release_kit.hub.reference import parse_reference
-    from release_kit.release.download_source import open_remote
-    from release_kit.release.repair import recorded_source, reference_of
-    from release_kit.release.verify_open import open_target
-    from release_kit.release.verify_remote import verify_remote
+    from release_kit.release.download.source import open_remote
+    from release_kit.release.verify.open import open_target
+    from release_kit.release.verify.remote import verify_remote
+    from release_kit.release.verify.repair import recorded_source, reference_of
 
     local = open_target(folder, manifest=options.manifest).scope.manifest if folder is not None else None
     selection = recorded_source(folder) if folder is not None and reference is None else None
@@ -179,8 +179,8 @@ def _on_hub(
 
 
 def _sample_hub(client, release, options: VerifyOptions, n: int, seed: int) -> VerifyReport:
-    from release_kit.release.verify_sample import HubReader, sample, sample_report
-    from release_kit.release.verify_scope import selected_names
+    from release_kit.release.verify.sample import HubReader, sample, sample_report
+    from release_kit.release.verify.scope import selected_names
 
     names = selected_names(release.manifest, options.select)
     expected = {
@@ -211,7 +211,7 @@ def _with_trust(report: VerifyReport, trust: tuple[list[Difference], str | None]
 
 
 def _callbacks(bar: Progress):
-    from release_kit.release.download import Callbacks
+    from release_kit.release.download.release import Callbacks
 
     return Callbacks(on_start=bar.start, on_bytes=bar.advance)
 

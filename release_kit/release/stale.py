@@ -6,7 +6,7 @@ from pathlib import Path
 
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest
-from release_kit.release.sign import SIGNATURE_FILE
+from release_kit.release.sign.release import SIGNATURE_FILE
 
 HAND_WRITTEN_MARK = b"release_kit:hand-written"
 

@@ -7,7 +7,7 @@ import pytest
 from cli_in_process import release_kit
 from download_factory import make_download
 
-from release_kit.release.sign import SIGNATURE_FILE
+from release_kit.release.sign.release import SIGNATURE_FILE
 
 
 @pytest.fixture

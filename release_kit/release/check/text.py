@@ -71,11 +71,7 @@ def _group(problems: Sequence[Problem], everything: bool) -> Iterator:
 def _summary(report: CheckReport, strict: bool):
     from rich.text import Text
 
-    counts = [
-        (counted(n, severity), _STYLES[severity])
-        for severity in SEVERITIES
-        if (n := report.count(severity))
-    ]
+    counts = [(counted(n, severity), _STYLES[severity]) for severity in SEVERITIES if (n := report.count(severity))]
     good = report.is_good(strict=strict)
     text = Text(f"{report.study.name} {report.study.version}: ")
     text.append("good" if good else "refused", "bold green" if good else "bold red")

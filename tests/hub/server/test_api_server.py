@@ -289,9 +289,10 @@ def test_settings_say_what_holds_and_take_nothing_but_true_and_false(ask, repo):
 
 
 def test_texts_that_are_no_unicode_are_refused(ask, repo):
-    body = b'{"key": "header", "value": {"summary": "\\ud800"}}\n' + json.dumps(
-        {"key": "file", "value": file_line("a.txt")[1]}
-    ).encode()
+    body = (
+        b'{"key": "header", "value": {"summary": "\\ud800"}}\n'
+        + json.dumps({"key": "file", "value": file_line("a.txt")[1]}).encode()
+    )
     assert ask("POST", f"/api/models/{repo}/commit/main", body=body).status == 400
 
 

@@ -12,7 +12,7 @@ from release_kit.hub.client import HubClient
 from release_kit.hub.pacing import Patience
 from release_kit.hub.reference import parse_reference
 from release_kit.hub.server import LocalHub
-from release_kit.release.download import DownloadOptions, DownloadReport, download_release
+from release_kit.release.download.release import DownloadOptions, DownloadReport, download_release
 
 QUICK = Patience(tries=2, base_s=0.01, pause_s=0.02, connect_s=5, read_s=5)
 

@@ -14,7 +14,7 @@ from release_factory import TinyRelease
 from release_kit.core.errors import RecordError
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.server import LocalHub
-from release_kit.release.verify import VerifyOptions, verify_folder
+from release_kit.release.verify.run import VerifyOptions, verify_folder
 
 OFFLINE = """
 import json, sys

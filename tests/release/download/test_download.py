@@ -11,8 +11,8 @@ from release_factory import TinyRelease, make_release
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.server import LocalHub
-from release_kit.release.download_state import locked, read_selection, selection_path
-from release_kit.release.verify import verify_folder
+from release_kit.release.download.state import locked, read_selection, selection_path
+from release_kit.release.verify.run import verify_folder
 
 
 def tree(folder: Path) -> dict[str, bytes]:

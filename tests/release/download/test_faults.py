@@ -21,7 +21,7 @@ from release_kit.hub.errors import UnreachableError
 from release_kit.hub.pacing import Patience
 from release_kit.hub.reference import Repo
 from release_kit.hub.server import Fault, LocalHub
-from release_kit.release.verify import verify_folder
+from release_kit.release.verify.run import verify_folder
 
 WEIGHTS = r"lima-s0/resolve/\w+/model\.safetensors"
 PASSING = {

@@ -12,7 +12,7 @@ from publish_hub import Children, KillAfter, Victim
 from release_factory import TinyRelease
 
 from release_kit.hub.server import LocalHub
-from release_kit.release.verify import verify_folder
+from release_kit.release.verify.run import verify_folder
 
 FEW_REQUESTS, FEW_BYTES = (2, 9, 20), (0, 3000, 17_000, 35_000)
 N_BYTE_POINTS = 40

@@ -12,7 +12,7 @@ from release_kit.core.study import Study
 from release_kit.hub.client import HubClient
 from release_kit.hub.server import LocalHub
 from release_kit.release.build import build_release
-from release_kit.release.publish import PublishOptions, PublishReport, publish_release
+from release_kit.release.publish.run import PublishOptions, PublishReport, publish_release
 from release_kit.release.tree import open_tree
 
 

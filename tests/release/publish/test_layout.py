@@ -11,8 +11,14 @@ from release_kit.core.errors import PublishError
 from release_kit.core.manifest import CellEntry, FileEntry, Manifest
 from release_kit.core.study import LAYOUTS
 from release_kit.hub.pacing import TIERS
-from release_kit.release.layout import COMMIT_FILES, COMMIT_INLINE_BYTES, choose_layout, iter_parts, plan_publish
-from release_kit.release.layout_cost import count_requests, least_seconds, limit_notes, plan_to_dict
+from release_kit.release.publish.cost import count_requests, least_seconds, limit_notes, plan_to_dict
+from release_kit.release.publish.layout import (
+    COMMIT_FILES,
+    COMMIT_INLINE_BYTES,
+    choose_layout,
+    iter_parts,
+    plan_publish,
+)
 
 
 def entry(path: str, size: int = 100, seed: object = 0) -> FileEntry:

@@ -19,8 +19,8 @@ from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Repo
 from release_kit.hub.upload import NewCommit
 from release_kit.release.build import build_release
-from release_kit.release.publish import PublishOptions, plan_of, publish_release
-from release_kit.release.publish_journal import PublishJournal
+from release_kit.release.publish.journal import PublishJournal
+from release_kit.release.publish.run import PublishOptions, plan_of, publish_release
 from release_kit.release.tree import open_tree
 
 INDEX, RESULTS = Repo("lab/tiny-grid"), Repo("lab/tiny-grid-results", "dataset")

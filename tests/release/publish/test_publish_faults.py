@@ -14,7 +14,7 @@ from release_kit.hub.reference import Repo
 from release_kit.hub.server import LocalHub
 from release_kit.hub.server.auth import Access, User
 from release_kit.hub.server.faults import Fault
-from release_kit.release.publish import PublishOptions, publish_release
+from release_kit.release.publish.run import PublishOptions, publish_release
 from release_kit.release.tree import open_tree
 
 INDEX, CELL = Repo("lab/tiny-grid"), Repo("lab/tiny-llama-alpaca-lora-s0")

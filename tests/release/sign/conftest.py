@@ -7,7 +7,7 @@ import pytest
 from download_factory import make_download
 
 from release_kit.core.manifest import Manifest
-from release_kit.release.sign_keys import PrivateKey, read_private_key, write_key_pair
+from release_kit.release.sign.keys import PrivateKey, read_private_key, write_key_pair
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 from release_kit.core.errors import IntegrityError
 from release_kit.core.manifest import MANIFEST_FILE
-from release_kit.release.sign import SIGNATURE_FILE, sign_cells, sign_release, verify_model_folder
+from release_kit.release.sign.release import SIGNATURE_FILE, sign_cells, sign_release, verify_model_folder
 
 MODEL_SIGNING = Path(sysconfig.get_path("scripts")) / "model_signing"
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from release_kit.core.errors import IntegrityError, ReleaseKitError, UsageError
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER
-from release_kit.release.sign import SIGNATURE_FILE, sign_cells, sign_release, verify_signature
-from release_kit.release.sign_bundle import pre_authentication
-from release_kit.release.sign_keys import read_private_key, write_key_pair
+from release_kit.release.sign.bundle import pre_authentication
+from release_kit.release.sign.keys import read_private_key, write_key_pair
+from release_kit.release.sign.release import SIGNATURE_FILE, sign_cells, sign_release, verify_signature
 
 
 def verify(download: Path, keys):

@@ -9,7 +9,7 @@ from cli_in_process import release_kit
 from release_kit.core.files import STATE_FOLDER
 from release_kit.core.manifest import MANIFEST_FILE
 from release_kit.hub.server import LocalHub
-from release_kit.release.sign import SIGNATURE_FILE
+from release_kit.release.sign.release import SIGNATURE_FILE
 
 
 def value_of(*arguments) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from release_factory import TinyRelease
 
-from release_kit.release.verify import VerifyOptions, verify_folder
+from release_kit.release.verify.run import VerifyOptions, verify_folder
 
 N_DAMAGES = 1200
 Report = set[tuple[str, str]]

@@ -12,10 +12,10 @@ from release_kit.core.study import LAYOUTS
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Repo, parse_reference
 from release_kit.hub.server import Fault, LocalHub
-from release_kit.release.download import DownloadOptions, download_release
-from release_kit.release.download_source import open_remote
-from release_kit.release.verify_remote import verify_remote
-from release_kit.release.verify_sample import HubReader, LocalReader, Sample, sample
+from release_kit.release.download.release import DownloadOptions, download_release
+from release_kit.release.download.source import open_remote
+from release_kit.release.verify.remote import verify_remote
+from release_kit.release.verify.sample import HubReader, LocalReader, Sample, sample
 
 WEIGHTS = "cells/lima-s0/model.safetensors"
 

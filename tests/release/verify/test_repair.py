@@ -13,11 +13,11 @@ from release_kit.core.study import LAYOUTS
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import parse_reference
 from release_kit.hub.server import Fault, LocalHub
-from release_kit.release.download import DownloadOptions, download_release
-from release_kit.release.download_source import RemoteRelease, open_remote
-from release_kit.release.repair import needs_hub, recorded_source, reference_of, repair, repair_manifest
-from release_kit.release.verify import Inspection, VerifyOptions, inspect, verify_folder
-from release_kit.release.verify_remote import verify_remote
+from release_kit.release.download.release import DownloadOptions, download_release
+from release_kit.release.download.source import RemoteRelease, open_remote
+from release_kit.release.verify.remote import verify_remote
+from release_kit.release.verify.repair import needs_hub, recorded_source, reference_of, repair, repair_manifest
+from release_kit.release.verify.run import Inspection, VerifyOptions, inspect, verify_folder
 
 WEIGHTS = "cells/lima-s0/model.safetensors"
 
@@ -187,7 +187,7 @@ def test_an_interrupted_repair_is_finished_by_the_next(hub: LocalHub, release: T
 
 def test_folder_of_a_study_is_repaired_with_a_named_source(hub: LocalHub, tmp_path: Path, make_study: Callable) -> None:
     from release_kit.release.build import build_release
-    from release_kit.release.publish import PublishOptions, publish_release
+    from release_kit.release.publish.run import PublishOptions, publish_release
     from release_kit.release.tree import open_tree
 
     study = make_study(datasets=("lima",), seeds=(0,))

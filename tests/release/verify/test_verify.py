@@ -20,9 +20,9 @@ from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import RecordError, UsageError
 from release_kit.core.study import Study
 from release_kit.release.build import build_release
-from release_kit.release.sign import sign_release
-from release_kit.release.sign_keys import read_private_key, write_key_pair
-from release_kit.release.verify import VerifyOptions, verify_folder
+from release_kit.release.sign.keys import read_private_key, write_key_pair
+from release_kit.release.sign.release import sign_release
+from release_kit.release.verify.run import VerifyOptions, verify_folder
 
 WEIGHTS = "cells/lima-s0/model.safetensors"
 

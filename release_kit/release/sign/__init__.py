@@ -1,0 +1,1 @@
+"""Signatures: one over the manifest for a whole release, one for a single model folder on request."""
