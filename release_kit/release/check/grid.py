@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from release_kit.core.cell import CELL_FILE, CELLS_FOLDER
 from release_kit.core.errors import StudyError
 from release_kit.core.grid import Levels, describe, is_declared, level_text
+from release_kit.core.study import STUDY_FILE
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import ERROR, Problem
 from release_kit.release.check.views import CellView, Survey
@@ -15,6 +16,8 @@ from release_kit.release.naming import cell_names
 
 def check_grid(survey: Survey) -> Iterator[Problem]:
     """Yield every way in which the cells on disk are not the cells that the study declares."""
+    if not survey.declared:
+        yield problem("grid-empty", STUDY_FILE, "`exclude` leaves nothing of the grid")
     yield from _missing(survey)
     for view in survey.cells.values():
         yield from _foreign_to_grid(survey, view)

@@ -5,6 +5,8 @@ import shutil
 from study_factory import change_json, change_study, find_cell, write_json
 
 from release_kit.core.cell import read_cell, write_cell
+from release_kit.core.study import read_study
+from release_kit.release.check.run import check_study
 
 LIMA = "base_model=tiny-llama dataset=lima method=full seed=1"
 
@@ -110,3 +112,11 @@ def test_names_that_collide_are_reported_together(make_study, only):
     study = change_study(make_study(), names="{base_model}-{dataset}")
     (found,) = only(study, "cell-names", "study.yaml: names")
     assert "tiny-llama-alpaca" in found.what and "tiny-llama-lima" in found.what
+
+
+def test_a_grid_of_which_nothing_is_left_is_no_good_grid(tmp_path):
+    (tmp_path / "study.yaml").write_text(
+        'schema_version: 1\nname: un\nversion: "1"\nlicense: mit\nfactors: {dataset: [a]}\nexclude: [{dataset: a}]\n'
+    )
+    report = check_study(read_study(tmp_path))
+    assert [found.code for found in report.problems] == ["grid-empty"] and not report.is_good()
