@@ -52,7 +52,8 @@ test-all: $(STAMP)
 	@$(PYTHON) -m pytest -q $(PYTEST_ARGS)
 
 bench: $(STAMP)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+	@$(PYTHON) benchmarks/release.py
+	@$(PYTHON) benchmarks/local_hub.py
 
 lint: $(STAMP)
 	@$(PYTHON) -m ruff check
