@@ -2,7 +2,7 @@
 
     python benchmarks/release.py [--small]
 
-Each part also runs alone (``release_verify.py``, ``release_publish.py``, ``release_build.py``) and says there what it is
+Each part also runs alone (``release_verify.py``, ``release_publish.py``, ``release_build.py``) and says what it is
 compared with. Ways take turns inside a part; nothing else should be running. Recorded figures are in ``docs/log.md``.
 """
 
