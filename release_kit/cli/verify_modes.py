@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from release_kit.cli.output import Progress
+from release_kit.cli.output import Progress, counted
 from release_kit.core.digest_cache import DigestCache, default_cache_path
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.manifest import MANIFEST_FILE
@@ -82,9 +82,9 @@ def _repaired(folder: Path, options: VerifyOptions, bar: Progress, origin: str |
         again = inspect(folder, options, cache=cache, on_start=bar.start, on_bytes=bar.advance)
         after = report_of(folder, again, options)
     value = {**after.to_dict(), "found": [d.to_dict() for d in before.differences], "repair": done.to_dict()}
-    lines = [difference.sentence() for difference in before.differences[:20]]
+    lines = [replace(difference, next_step=None).sentence() for difference in before.differences[:20]]
     fetched = f"{done.outcome.n_fetched} fetched ({human_bytes(done.outcome.n_bytes_fetched)})"
-    lines.append(f"repaired: {len(done.repaired)} files, {fetched}, {done.outcome.n_copied} from this disk")
+    lines.append(f"repaired: {counted(len(done.repaired), 'file')}, {fetched}, {done.outcome.n_copied} from this disk")
     if done.put_aside:
         lines.append(f"put aside: {len(done.put_aside)} files of no release: {shortened(done.put_aside)}")
     if done.quarantine.exists():
