@@ -89,7 +89,7 @@ def test_verify_reports_damage_and_repairs_it(call: Run, reference: str, tmp_pat
     assert last.startswith("NOT verified: 1 problems in 32 files")
     code, out, _ = call("verify", copy, "--repair")
     assert code == 0
-    assert "repaired: 1 files, 1 fetched" in out
+    assert "repaired: 1 file, 1 fetched" in out
     assert out.splitlines()[-1].startswith("verified: 32 files")
     damage(copy)
     code, out, _ = call("verify", copy, "--repair", "--json")
