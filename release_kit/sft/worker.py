@@ -22,7 +22,6 @@ from release_kit.core.cell import MODEL_FOLDER, Cell, cell_folder, write_cell
 from release_kit.core.errors import ReleaseKitError, StudyError
 from release_kit.core.files import write_atomic
 from release_kit.core.grid import cell_config, cell_id_of, iter_levels
-from release_kit.core.hashing import hash_file
 from release_kit.core.study import Level, Study, read_study
 from release_kit.sft.base_model import read_base_model
 from release_kit.sft.data import read_dataset
@@ -92,16 +91,9 @@ def _trained(
         "train_loss": round(sum(log.losses) / len(log.losses), 4),
         "n_tokens": log.n_tokens,
         "compute": log.compute,
-        "artifact": _weights(folder / MODEL_FOLDER),
     }
     write_atomic(folder / TRAINING_FILE, canonical.document_bytes(provenance))
     return provenance
-
-
-def _weights(folder: Path) -> dict[str, str]:
-    """Return ``{file: sha256}`` of the weights as they were saved, so that a later swap is found and attributed."""
-    weights = sorted(folder.glob("*.safetensors"))
-    return {path.name: hash_file(path, tensors=False, git=False).sha256 for path in weights}
 
 
 def _level(study: Study, levels: Mapping[str, Level], role: str) -> Level:

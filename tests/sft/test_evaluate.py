@@ -47,7 +47,6 @@ def test_a_cell_is_trained_evaluated_and_recorded_last(tiny_study: Study):
     assert cell.levels == levels
     assert cell.provenance["base_model"]["name"] == "test-lab/tiny"
     assert cell.provenance["data"].keys() == {"colours"}
-    assert cell.provenance["artifact"].keys() == {"adapter_model.safetensors"}
     assert {"torch", "transformers", "lm_eval"} <= cell.provenance["versions"].keys()
     rows = [row for row in collect_results(tiny_study).rows if row.cell_id == cell.cell_id]
     assert [(row.benchmark, row.metric, row.n) for row in rows] == [("colours_test", "acc", 8)]
