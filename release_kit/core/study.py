@@ -17,7 +17,19 @@ from release_kit.core.words import LAYOUTS, STUDY_FILE, Level
 
 SCHEMA_VERSIONS = (1,)
 SEED_FACTOR = "seed"
-ROLES = ("base_model", "dataset", "method", "seed", "step", "epoch", "size", "layer", "other")
+ROLES = (
+    "base_model",
+    "dataset",
+    "method",
+    "seed",
+    "step",
+    "epoch",
+    "size",
+    "layer",
+    "data_size",
+    "schedule",
+    "other",
+)
 """What a factor can mean for checks and cards; a factor named like a role has that role by default."""
 
 RESERVED_COLUMNS = frozenset(RESULT_COLUMNS) | {"name", "kind", "n_files", "size_bytes", "weights_digest"}

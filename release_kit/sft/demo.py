@@ -11,7 +11,7 @@ from pathlib import Path
 from release_kit.core.files import write_atomic
 from release_kit.core.study import STUDY_FILE, Study, read_study
 from release_kit.sft.base_model import BaseModel, prepare_base_model
-from release_kit.sft.data import DataRecord, prepare_datasets
+from release_kit.sft.old_data import DataRecord, prepare_datasets
 from release_kit.sft.worker import DATA_FOLDER
 
 BASE_FOLDER = "base/SmolLM2-135M-Instruct"

@@ -24,10 +24,10 @@ from release_kit.core.files import write_atomic
 from release_kit.core.grid import cell_config, cell_id_of, iter_levels
 from release_kit.core.study import Level, Study, read_study
 from release_kit.sft.base_model import read_base_model
-from release_kit.sft.data import read_dataset
-from release_kit.sft.evaluate import EVAL_FOLDER, ModelPaths, evaluate
+from release_kit.sft.old_data import read_dataset
+from release_kit.sft.old_evaluate import EVAL_FOLDER, ModelPaths, evaluate
 from release_kit.sft.settings import LORA, METHODS, UNTOUCHED, evaluation_settings, training_settings
-from release_kit.sft.train import TRAINER_STATE_FILE, TrainingRun, train
+from release_kit.sft.old_train import TRAINER_STATE_FILE, TrainingRun, train
 
 DATA_FOLDER = "data"
 TRAINING_FILE = "training.json"

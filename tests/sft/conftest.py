@@ -10,7 +10,7 @@ import yaml
 from release_kit.core import canonical
 from release_kit.core.study import Study, read_study
 from release_kit.sft.base_model import BASE_FILE, BaseModel
-from release_kit.sft.data import DataRecord
+from release_kit.sft.old_data import DataRecord
 
 WORDS = [
     "<pad>",

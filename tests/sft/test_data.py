@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from release_kit.core.errors import ArtifactError, RecordError, StudyError
-from release_kit.sft.data import MAX_CHARACTERS, DataRecord, prepare_datasets, read_dataset
+from release_kit.sft.old_data import MAX_CHARACTERS, DataRecord, prepare_datasets, read_dataset
 
 
 @pytest.fixture(scope="module")

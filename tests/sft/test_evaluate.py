@@ -8,7 +8,7 @@ import pytest
 from release_kit.core.collect import collect_results
 from release_kit.core.errors import ArtifactError, StudyError
 from release_kit.core.study import Study
-from release_kit.sft.evaluate import ModelPaths, evaluate
+from release_kit.sft.old_evaluate import ModelPaths, evaluate
 from release_kit.sft.settings import EvaluationSettings, evaluation_settings
 from release_kit.sft.worker import run_cell
 

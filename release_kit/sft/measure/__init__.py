@@ -1,0 +1,1 @@
+"""Tables about data and weights: properties of datasets under each base, changes of every layer."""
