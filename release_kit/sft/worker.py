@@ -26,8 +26,8 @@ from release_kit.core.study import Level, Study, read_study
 from release_kit.sft.base_model import read_base_model
 from release_kit.sft.old_data import read_dataset
 from release_kit.sft.old_evaluate import EVAL_FOLDER, ModelPaths, evaluate
-from release_kit.sft.settings import LORA, METHODS, UNTOUCHED, evaluation_settings, training_settings
 from release_kit.sft.old_train import TRAINER_STATE_FILE, TrainingRun, train
+from release_kit.sft.settings import LORA, METHODS, UNTOUCHED, evaluation_settings, training_settings
 
 DATA_FOLDER = "data"
 TRAINING_FILE = "training.json"

@@ -1,1 +1,1 @@
-"""Examples → tokens → packed rows, with the loss where it belongs, and the audit that looks before anything is trained."""
+"""Examples → tokens → packed rows, the loss where it belongs, and the audit that looks before anything is trained."""
