@@ -7,6 +7,8 @@ Owns the list of commands and the one place where errors become text and exit co
 import gc
 import importlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -28,6 +30,7 @@ COMMANDS = {
     "sign": ("release_kit.cli.sign:sign_command", "Sign a release: one signature over its manifest."),
     "export": ("release_kit.cli.export:export_group", "Export as SHA256SUMS, BagIt, Croissant or RO-Crate."),
     "audit": ("release_kit.cli.audit:audit_command", "Examine releases made by others, from metadata only."),
+    "sft": ("release_kit.cli.sft:sft_group", "Fine-tuning studies: prepare, plan, train, evaluate, analyse."),
     "hub": ("release_kit.cli.hub:hub_group", "The local Hub: serve it on this machine."),
     "demo": ("release_kit.cli.demo:demo_command", "Run the whole loop on real small models."),
     "completion": ("release_kit.cli.completion:completion_command", "Print the completion script of a shell."),
@@ -35,23 +38,31 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for, not before."""
+    """A group that imports a command's module when the command is asked for, not before.
+
+    Args:
+        commands_table: name → ("module:attribute", one line of help).
+    """
+
+    def __init__(self, *args: Any, commands_table: Mapping[str, tuple[str, str]] = COMMANDS, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._table = commands_table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of work, not of the alphabet."""
-        return list(COMMANDS)
+        return list(self._table)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import and return one command."""
-        if name not in COMMANDS:
+        if name not in self._table:
             return None
-        module, attribute = COMMANDS[name][0].split(":")
+        module, attribute = self._table[name][0].split(":")
         return getattr(importlib.import_module(module), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above, so that ``--help`` imports none of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

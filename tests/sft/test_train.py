@@ -11,8 +11,8 @@ from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError
 from release_kit.core.files import iter_files
 from release_kit.sft.batches import pad_batch, tokenize_example
-from release_kit.sft.settings import TrainingSettings
 from release_kit.sft.old_train import TRAINER_STATE_FILE, TrainingRun, completion_loss, train
+from release_kit.sft.settings import TrainingSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 

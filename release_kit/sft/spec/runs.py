@@ -1,7 +1,8 @@
 """The cells of a study grouped into the runs that make them.
 
-A run trains once and keeps a checkpoint for each cell: cells that differ only in the level of the epoch factor are cells
-of one run. Owns the grouping and what a run is trained on by name; digests are ``identity.py``, counting is ``plan.py``.
+A run trains once and keeps a checkpoint for each cell: cells that differ only in the level of the epoch factor are
+cells of one run. Owns the grouping and what a run is trained on, by name; digests are ``identity.py``, counting is
+``plan.py``.
 """
 
 from collections.abc import Iterator, Mapping
