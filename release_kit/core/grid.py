@@ -19,6 +19,12 @@ Levels = Mapping[str, Level]
 
 def iter_levels(study: Study) -> Iterator[dict[str, Level]]:
     """Yield the levels of every declared cell once, in the fixed order of the grid."""
+    for _, levels in iter_block_levels(study):
+        yield levels
+
+
+def iter_block_levels(study: Study) -> Iterator[tuple[int, dict[str, Level]]]:
+    """Yield (index of the ``include`` block, levels) of every declared cell; a cell of two blocks is of the first."""
     names = [factor.name for factor in study.factors]
     blocks = study.include or ({},)
     for index, block in enumerate(blocks):
@@ -27,7 +33,7 @@ def iter_levels(study: Study) -> Iterator[dict[str, Level]]:
         unwanted = [marks for marks in unwanted if _may_meet(marks, axes)]
         for combination in itertools.product(*axes):
             if not any(_has_marks(combination, marks) for marks in unwanted):
-                yield dict(zip(names, combination, strict=True))
+                yield index, dict(zip(names, combination, strict=True))
 
 
 _Marks = list[tuple[int, frozenset]]
