@@ -46,7 +46,7 @@ class _Reader:
     def __init__(self, study: Study, source: TableSource, table: TextTable, plan: ColumnPlan, where: str):
         self.study, self.source, self.table, self.plan, self.where = study, source, table, plan, where
         self.missing = frozenset(source.missing)
-        self.batch = Batch(problems=list(table.problems))
+        self.batch = Batch(problems=list(table.problems), notes=list(plan.notes))
         self.wrong: dict[tuple[str, str | None], list[int]] = {}
         self.named: dict[tuple, ValueColumn] = {}
         self.cells: dict[tuple[str, ...], tuple[str | None, Levels | None]] = {}

@@ -66,10 +66,12 @@ class HubBenchmark:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRule:
-    """What a metric may be: the range it must lie in and whether more is better."""
+    """What a metric may be: the range it must lie in, what guessing gives, and whether more is better."""
 
     low: float | None = None
     high: float | None = None
+    chance: float | None = None
+    """What an answer picked at random scores, on the scale of the values; far below it answers were not understood."""
     higher_is_better: bool = True
     unit: str | None = None
     hub: HubBenchmark | None = None
@@ -317,9 +319,14 @@ def _metric_rule(fields: Fields) -> MetricRule:
     bounds = fields.take_list("range", (int, float), [])
     if bounds and (len(bounds) != 2 or bounds[0] >= bounds[1]):
         raise fields.error("range", f"is {bounds}; expected [low, high] with low < high")
+    chance = fields.take("chance", (int, float), None)
+    if chance is not None and (chance <= 0 or (bounds and not bounds[0] < chance < bounds[1])):
+        inside = f"inside {bounds}" if bounds else "above 0"
+        raise fields.error("chance", f"is {chance}; expected the score of a random answer, {inside}")
     rule = MetricRule(
         low=float(bounds[0]) if bounds else None,
         high=float(bounds[1]) if bounds else None,
+        chance=None if chance is None else float(chance),
         higher_is_better=fields.take("higher_is_better", bool, True),
         unit=fields.take("unit", str, None),
         hub=None if fields.take("hub", dict, None) is None else _hub_benchmark(fields.child("hub")),

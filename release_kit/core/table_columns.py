@@ -5,7 +5,7 @@ column must be there; what does not fit is reported together. Reading the rows i
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from release_kit.core.errors import RecordError
@@ -46,6 +46,8 @@ class ColumnPlan:
 
     factors: tuple[tuple[FactorColumn, int | None], ...]
     values: tuple[ValueColumn, ...]
+    notes: tuple[RecordError, ...] = ()
+    """Columns that were understood although they are written in another way than the others."""
 
 
 def plan_columns(study: Study, source: TableSource, table: TextTable, where: str) -> ColumnPlan:
@@ -79,7 +81,24 @@ def plan_columns(study: Study, source: TableSource, table: TextTable, where: str
         raise TableRefused([*problems, *table.problems])
     values = [_value_column(study, rule, name, parts, index) for rule, name, parts in matched]
     factors = tuple((f, None if f.column is None else index[f.column]) for f in source.factors)
-    return ColumnPlan(factors=factors, values=tuple(values))
+    return ColumnPlan(factors=factors, values=tuple(values), notes=tuple(_spelling_notes(values, header_place)))
+
+
+def _spelling_notes(values: Sequence[ValueColumn], where: str) -> Iterator[RecordError]:
+    """Yield a note for columns with shots whose separators differ from most (``mbpp_4shot`` beside ``gsm8k-4shot``)."""
+    forms: dict[str, dict[str, list[str]]] = {}
+    for column in values:
+        rest = column.name.removeprefix(column.benchmark or "")
+        if column.n_shot is not None and rest != column.name:
+            form = re.sub("[0-9]+", "#", rest)
+            forms.setdefault(re.sub(r"[\W_]+", "", form), {}).setdefault(form, []).append(column.name)
+    for written in forms.values():
+        most = max(written.values(), key=len)
+        for names in written.values():
+            if names is not most:
+                listed = " and ".join(repr(name) for name in names[:4])
+                what = f"writes {listed} where {len(most)} columns are written like {most[0]!r}"
+                yield RecordError(what, where=where)
 
 
 _Matched = tuple[MetricColumns, str, dict[str, str]]

@@ -80,6 +80,8 @@ WRONG = [
     ({"artifacts": "none"}, "`artifacts` is 'none'"),
     ({"benchmarks": {"gsm8k": {"acc": {"range": [1, 0]}}}}, "`benchmarks.gsm8k.acc.range` is [1, 0]"),
     ({"benchmarks": {"gsm8k": {"acc": {"rnge": [0, 1]}}}}, "`benchmarks.gsm8k.acc.rnge` is not a known key"),
+    ({"benchmarks": {"gsm8k": {"acc": {"range": [0, 1], "chance": 25}}}}, "`benchmarks.gsm8k.acc.chance` is 25"),
+    ({"benchmarks": {"gsm8k": {"acc": {"chance": 0}}}}, "`benchmarks.gsm8k.acc.chance` is 0; expected"),
     ({"allow": [{"code": "x"}]}, "`allow[0].reason` is missing"),
     ({"name": "x\n"}, "`name` is 'x\\n'"),
     ({"factors": {"cell_id": ["a"]}}, "`factors.cell_id` is the name of a column"),

@@ -125,9 +125,9 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
     # results
     ("results-source", "results", ERROR, "A source of results cannot be read as declared.",
      "Its numbers are missing from the tables.", "correct the file, or its entry under `results` in study.yaml"),
-    ("results-spelling", "results", NOTE, "A table writes one level in several ways.",
-     "It was understood; readers of the table itself may take them for different levels.",
-     "write the level in one way in the source"),
+    ("results-spelling", "results", NOTE, "A table writes one level, or the name of a metric, in several ways.",
+     "It was understood; readers of the table itself may take them for different levels or metrics.",
+     "write it in one way in the source"),
     ("results-undeclared", "results", ERROR, "Results belong to a cell that the study does not declare.",
      "They would be left out of the tables without a word.",
      "declare the levels in study.yaml, or remove the rows"),
@@ -161,6 +161,11 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "Nearly always answers that were not found in the output and counted as wrong, so that later gains measure "
      "format, not knowledge.",
      "look at the outputs and correct the extraction of answers, or say so in `limits`"),
+    ("result-below-chance", "results", WARNING,
+     "A score lies far below what random answers give.",
+     "Whoever knows nothing scores at chance; far below it, answers were almost surely not found in the output and "
+     "counted as wrong. For a baseline, every gain over it then measures format, not knowledge.",
+     "look at the outputs and evaluate again; leave the score out of gains until then, or say so in `limits`"),
     # foreign
     ("pickle", "foreign", ERROR, "A file of an artifact is, or holds, a Python pickle.",
      "Loading it runs whatever code it holds.", "save the weights as safetensors and remove the file"),

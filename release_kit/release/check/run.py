@@ -22,6 +22,7 @@ from release_kit.release.check.licence import check_licence
 from release_kit.release.check.payloads import check_payloads
 from release_kit.release.check.problem import ERROR, NOTE, SEVERITIES, WARNING, Problem
 from release_kit.release.check.results import check_results
+from release_kit.release.check.results_chance import check_results_chance
 from release_kit.release.check.results_compared import check_results_compared
 from release_kit.release.check.secrets import check_secrets
 from release_kit.release.check.survey import survey_study
@@ -30,7 +31,7 @@ from release_kit.release.check.weights import check_weights
 
 _FAMILY_CHECKS: tuple[Callable[[Survey], Any], ...] = (
     check_grid, check_payloads, check_labels, check_weights, check_adapters, check_results, check_results_compared,
-    check_foreign, check_secrets, check_licence,
+    check_results_chance, check_foreign, check_secrets, check_licence,
 )  # fmt: skip
 
 

@@ -247,3 +247,12 @@ def test_one_base_model_evaluated_under_several_seeds_is_meant_to_agree(make_stu
     shutil.rmtree(target)
     shutil.copytree(source, target)
     assert check_study(study).problems == ()
+
+
+def test_metrics_written_in_two_ways_are_a_note(make_study, only):
+    columns = ["arc-0shot", "copa-0shot", "copa_5shot"]
+    study = csv_study(make_study, lambda i: [column(i, n) for n in range(3)], columns=columns)
+    metrics = [*CSV_SOURCE["metrics"], {"column": "copa_5shot", "benchmark": "copa", "n_shot": 5, "metric": "score"}]
+    study = change_study(study, results=[{**CSV_SOURCE, "metrics": metrics}])
+    (found,) = only(study, "results-spelling", "scores.csv, header", severity="note")
+    assert "writes 'copa_5shot' where 2 columns are written like 'arc-0shot'" in found.what
