@@ -31,7 +31,7 @@ from release_kit.release.cards import CardCell, CardInputs, render_cards
 from release_kit.release.cards.write import keep_edited
 from release_kit.release.contents import Source, find_sources
 from release_kit.release.naming import cell_names
-from release_kit.release.release_tables import cells_table
+from release_kit.release.release_tables import cells_table, measured_tables
 from release_kit.release.stale import drop_signature, remove_stale
 from release_kit.release.tree import SOURCES_PREFIX
 
@@ -179,9 +179,10 @@ def _assemble(
         "results.parquet": parquet_bytes(results_table(published, levels)),
         "cells.parquet": parquet_bytes(cells_table(sources, names, artifact_files)),
     }
+    measured = measured_tables(study.folder)
     built: dict[str, list[FileEntry]] = {
         "index": [],
-        "results": _source_entries(study, published, {source.cell_id for source in sources}),
+        "results": _source_entries(study, published, {source.cell_id for source in sources}, measured),
     }
     built["results"] += [writer.entry("results", path, data) for path, data in tables.items()]
     for source in sources:
@@ -200,6 +201,7 @@ def _assemble(
         results_path=PUBLISHED_RESULTS,
         results_sha256=digest_bytes(tables["results.parquet"]).sha256,
         release_folder=study.folder / RELEASE_FOLDER,
+        measured=measured,
     )  # fmt: skip
     for tree_path, data in render_cards(inputs):
         keep_edited(inputs, tree_path, data)
@@ -230,10 +232,15 @@ def _cell_documents(study: Study, source: Source, digests: dict[Path, FileDigest
         yield TENSORS_FILE, tensors_bytes(tensors)
 
 
-def _source_entries(study: Study, results: Sequence[Result], cell_ids: set[str]) -> list[FileEntry]:
-    """Return the entries of the tables that published results came from (harness files go with their cell)."""
+def _source_entries(
+    study: Study, results: Sequence[Result], cell_ids: set[str], measured: Iterable[str]
+) -> list[FileEntry]:
+    """Return the entries of the tables that published results came from, and of measured tables.
+
+    Files of the harness go with their cell.
+    """
     own = tuple(f"cells/{cell_id}/" for cell_id in cell_ids)
-    names = sorted({row.source for row in results if row.source})
+    names = sorted({row.source for row in results if row.source} | set(measured))
     paths = [name for name in names if not (name.startswith("cells/") and name.startswith(own))]
     entries = []
     for path, outcome in zip(paths, digest_files([inside(study.folder, path) for path in paths]), strict=True):

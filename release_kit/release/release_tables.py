@@ -1,7 +1,13 @@
-"""``results/cells.parquet``: the index of a release as a table, one row a cell, to filter before fetching."""
+"""The tables of a release beside its results: the index of its cells, and what else a study measured.
+
+``results/cells.parquet`` is made here, one row a cell, to filter before fetching. Tables that other rooms left under
+``tables/`` (properties of datasets, changes of layers) go into the release as they lie, as sources of the results.
+"""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from release_kit.core.errors import RecordError
 from release_kit.core.manifest import FileEntry
 from release_kit.core.results import level_array
 
@@ -32,6 +38,31 @@ def cells_table(sources: Sequence, names: Mapping[str, str], files: Mapping[str,
     columns["size_bytes"] = pa.array([sum(e.size_bytes for e in files[s.cell_id]) for s in sources], pa.int64())
     columns["weights_digest"] = pa.array([weights_digest(files[s.cell_id]) for s in sources], pa.string())
     return pa.table(columns)
+
+
+MEASURED_TABLES = ("dataset_properties", "layer_changes")
+"""Names of tables under ``tables/`` that a release takes along; ``dataset_cards/columns.yaml`` says what they hold."""
+
+
+def measured_tables(study_folder: Path) -> dict[str, int]:
+    """Return {path relative to the study: number of rows} of the measured tables that are there.
+
+    Raises:
+        RecordError: one of them is not a Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = {}
+    for name in MEASURED_TABLES:
+        path = study_folder / "tables" / f"{name}.parquet"
+        if path.is_file():
+            try:
+                found[f"tables/{name}.parquet"] = pq.ParquetFile(path).metadata.num_rows
+            except (OSError, pa.ArrowInvalid) as error:
+                step = "run `release-kit sft measure` again"
+                raise RecordError("is not a Parquet table", where=str(path), next_step=step) from error
+    return found
 
 
 def weights_digest(files: Sequence[FileEntry]) -> str | None:

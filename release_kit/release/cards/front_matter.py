@@ -4,6 +4,7 @@ Owns which keys a card has. Licence ids and the like are held against tables in 
 network.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from release_kit.core.grid import Levels
@@ -47,12 +48,18 @@ def index_metadata(study: Study, hub_ids: list[str], datasets: list[str]) -> dic
     return metadata
 
 
-def results_metadata(study: Study, n_rows: int, tables: list[str]) -> dict[str, Any]:
-    """Return the front matter of the results dataset: one config for each table, so that each one loads by name."""
+def results_metadata(study: Study, n_rows: int, tables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the front matter of the results dataset: one config for each table, so that each one loads by name.
+
+    Args:
+        study: the study.
+        n_rows: rows of the first table.
+        tables: name → file in the dataset, the default one first.
+    """
     configs = [
-        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}.parquet"}]}
+        {"config_name": name, "data_files": [{"split": "train", "path": path}]}
         | ({"default": True} if index == 0 else {})
-        for index, name in enumerate(tables)
+        for index, (name, path) in enumerate(tables.items())
     ]
     title = study.title or study.name
     return {

@@ -5,7 +5,7 @@ a few small facts inside an artifact (``artifact_facts.py``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
@@ -16,6 +16,7 @@ from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FIL
 from release_kit.core.results import COLUMNS, RESULTS_FILE, Result, parquet_bytes, read_results, results_table
 from release_kit.core.study import Study
 from release_kit.core.wording import counted
+from release_kit.release.release_tables import measured_tables
 
 CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
@@ -50,6 +51,8 @@ class CardInputs:
     results_sha256: str
     release_folder: Path
     """``<study>/release``: where the cards of the last build lie, with their hand-written sections."""
+    measured: Mapping[str, int] = field(default_factory=dict)
+    """Measured tables beside the results, as path relative to the study → number of rows."""
 
 
 def is_built(path: str) -> bool:
@@ -97,6 +100,7 @@ def read_card_inputs(
         results_path=PUBLISHED_RESULTS,
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
+        measured=measured_tables(study.folder),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The facts of the card of the results dataset: its tables, their columns, and the files behind them."""
 
 import collections
+from pathlib import PurePosixPath
 from typing import Any
 
 from release_kit.release.cards.front_matter import front_matter, results_metadata
@@ -19,17 +20,24 @@ def results_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
     """Return what the template of the results dataset's card is filled with."""
     tables = [_counts_table(inputs), _sources_table(inputs, grid)]
     return {
-        "front_matter": front_matter(results_metadata(inputs.study, len(inputs.results), list(TABLES))),
+        "front_matter": front_matter(results_metadata(inputs.study, len(inputs.results), _files(inputs))),
         "load": fenced("python", results_code(inputs.study)),
-        "columns": [_columns(inputs, name) for name in TABLES],
+        "columns": [_columns(inputs, name) for name in _files(inputs)],
         "verify": fenced("bash", "release-kit verify " + ("copy" if inputs.study.namespace else ".")),
         "tables": {table.name: table for table in tables if table.rows},
         "sources": index_sources(inputs, grid),
     }
 
 
+def _files(inputs: CardInputs) -> dict[str, str]:
+    """Return table → file in the dataset, those of every release first."""
+    measured = {PurePosixPath(path).stem: f"sources/{path}" for path in inputs.measured}
+    return {**{name: f"{name}.parquet" for name in TABLES}, **measured}
+
+
 def _counts_table(inputs: CardInputs) -> NumbersTable:
     counts = [("results.parquet", len(inputs.results)), ("cells.parquet", len(inputs.cells))]
+    counts += [(f"sources/{path}", count) for path, count in inputs.measured.items()]
     rows = [
         NumberRow(keys=(code(name),), shown=(f"{count:,}",), origin={"count": f"rows of {name}"})
         for name, count in counts
@@ -57,8 +65,9 @@ def _columns(inputs: CardInputs, name: str) -> dict[str, Any]:
     meanings = column_meanings()[name]
     factors = {factor.name: f"level of the factor {code(factor.name)}" for factor in inputs.study.factors}
     known = list(meanings["columns"].items())
-    at = 1 + [column for column, _ in known].index({"results": "cell_id", "cells": "kind"}[name])
-    ordered = known[:at] + list(factors.items()) + known[at:]
+    behind = {"results": "cell_id", "cells": "kind"}.get(name)
+    at = len(known) if behind is None else 1 + [column for column, _ in known].index(behind)
+    ordered = known if behind is None else known[:at] + list(factors.items()) + known[at:]
     return {
         "name": name,
         "text": meanings["text"],
