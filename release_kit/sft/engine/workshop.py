@@ -1,0 +1,108 @@
+"""What one worker keeps from unit to unit: the loaded base model, its digests, and tokenised data.
+
+Owns only the keeping. A base is let go when a unit of another base comes; digests are taken again when a file of the
+base has changed.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from release_kit.core import canonical
+from release_kit.core.errors import IntegrityError
+from release_kit.core.files import iter_files
+from release_kit.core.study import Study
+from release_kit.sft.spec.identity import BaseIdentity, base_identity
+from release_kit.sft.spec.runs import RunPlan, base_folder
+from release_kit.sft.spec.settings import TrainingSettings
+
+N_TOKENISED = 4
+"""Tokenised datasets that are kept: neighbours in the order of work often share one."""
+
+TOKENISED_BY = ("template", "max_length", "loss_on", "truncation")
+"""Settings that decide what tokens an example becomes."""
+
+
+class Workshop:
+    """The warm state of one worker.
+
+    Args:
+        study: the study that it works on.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …
+    """
+
+    def __init__(self, study: Study, device: str = "cpu"):
+        self.study, self.device = study, device
+        self._warm: tuple[str, Any] | None = None
+        self._identities: dict[str, tuple[Any, BaseIdentity]] = {}
+        self._tokenised: dict[tuple, Any] = {}
+
+    def identity(self, base_model: str) -> BaseIdentity:
+        """Return the digests of a base model, checked against what the study declares.
+
+        Raises:
+            ArtifactError: the folder is missing or has no weights.
+            IntegrityError: the weights are not those that ``weights_sha256`` of the study names.
+        """
+        folder = base_folder(self.study, base_model)
+        state = _state(folder)
+        if self._identities.get(base_model, (None,))[0] != state:
+            self._identities[base_model] = (state, base_identity(folder, base_model))
+        identity = self._identities[base_model][1]
+        _check_declared(self.study, base_model, identity, folder)
+        return identity
+
+    def warm(self, base_model: str) -> Any:
+        """Return the loaded base model; the one before it is let go first, so that two never share the memory."""
+        digest = self.identity(base_model).weights_sha256
+        key = f"{base_model}:{digest}"
+        if self._warm is None or self._warm[0] != key:
+            from release_kit.sft.train.warm import WarmBase
+
+            self._warm = None
+            self._tokenised.clear()
+            self._warm = (key, WarmBase(base_folder(self.study, base_model), device=self.device))
+        return self._warm[1]
+
+    def examples(self, plan: RunPlan, rows: tuple, rows_sha256: str, settings: TrainingSettings) -> list:
+        """Return the tokens of a run's examples after the audit has passed them; kept for the next run.
+
+        Raises:
+            DataError: the audit refuses the data.
+        """
+        key = (plan.base_model, rows_sha256, *(getattr(settings, name) for name in TOKENISED_BY))
+        if key not in self._tokenised:
+            from release_kit.sft.data.audit import audit
+            from release_kit.sft.data.tokens import tokenize
+
+            tokenizer = self.warm(plan.base_model).tokenizer
+            audit(rows, tokenizer, settings).refuse()
+            while len(self._tokenised) >= N_TOKENISED:
+                self._tokenised.pop(next(iter(self._tokenised)))
+            self._tokenised[key] = tokenize(rows, tokenizer, settings)
+        return self._tokenised[key]
+
+    def provenance_of(self, base_model: str) -> dict[str, Any]:
+        """Return ``{name, digest, source}`` of a base for a cell's provenance."""
+        factor = self.study.factor_with_role("base_model")
+        known = factor.properties.get(base_model, {}) if factor else {}
+        made = base_folder(self.study, base_model) / "base.json"
+        source = canonical.read_json(made) if made.is_file() else known.get("source")
+        name = str(known.get("hub_id") or base_model)
+        return {"name": name, "digest": self.identity(base_model).weights_sha256, "source": source}
+
+
+def _check_declared(study: Study, base_model: str, identity: BaseIdentity, folder: Path) -> None:
+    factor = study.factor_with_role("base_model")
+    declared = (factor.properties.get(base_model, {}) if factor else {}).get("weights_sha256")
+    if declared and declared != identity.weights_sha256:
+        what = f"expected weights with sha256 {declared[:16]}…, got {identity.weights_sha256[:16]}…"
+        step = f"put the real {base_model} there, or correct `weights_sha256` in study.yaml"
+        raise IntegrityError(what, where=str(folder.relative_to(study.folder)), next_step=step)
+
+
+def _state(folder: Path) -> Mapping[str, tuple] | None:
+    """Return what tells whether any file of a folder was written to since; None when there is no folder."""
+    if not folder.is_dir():
+        return None
+    return {path: (state.st_ino, state.st_size, state.st_mtime_ns) for path, state in iter_files(folder)}
