@@ -7,6 +7,7 @@ from release_kit.core.wording import counted
 
 N_SHOWN = 5
 """Problems of one kind that a message spells out; the number of all stands before them."""
+N_PLACES = 3
 
 
 class DataError(ReleaseKitError):
@@ -31,3 +32,9 @@ def numbers_text(numbers: Sequence[int]) -> str:
     """Return ``3, 9, 12, … (40 in all)``: which lines or examples, the first few of them."""
     shown = ", ".join(f"{number}" for number in numbers[:N_SHOWN])
     return f"{shown}, … ({len(numbers):,} in all)" if len(numbers) > N_SHOWN else shown
+
+
+def places_text(places: Sequence[str]) -> str:
+    """Return ``data/x.jsonl, line 3; data/x.jsonl, line 9; … and 40 more``."""
+    more = f" and {len(places) - N_PLACES:,} more" if len(places) > N_PLACES else ""
+    return "; ".join(places[:N_PLACES]) + more

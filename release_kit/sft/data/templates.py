@@ -187,3 +187,8 @@ def answers(row: Row) -> list[str]:
     if "messages" in row:
         return [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
     return [row["completion"]]
+
+
+def answer_tail(name: str) -> str:
+    """Return the text that a template puts behind an answer and trains on; of a chat template special tokens only."""
+    return name.split(COMPLETION)[1] if COMPLETION in name else ""

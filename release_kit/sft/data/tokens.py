@@ -6,14 +6,14 @@ is ``audit.py``.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from release_kit.sft.data.columns import Row
-from release_kit.sft.data.errors import DataError, combined
+from release_kit.sft.data.errors import DataError, combined, places_text
 from release_kit.sft.data.templates import Segment, Template, answers, template_of
 from release_kit.sft.spec.settings import TrainingSettings
 
@@ -56,16 +56,20 @@ class TokenExample:
 class Encoded:
     """One row tokenised, with what truncation did to it."""
 
-    example: TokenExample | None
+    example: TokenExample | None = None
     """None where ``fault`` is given."""
-    n_tokens_before: int
+    n_tokens_before: int = 0
     """Tokens before truncation."""
-    n_trained_before: int
-    """Targets before truncation."""
+    n_prompt: int = 0
+    """Tokens before the first answer, special ones included, after truncation."""
     n_cut_prompt: int = 0
-    """Tokens taken from the left."""
-    n_cut_completion: int = 0
-    """Tokens taken from the right."""
+    """Tokens taken from the left of the prompt."""
+    n_cut_right: int = 0
+    """Tokens taken from the right end."""
+    n_answer_lost: int = 0
+    """Tokens of answers among those."""
+    boundary_differs: bool = False
+    """Tokenised in one piece, the text has other tokens; looked at only when asked for."""
     fault: str | None = None
     """Key of ``FAULTS``."""
     detail: str = ""
@@ -92,15 +96,22 @@ def fault_error(
     fault: str, indexes: Sequence[int], encoded: Sequence[Encoded], places: Sequence[str] | None = None
 ) -> DataError:
     """Return one error for all examples that have ``fault``."""
-    shown = [places[index] if places else f"example {index}" for index in indexes[:3]]
-    more = f" and {len(indexes) - 3:,} more" if len(indexes) > 3 else ""
+    shown = places_text([places[index] if places else f"example {index}" for index in indexes])
     detail = encoded[indexes[0]].detail
-    what = f"{FAULTS[fault]}: {'; '.join(shown)}{more}" + (f" ({detail})" if detail else "")
+    what = f"{FAULTS[fault]}: {shown}" + (f" ({detail})" if detail else "")
     return DataError(what, where=f"{len(indexes):,} of {len(encoded):,} examples", next_step=NEXT_STEPS[fault])
 
 
-def encode(rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings) -> Iterator[Encoded]:
+def encode(
+    rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings, *, boundaries: bool = False
+) -> Iterator[Encoded]:
     """Yield every row tokenised; a row that cannot be trained on has a ``fault`` instead of tokens.
+
+    Args:
+        rows: examples in normal form.
+        tokenizer: of the base model.
+        settings: ``template``, ``truncation``, ``max_length`` and ``loss_on`` are used.
+        boundaries: also tokenise every text in one piece, and compare.
 
     Raises:
         DataError: the template is none, or the tokenizer has no end-of-text token to close answers with.
@@ -108,13 +119,16 @@ def encode(rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings) -> I
     template = template_of(settings.template, tokenizer)
     special = special_tokens(tokenizer, template)
     rendered = [_rendered(template, row) for row in rows]
-    texts = [segment.text for item in rendered if not isinstance(item, DataError) for segment in item]
-    ids = iter(token_ids(tokenizer, texts))
+    sound = [item for item in rendered if not isinstance(item, DataError)]
+    ids = iter(token_ids(tokenizer, [segment.text for item in sound for segment in item]))
+    whole = iter(token_ids(tokenizer, ["".join(s.text for s in item) for item in sound]) if boundaries else ())
     for row, item in zip(rows, rendered, strict=True):
         if isinstance(item, DataError):
-            yield Encoded(example=None, n_tokens_before=0, n_trained_before=0, fault=UNRENDERED, detail=item.sentence())
-        else:
-            yield _encoded(row, item, [next(ids) for _ in item], special, settings)
+            yield Encoded(fault=UNRENDERED, detail=item.sentence())
+            continue
+        pieces = [next(ids) for _ in item]
+        differs = boundaries and [token for piece in pieces for token in piece] != list(next(whole))
+        yield replace(_encoded(row, item, pieces, special, settings), boundary_differs=differs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,21 +183,24 @@ def _encoded(
     pieces.append((special.eos, True))
     tokens = np.concatenate([np.asarray(piece, dtype=np.int32) for piece, _ in pieces])
     answer = np.concatenate([np.full(len(piece), trained, dtype=bool) for piece, trained in pieces])
-    before = {"n_tokens_before": len(tokens), "n_trained_before": int(answer[1:].sum())}
     if not all(text.strip() for text in answers(row)):
-        return Encoded(example=None, fault=EMPTY, **before)
+        return Encoded(n_tokens_before=len(tokens), fault=EMPTY)
     first = len(special.bos)
-    cut_left, cut_right, fault = _cut(answer, first, settings)
-    kept = np.r_[0:first, first + cut_left : len(tokens) - cut_right]
-    tokens, answer = tokens[kept], answer[kept]
-    loss = np.ones_like(answer) if settings.loss_on == ALL_TOKENS else answer.copy()
+    left, right, fault = _cut(answer, first, settings)
+    kept = np.r_[0:first, first + left : len(tokens) - right]
+    loss = np.ones(len(kept), dtype=bool) if settings.loss_on == ALL_TOKENS else answer[kept]
     loss[:1] = False
-    if fault is None and not (loss & answer).any():
-        fault = VANISHED if cut_right else MASKED
-    cuts = {"n_cut_prompt": cut_left, "n_cut_completion": cut_right}
-    if fault:
-        return Encoded(example=None, fault=fault, **before, **cuts)
-    return Encoded(example=TokenExample(ids=tokens, loss=loss), **before, **cuts)
+    if fault is None and not (loss & answer[kept]).any():
+        fault = VANISHED if right else MASKED
+    return Encoded(
+        example=None if fault else TokenExample(ids=tokens[kept], loss=loss),
+        n_tokens_before=len(tokens),
+        n_prompt=int(answer[kept].argmax()),
+        n_cut_prompt=left,
+        n_cut_right=right,
+        n_answer_lost=int(answer.sum() - answer[kept].sum()),
+        fault=fault,
+    )
 
 
 def _cut(answer: np.ndarray, first: int, settings: TrainingSettings) -> tuple[int, int, str | None]:
@@ -204,7 +221,7 @@ def _cut(answer: np.ndarray, first: int, settings: TrainingSettings) -> tuple[in
     return (excess, 0, None) if excess <= spare else (0, 0, VANISHED)
 
 
-def answer_spans(loss: np.ndarray) -> list[tuple[int, int]]:
+def target_spans(loss: np.ndarray) -> list[tuple[int, int]]:
     """Return ``[start, end)`` of every run of targets in ``loss``."""
     edges = np.flatnonzero(np.diff(np.r_[False, loss, False]))
     return [(int(a), int(b)) for a, b in list(pairwise(edges))[::2]]
