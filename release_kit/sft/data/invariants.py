@@ -150,14 +150,14 @@ def check_batch(examples: Sequence[TokenExample], packs: Sequence[Pack], batch: 
     """
     widths = [sum(len(examples[i].ids) for i in pack) for pack in packs]
     shape = (len(packs), max(widths))
-    arrays = (batch.input_ids, batch.position_ids, batch.loss_mask, batch.segment_ids)
+    arrays = (batch.input_ids, batch.position_ids, batch.loss, batch.segment_ids)
     if any(array.shape != shape for array in arrays):
         what = f"expected arrays of the shape {shape}, got {sorted({array.shape for array in arrays})}"
         raise DataError(what)
     problems: list[ReleaseKitError] = []
     for row, (pack, width) in enumerate(zip(packs, widths, strict=True)):
         wrong = list(_wrong_row(pack, [examples[i] for i in pack], [array[row, :width] for array in arrays]))
-        if batch.loss_mask[row, width:].any():
+        if batch.loss[row, width:].any():
             wrong.append("padding carries a loss")
         if (batch.segment_ids[row, width:] != -1).any() or (width < shape[1] and batch.position_ids[row, width] != 0):
             wrong.append("padding is not apart from the last example")

@@ -53,7 +53,7 @@ class MicroBatch:
     """int64."""
     position_ids: np.ndarray
     """int64; from 0 in every example, and from 0 in the padding."""
-    loss_mask: np.ndarray
+    loss: np.ndarray
     """bool: the token here is a target, predicted by the state one position to the left."""
     segment_ids: np.ndarray
     """int64: the how-manieth example of its row a token belongs to, -1 for padding."""
@@ -61,7 +61,7 @@ class MicroBatch:
     @property
     def n_targets(self) -> int:
         """Return how many tokens are trained on: what a sum of losses is divided by, over the whole step."""
-        return int(self.loss_mask.sum())
+        return int(self.loss.sum())
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Return where targets are predicted, and what they are.
@@ -70,8 +70,8 @@ class MicroBatch:
             ``(n_targets,) int64`` indexes into the flattened ``(n_rows * n_tokens)`` states, each one position before
             its target, and ``(n_targets,) int64`` token ids to be predicted there.
         """
-        rows, columns = np.nonzero(self.loss_mask)
-        return rows * self.loss_mask.shape[1] + columns - 1, self.input_ids[rows, columns]
+        rows, columns = np.nonzero(self.loss)
+        return rows * self.loss.shape[1] + columns - 1, self.input_ids[rows, columns]
 
 
 def steps_per_epoch(n_examples: int, settings: TrainingSettings) -> int:
@@ -161,7 +161,7 @@ def build_micro_batch(examples: Sequence[TokenExample], packs: Sequence[Pack], p
     batch = MicroBatch(
         input_ids=np.full(shape, pad_id, dtype=np.int64),
         position_ids=np.zeros(shape, dtype=np.int64),
-        loss_mask=np.zeros(shape, dtype=bool),
+        loss=np.zeros(shape, dtype=bool),
         segment_ids=np.full(shape, -1, dtype=np.int64),
     )
     for row, (pack, width) in enumerate(zip(packs, widths, strict=True)):
@@ -171,7 +171,7 @@ def build_micro_batch(examples: Sequence[TokenExample], packs: Sequence[Pack], p
             here = slice(start, start + len(example.ids))
             batch.input_ids[row, here] = example.ids
             batch.position_ids[row, here] = np.arange(len(example.ids))
-            batch.loss_mask[row, here] = example.loss
+            batch.loss[row, here] = example.loss
             batch.segment_ids[row, here] = segment
             start = here.stop
         batch.position_ids[row, width:] = np.arange(shape[1] - width)
