@@ -1,1 +1,4 @@
-"""One run from the base weights to its checkpoints: the loop, resuming, full and LoRA, the log and its picture."""
+"""Training of one run: the warm base, the loop, exact resume, the artifacts it leaves, several adapters in one batch.
+
+Examples come tokenised from ``data/``; which runs there are is ``spec/``, who runs them when is ``engine/``.
+"""

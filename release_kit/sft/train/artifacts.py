@@ -1,0 +1,124 @@
+"""The folder that one kept checkpoint leaves: weights in bfloat16, config, tokenizer, log and picture.
+
+A folder takes its name when it is whole. Nothing in it holds a clock, a path of this machine or an order that changes
+from process to process: the same training gives the same bytes. ``cell.json`` and ``done.json`` are the engine's.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from release_kit.core import canonical
+from release_kit.core.files import TEMPORARY_PREFIX, sync_folder, write_error
+from release_kit.sft.train.log import LOG_FILE, LogRow, log_bytes
+from release_kit.sft.train.picture import draw_loss
+
+LOSS_PICTURE = "loss.svg"
+PUBLISHED_TYPE = "bfloat16"
+
+
+def write_artifact(
+    model: Any,
+    tokenizer_files: Mapping[str, bytes],
+    rows: Sequence[LogRow],
+    kept: Mapping[str, int],
+    folder: Path,
+    title: str,
+) -> None:
+    """Write one kept checkpoint; ``folder`` exists afterwards as a whole or not at all.
+
+    Args:
+        model: a transformers model (all weights are saved) or a peft model (its adapter is); float32, left as it is.
+        tokenizer_files: name → bytes.
+        rows: the log up to here.
+        kept: label → step of the checkpoints of the run, marked in the picture.
+        folder: must not exist.
+        title: of the picture.
+
+    Raises:
+        ReleaseKitError: the disk is full or the folder cannot be written.
+    """
+    scratch = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        if hasattr(model, "peft_config"):
+            save_adapter(model, scratch)
+        else:
+            save_full(model, scratch)
+        for name, data in tokenizer_files.items():
+            (scratch / name).write_bytes(data)
+        (scratch / LOG_FILE).write_bytes(log_bytes(rows))
+        if rows:
+            (scratch / LOSS_PICTURE).write_text(draw_loss(rows, kept, title), encoding="utf-8")
+        move_whole(scratch, folder)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise write_error(folder, error) from error
+
+
+def save_full(model: Any, folder: Path) -> None:
+    """Write ``model.safetensors`` (bfloat16, rounded to nearest even) and the configuration of a whole model."""
+    import torch
+
+    model.save_pretrained(folder, state_dict=rounded(model.state_dict(), torch.bfloat16))
+    config = canonical.read_json(folder / "config.json")
+    (folder / "config.json").write_bytes(canonical.document_bytes({**config, "dtype": PUBLISHED_TYPE}))
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write ``adapter_model.safetensors`` (bfloat16) and the adapter's configuration, its sets in sorted order."""
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft looks for a changed vocabulary on the Hub; ours cannot change
+        state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file(rounded(state, torch.bfloat16), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config["inference_mode"] = True
+    (folder / "adapter_config.json").write_bytes(canonical.document_bytes(plain(config)))
+
+
+def rounded(state: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    """Return ``state`` on the processor in ``dtype``; tensors that share their memory still do."""
+    seen: dict[int, Any] = {}
+    result = {}
+    for name, value in state.items():
+        key = value.data_ptr()
+        if key not in seen or seen[key].shape != value.shape:
+            floating = value.is_floating_point()
+            seen[key] = (
+                value.detach().to(device="cpu", dtype=dtype if floating else value.dtype, copy=True).contiguous()
+            )
+        result[name] = seen[key]
+    return result
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as JSON values: sets sorted, members of an enumeration by value."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(part) for part in value), key=str)
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    value = getattr(value, "value", value)
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def move_whole(scratch: Path, folder: Path) -> None:
+    """Give a finished folder its name: every file durable first, then one rename."""
+    for path in sorted(scratch.rglob("*")):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    os.replace(scratch, folder)
+    sync_folder(folder.parent)
