@@ -28,6 +28,7 @@ from release_kit.core.results import RESULTS_FILE, Result, parquet_bytes, read_r
 from release_kit.core.study import Study
 from release_kit.core.tensors_file import tensors_bytes
 from release_kit.release.cards import CardCell, CardInputs, render_cards
+from release_kit.release.cards.analysis_input import read_card_analysis
 from release_kit.release.cards.write import keep_edited
 from release_kit.release.contents import Source, find_sources
 from release_kit.release.naming import cell_names
@@ -201,6 +202,7 @@ def _assemble(
         results_path=PUBLISHED_RESULTS,
         results_sha256=digest_bytes(tables["results.parquet"]).sha256,
         release_folder=study.folder / RELEASE_FOLDER,
+        analysis=read_card_analysis(study.folder, results),
         measured=measured,
     )  # fmt: skip
     for tree_path, data in render_cards(inputs):

@@ -30,6 +30,9 @@ from release_kit.release.cards.usage import HUB_ADDRESS, cell_results_code, down
 ENVIRONMENT_KEYS = ("versions", "hardware", "platform", "environment", "python")
 """Keys of a cell's provenance that say where it ran; all others say what it was made from."""
 
+LOSS_FIGURE = "loss.svg"
+"""Picture of the loss that training may leave beside the weights."""
+
 MAX_LIST, MAX_TEXT = 24, 160
 
 EVALUATION_RULES = {
@@ -90,6 +93,7 @@ class CellCards:
             "has_value": any(row.value is not None for row in rows),
             "no_value": [entry.population.label for entry in comparisons if entry.row.value is None],
             "figure": CELL_FIGURE,
+            "loss": next((file.path for file in cell.files if file.path == LOSS_FIGURE), None),
             "load": fenced("python", loading) if loading and cell.kind != "results-only" else None,
             "read_results": fenced("python", reading) if rows and cell.kind == "results-only" else None,
             "verify": fenced("bash", commands),

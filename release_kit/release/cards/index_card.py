@@ -9,6 +9,7 @@ from typing import Any
 
 from release_kit.core.grid import level_text
 from release_kit.core.study import Factor, Study
+from release_kit.release.cards.analysis_facts import analysis_facts, analysis_sources, analysis_tables
 from release_kit.release.cards.cell_card import fact_table
 from release_kit.release.cards.front_matter import front_matter, index_metadata
 from release_kit.release.cards.holes import holes_table, n_declared
@@ -47,6 +48,7 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         _cells_table(inputs, grid) if listed else None,
         _groups_table(grid, factor) if factor else None,
         holes_table(inputs, grid),
+        *analysis_tables(inputs.analysis),
         fact_table("settings", study.settings, "study.yaml: settings"),
     ]
     bases, datasets = _hub_ids(inputs, "base_model"), _hub_ids(inputs, "dataset")
@@ -63,7 +65,8 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         "verify": fenced("bash", "release-kit verify " + ("copy" if study.namespace else ".")),
         "authors": "\n".join(f"- {escaped(author)}" for author in study.authors),
         "tables": {table.name: table for table in tables if table is not None and table.rows},
-        "sources": index_sources(inputs, grid),
+        "sources": {**index_sources(inputs, grid), **analysis_sources(inputs.analysis)},
+        **analysis_facts(inputs.analysis),
     }
 
 

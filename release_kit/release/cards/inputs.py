@@ -16,6 +16,7 @@ from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, TENSORS_FIL
 from release_kit.core.results import COLUMNS, RESULTS_FILE, Result, parquet_bytes, read_results, results_table
 from release_kit.core.study import Study
 from release_kit.core.wording import counted
+from release_kit.release.cards.analysis_input import CardAnalysis, read_card_analysis
 from release_kit.release.release_tables import measured_tables
 
 CARD_FILE = "README.md"
@@ -51,6 +52,8 @@ class CardInputs:
     results_sha256: str
     release_folder: Path
     """``<study>/release``: where the cards of the last build lie, with their hand-written sections."""
+    analysis: CardAnalysis | None = None
+    """What was found in these results, where the study has an analysis of them."""
     measured: Mapping[str, int] = field(default_factory=dict)
     """Measured tables beside the results, as path relative to the study → number of rows."""
 
@@ -100,6 +103,7 @@ def read_card_inputs(
         results_path=PUBLISHED_RESULTS,
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
+        analysis=read_card_analysis(study.folder),
         measured=measured_tables(study.folder),
     )  # fmt: skip
 

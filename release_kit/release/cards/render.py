@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core.errors import RecordError, StudyError
+from release_kit.release.cards.analysis_facts import analysis_texts
 from release_kit.release.cards.cell_card import CellCards
 from release_kit.release.cards.figures import CellFigures
 from release_kit.release.cards.handwritten import filled, is_untouched, parse_sections
@@ -74,6 +75,7 @@ class Cards:
         if any(population.values for population in self.grid.populations.values()):
             yield f"index/{DISTRIBUTIONS}", distributions_figure(self.grid)
             yield f"index/{HEATMAP}", heatmap_figure(self.inputs, self.grid)
+        yield from analysis_texts(self.inputs.analysis)
         yield f"results/{CARD_FILE}", self._card("results", results_facts(self.inputs, self.grid))
 
     def cell_texts(self, cell: CardCell) -> Iterator[tuple[str, str]]:

@@ -202,6 +202,11 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "Two artifacts were exchanged after the build.", "put the files back where the manifest has them"),
     ("card-stale", "release", ERROR, "A card shows what no longer follows from the results.",
      "Readers see old numbers.", "regenerate the cards, then build again"),
+    ("analysis-broken", "release", ERROR, "The analysis, or a file that it names, is damaged.",
+     "Figures and verdicts would go out that nobody made.", "run: release-kit sft analyse STUDY"),
+    ("analysis-stale", "release", ERROR, "The analysis was made from other results or tables.",
+     "Verdicts and figures no longer follow from the numbers; the card of the release leaves them out.",
+     "run: release-kit sft analyse STUDY, then build again"),
     # allow
     ("allow-unused", "allow", WARNING, "An `allow` entry matches no problem.",
      "It may hide a future problem, or it is misspelt.", "remove the entry, or correct its `code` and `where`"),

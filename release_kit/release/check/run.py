@@ -13,6 +13,7 @@ from release_kit.core.digest_cache import DigestCache
 from release_kit.core.records import nearest
 from release_kit.core.study import STUDY_FILE, Study
 from release_kit.release.check.adapters import check_adapters
+from release_kit.release.check.analysis import check_analysis
 from release_kit.release.check.codes import CODES, FAMILIES, problem
 from release_kit.release.check.foreign import check_foreign
 from release_kit.release.check.freshness import check_freshness, is_built
@@ -31,7 +32,7 @@ from release_kit.release.check.weights import check_weights
 
 _FAMILY_CHECKS: tuple[Callable[[Survey], Any], ...] = (
     check_grid, check_payloads, check_labels, check_weights, check_adapters, check_results, check_results_compared,
-    check_results_chance, check_foreign, check_secrets, check_licence,
+    check_results_chance, check_foreign, check_secrets, check_licence, check_analysis,
 )  # fmt: skip
 
 
