@@ -242,10 +242,14 @@ class HeldLease:
         Raises:
             LeaseLostError: the unit was taken over.
         """
-        if self.lost or self._has_successor():
-            self.lost = True
+        if self.is_lost():
             step = "nothing to do: the other worker finishes the unit, with the same bytes"
             raise LeaseLostError("was taken over by another worker", where=self._lease.unit, next_step=step)
+
+    def is_lost(self) -> bool:
+        """Return whether another worker has the unit; an error of this one is then of no account."""
+        self.lost = self.lost or self._has_successor()
+        return self.lost
 
     def release(self, *, clean: bool = False) -> None:
         """Give the unit back, so that anyone may claim it at once.

@@ -53,9 +53,11 @@ class Owner:
 
     def is_surely_dead(self) -> bool:
         """Return whether the process has ended; False when this machine cannot know."""
-        if not self.machine or self.machine != this_machine():
-            return False
-        return process_start(self.pid) != self.started
+        return self.is_on_this_machine() and process_start(self.pid) != self.started
+
+    def is_on_this_machine(self) -> bool:
+        """Return whether its process could be seen from here."""
+        return bool(self.machine) and self.machine == this_machine()
 
     def describe(self) -> str:
         """Return ``host:pid``, for people."""

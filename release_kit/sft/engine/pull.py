@@ -141,6 +141,9 @@ class Puller:
             except LeaseLostError:
                 self.emit(_event("lost", unit))
             except Exception as error:
+                if held.is_lost():
+                    self.emit(_event("lost", unit))
+                    return
                 known = {"unit": unit.name, "title": unit.title, "cells": unit.cell_ids}
                 self._failed(unit, held, failure_of(error, **known))
             except BaseException:

@@ -101,7 +101,7 @@ class Worker:
         watch.report("prepare")
         selected = select_for(self.study, plan)
         base = self.shop.identity(plan.base_model)
-        examples = self.shop.examples(plan, selected.rows, selected.sha256, plan.settings)
+        examples = self.shop.examples(plan, selected, plan.settings)
 
         def candidate(micro_batch: int) -> tuple[RunPlan, Path, dict[str, Any]]:
             used = replace(plan, settings=replace(plan.settings, micro_batch=micro_batch))

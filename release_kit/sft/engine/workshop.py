@@ -49,7 +49,11 @@ class Workshop:
         if self._identities.get(base_model, (None,))[0] != state:
             self._identities[base_model] = (state, base_identity(folder, base_model))
         identity = self._identities[base_model][1]
-        _check_declared(self.study, base_model, identity, folder)
+        declared = self._declared(base_model).get("weights_sha256")
+        if declared and declared != identity.weights_sha256:
+            what = f"expected weights with sha256 {declared[:16]}…, got {identity.weights_sha256[:16]}…"
+            step = f"put the real {base_model} there, or correct `weights_sha256` in study.yaml"
+            raise IntegrityError(what, where=str(folder.relative_to(self.study.folder)), next_step=step)
         return identity
 
     def warm(self, base_model: str) -> Any:
@@ -61,44 +65,40 @@ class Workshop:
 
             self._warm = None
             self._tokenised.clear()
-            self._warm = (key, WarmBase(base_folder(self.study, base_model), device=self.device))
+            name = self._declared(base_model).get("hub_id") or base_model
+            self._warm = (key, WarmBase(base_folder(self.study, base_model), self.device, name=str(name)))
         return self._warm[1]
 
-    def examples(self, plan: RunPlan, rows: tuple, rows_sha256: str, settings: TrainingSettings) -> list:
-        """Return the tokens of a run's examples after the audit has passed them; kept for the next run.
+    def examples(self, plan: RunPlan, selected: Any, settings: TrainingSettings) -> list:
+        """Return the tokens of a run's examples (``Selected``) after the audit has passed them; kept for the next run.
 
         Raises:
             DataError: the audit refuses the data.
         """
-        key = (plan.base_model, rows_sha256, *(getattr(settings, name) for name in TOKENISED_BY))
+        key = (plan.base_model, selected.sha256, *(getattr(settings, name) for name in TOKENISED_BY))
         if key not in self._tokenised:
             from release_kit.sft.data.audit import audit
             from release_kit.sft.data.tokens import tokenize
 
-            tokenizer = self.warm(plan.base_model).tokenizer
-            audit(rows, tokenizer, settings).refuse()
+            warm = self.warm(plan.base_model)
+            limits = {"context_length": warm.max_positions, "vocab_size": warm.model.config.vocab_size}
+            audit(selected.rows, warm.tokenizer, settings, places=selected.places, **limits).refuse(plan.describe())
             while len(self._tokenised) >= N_TOKENISED:
                 self._tokenised.pop(next(iter(self._tokenised)))
-            self._tokenised[key] = tokenize(rows, tokenizer, settings)
+            self._tokenised[key] = tokenize(selected.rows, warm.tokenizer, settings)
         return self._tokenised[key]
 
     def provenance_of(self, base_model: str) -> dict[str, Any]:
         """Return ``{name, digest, source}`` of a base for a cell's provenance."""
-        factor = self.study.factor_with_role("base_model")
-        known = factor.properties.get(base_model, {}) if factor else {}
+        known = self._declared(base_model)
         made = base_folder(self.study, base_model) / "base.json"
         source = canonical.read_json(made) if made.is_file() else known.get("source")
         name = str(known.get("hub_id") or base_model)
         return {"name": name, "digest": self.identity(base_model).weights_sha256, "source": source}
 
-
-def _check_declared(study: Study, base_model: str, identity: BaseIdentity, folder: Path) -> None:
-    factor = study.factor_with_role("base_model")
-    declared = (factor.properties.get(base_model, {}) if factor else {}).get("weights_sha256")
-    if declared and declared != identity.weights_sha256:
-        what = f"expected weights with sha256 {declared[:16]}…, got {identity.weights_sha256[:16]}…"
-        step = f"put the real {base_model} there, or correct `weights_sha256` in study.yaml"
-        raise IntegrityError(what, where=str(folder.relative_to(study.folder)), next_step=step)
+    def _declared(self, base_model: str) -> Mapping[str, Any]:
+        factor = self.study.factor_with_role("base_model")
+        return factor.properties.get(base_model, {}) if factor else {}
 
 
 def _state(folder: Path) -> Mapping[str, tuple] | None:
