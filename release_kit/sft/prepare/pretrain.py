@@ -88,7 +88,12 @@ class Recipe:
 
 
 def pretrain(
-    recipe: Recipe, folder: Path, where: str, on_step: Callable[[int, float], None] | None = None
+    recipe: Recipe,
+    folder: Path,
+    where: str,
+    on_step: Callable[[int, float], None] | None = None,
+    *,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> dict[str, Any]:
     """Train the model of ``recipe`` and put checkpoint and tokenizer into ``folder``; continues where it was stopped.
 
@@ -100,6 +105,7 @@ def pretrain(
         folder: the model's folder; it must not exist. State is kept beside it until it does.
         where: the place in ``study.yaml``, for messages.
         on_step: called with (step, training loss) after each step.
+        checkpoint_every: steps between two states to resume from; changes nothing in the result.
 
     Returns:
         ``{"texts": [...], "facts": {...}, "n_parameters": int}``.
@@ -119,7 +125,7 @@ def pretrain(
     model = build_model(recipe, tokenizer)
     before = held_out_loss(model, streams[1], recipe)
     state = folder.parent / STATE_FOLDER / folder.name
-    _train(torch, model, streams[0], recipe, state, on_step)
+    _train(torch, model, streams[0], recipe, state, checkpoint_every, on_step)
     model.to(torch.bfloat16)
     _save(model, tokenizer, folder)
     facts = {
@@ -169,7 +175,7 @@ def held_out_loss(model, stream, recipe: Recipe) -> float:
     return round(sum(losses) / n_rows, 6)
 
 
-def _train(torch, model, stream, recipe: Recipe, state: Path, on_step) -> None:
+def _train(torch, model, stream, recipe: Recipe, state: Path, checkpoint_every: int, on_step) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, foreach=True
     )
@@ -187,10 +193,10 @@ def _train(torch, model, stream, recipe: Recipe, state: Path, on_step) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if (step + 1) % checkpoint_every == 0 or step + 1 == recipe.steps:
+            _keep(model, optimizer, recipe, state, step + 1)
         if on_step:
             on_step(step + 1, value)
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == recipe.steps:
-            _keep(model, optimizer, recipe, state, step + 1)
 
 
 def _loss(model, rows):

@@ -40,7 +40,7 @@ class BaseRecord:
         where = "pre-trained here" if "pretrain" in self.source else f"from {self.source['gguf']['package']}"
         if facts := self.source.get("pretrain", {}).get("facts"):
             where += f", held-out loss {facts['first_loss']:.2f} → {facts['final_loss']:.2f}"
-        size = f"{self.n_parameters / 1e6:.2f} M parameters"
+        size = f"{self.n_parameters / 1e6:.3g} M parameters"
         return f"{self.name}: {size} ({self.license}) {where}, sha256 {self.weights_sha256[:12]}"
 
     def to_dict(self) -> dict[str, Any]:
