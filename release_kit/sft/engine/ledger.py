@@ -202,7 +202,7 @@ class HeldLease:
     """A lease of this process. Safe to use from the thread that renews it and the one that works."""
 
     def __init__(self, ledger: Ledger, lease: Lease):
-        self._ledger, self._lease = ledger, lease
+        self.ledger, self._lease = ledger, lease
         self._lock = threading.Lock()
         self.lost = False
 
@@ -265,10 +265,10 @@ class HeldLease:
 
     def _has_successor(self) -> bool:
         """Look for the next generation by its name: a listing may be answered from a cache, this never skips one."""
-        return (self._ledger.leases / _name(self._lease.unit, self._lease.generation + 1)).exists()
+        return (self.ledger.leases / _name(self._lease.unit, self._lease.generation + 1)).exists()
 
     def _write(self) -> None:
-        target = self._ledger.leases / _name(self._lease.unit, self._lease.generation)
+        target = self.ledger.leases / _name(self._lease.unit, self._lease.generation)
         os.replace(_write_temporary(target, self._lease), target)
 
 

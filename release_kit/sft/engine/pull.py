@@ -50,6 +50,7 @@ class Watch:
     held: HeldLease
     stop: threading.Event
     emit: Emit
+    rules: Rules = DEFAULT_RULES
 
     def report(self, stage: str, step: int = 0, n_steps: int = 0, **more: Any) -> None:
         """Say how far the unit is.
@@ -75,6 +76,24 @@ class Watch:
             LeaseLostError: another worker has the unit.
         """
         self.held.check()
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold a second name of the ledger for the block: units that share a folder write to it one after the other.
+
+        Raises:
+            WorkStopped: the worker is to stop.
+        """
+        while (other := self.held.ledger.claim(name)) is None:
+            self.report("wait")
+            self.stop.wait(self.rules.poll_s)
+        with _renewed(other, self.rules.renew_s):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(ReleaseKitError):
+                    other.release(clean=True)
+        self.held.ledger.forget(name)
 
 
 Perform = Callable[[Unit, Watch], Mapping[str, Any]]
@@ -133,7 +152,7 @@ class Puller:
         self.emit(_event("started", unit))
         with _renewed(held, self.rules.renew_s):
             try:
-                told = self.perform(unit, Watch(unit=unit, held=held, stop=self.stop, emit=self.emit))
+                told = self.perform(unit, Watch(unit=unit, held=held, stop=self.stop, emit=self.emit, rules=self.rules))
                 self._finished(unit, told)
             except WorkStopped:
                 held.release()

@@ -16,7 +16,7 @@ from typing import Any
 from release_kit.core import canonical
 from release_kit.core.cell import CELL_FILE, Cell, cell_folder, write_cell
 from release_kit.core.errors import ReleaseKitError
-from release_kit.core.files import write_atomic
+from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
 from release_kit.core.grid import cell_config
 from release_kit.core.study import Study, read_study
 from release_kit.sft.engine import provenance
@@ -28,8 +28,12 @@ from release_kit.sft.spec.identity import code_digest, run_id, run_identity
 from release_kit.sft.spec.runs import RUNS_FOLDER, RunCell, RunPlan, base_folder, role_level
 from release_kit.sft.spec.settings import LORA, EvaluationSettings, TrainingSettings, evaluation_settings
 
+SCHEMA_VERSION = 1
 RUN_FILE, DONE_FILE = "run.json", "done.json"
 EVAL_FOLDER = "eval"
+
+FACTS = ("run_id", "started_at", "seconds", "joules", "n_tokens", "n_completion_tokens", "compute", "micro_batch")
+"""What a cell's provenance takes from its run's ``done.json``."""
 
 
 class OutOfMemoryError(ReleaseKitError):
@@ -74,24 +78,23 @@ class Worker:
             base = str(role_level(self.study, cell.levels, "base_model"))
             self._evaluated(cell, base, None, {}, watch)
             return {"seconds": _seconds(start)}
-        run, facts = self._trained(unit.plan, watch)
+        run, facts = self._trained(self._prepared(unit.plan, watch), watch)
         for cell in run.plan.cells:
             self._evaluated(cell, run.plan.base_model, run, facts, watch)
         return {"seconds": _seconds(start), "run_id": run.folder.name}
 
-    def _trained(self, plan: RunPlan, watch: Watch) -> tuple[_Run, dict[str, Any]]:
+    def _trained(self, run: _Run, watch: Watch) -> tuple[_Run, dict[str, Any]]:
         """Train unless that is done; when memory runs out, again with half the rows at a time."""
-        run = self._prepared(plan, watch)
         while True:
-            done = _read_done(run)
-            if done is not None:
-                return run, done
-            try:
-                return run, self._train(run, watch)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                run = self._halved(run, error, watch)
+            with watch.alone(run.folder.name):
+                done = _read_done(run)
+                if done is None:
+                    too_large = self._train(run, watch)
+                    done = None if too_large else _read_done(run)
+                if done is not None:
+                    self._finish(run)
+                    return run, done
+            run = self._halved(run, too_large, watch)
 
     def _prepared(self, plan: RunPlan, watch: Watch) -> _Run:
         """Identify everything that a run is made from, and give it its folder."""
@@ -111,7 +114,7 @@ class Worker:
         sizes = list(_halves(plan.settings.micro_batch))
         chosen = next((size for size in reversed(sizes[1:]) if (candidate(size)[1] / RUN_FILE).is_file()), sizes[0])
         used, folder, identity = candidate(chosen)
-        write_atomic(folder / RUN_FILE, canonical.document_bytes(identity))
+        _write_run(folder, identity)
         return _Run(
             plan=used,
             declared=plan.settings,
@@ -121,49 +124,65 @@ class Worker:
             data=selected.by_component,
         )
 
-    def _train(self, run: _Run, watch: Watch) -> dict[str, Any]:
+    def _train(self, run: _Run, watch: Watch) -> str | None:
+        """Train and write ``done.json``; return what was said when memory ran out, None when all went well."""
+        from release_kit.sft.train.memory import is_out_of_memory
         from release_kit.sft.train.run import train_run
 
-        started, plan = datetime.datetime.now(datetime.UTC), run.plan
-        n_steps = max(run.keep.values())
+        started, plan, keep = datetime.datetime.now(datetime.UTC), run.plan, _kept_with_earlier(run)
+        n_steps = max(keep.values())
 
-        def on_step(step: int, loss: float, *more: Any) -> None:
+        def on_step(step: int, loss: float) -> None:
             watch.report("train", step, n_steps, loss=loss)
 
         warm = self.shop.warm(plan.base_model)
         watch.report("train", 0, n_steps)
-        facts = train_run(
-            warm, run.examples, plan.settings, method=plan.method, seed=plan.seed, keep=run.keep,
-            folder=run.folder, on_step=on_step,
-        )  # fmt: skip
+        try:
+            facts = train_run(
+                warm, run.examples, plan.settings, method=plan.method, seed=plan.seed, keep=keep,
+                folder=run.folder, on_step=on_step,
+            )  # fmt: skip
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return " ".join(str(error).split())[:200]
         watch.check()
         done = {
             **facts.to_dict(),
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "run_id": run.folder.name,
             "base_model": plan.base_model,
             "method": plan.method,
             "micro_batch": {"declared": run.declared.micro_batch, "used": plan.settings.micro_batch},
             "started_at": started.isoformat(timespec="seconds"),
-            "artifacts": {label: provenance.artifact_digests(run.folder / label) for label in sorted(run.keep)},
+            "artifact": {label: provenance.artifact_digests(run.folder / label) for label in sorted(keep)},
         }
         write_atomic(run.folder / DONE_FILE, canonical.document_bytes(done))
-        return done
+        return None
 
-    def _halved(self, run: _Run, error: Exception, watch: Watch) -> _Run:
+    def _finish(self, run: _Run) -> None:
+        """Take away what only an unfinished run needs."""
+        from release_kit.sft.train.resume import remove_state
+
+        remove_state(run.folder)
+        _sweep(run.folder)
+
+    def _halved(self, run: _Run, said: str, watch: Watch) -> _Run:
         """Return the same run with half the rows of a forward pass; another run to the last bit, and it says so."""
+        from release_kit.sft.train.memory import release
+
         used = run.plan.settings.micro_batch
         if used == 1:
-            what = f"one row of {run.plan.settings.max_length} tokens does not fit into memory"
+            what = f"one row of {run.plan.settings.max_length} tokens does not fit into memory ({said})"
             step = "lower max_length or set gradient_checkpointing: true in settings.training, or take a larger machine"
-            raise OutOfMemoryError(what, where=run.plan.describe(), next_step=step) from error
-        _release_memory(self.device)
+            raise OutOfMemoryError(what, where=run.plan.describe(), next_step=step)
+        release(self.shop.warm(run.plan.base_model))
         watch.report("halve", micro_batch=used // 2)
         smaller = replace(run.plan, settings=replace(run.plan.settings, micro_batch=used // 2))
-        identity = canonical.read_json(run.folder / RUN_FILE)
+        identity = canonical.read_json(run.folder / RUN_FILE)["identity"]
         identity["settings"]["micro_batch"] = used // 2
         folder = run.folder.with_name(run_id(identity))
-        write_atomic(folder / RUN_FILE, canonical.document_bytes(identity))
+        _write_run(folder, identity)
         shutil.rmtree(run.folder, ignore_errors=True)
         return replace(run, plan=smaller, folder=folder)
 
@@ -175,11 +194,13 @@ class Worker:
         from release_kit.sft.evaluate.run import evaluate_cell
 
         watch.report("evaluate", *_progress(run, cell))
+        self.shop.identity(base)
         start = time.monotonic()
         evaluate_cell(
-            self.study.folder, self._model(base, cell, run, facts), self.evaluation, folder / EVAL_FOLDER,
+            self.study.folder, self._model(base, cell, run), self.evaluation, folder / EVAL_FOLDER,
             device=self.device, on_event=lambda *event: watch.report("evaluate", *_progress(run, cell)),
         )  # fmt: skip
+        _sweep(folder)
         watch.check()
         made = self._provenance(base, cell, run, facts) | {"evaluation_seconds": _seconds(start)}
         path = None if run is None else (run.folder / cell.label).relative_to(self.study.folder).as_posix()
@@ -189,17 +210,16 @@ class Worker:
             Cell(cell_id=cell.cell_id, levels=cell.levels, config=config, artifact_path=path, provenance=made),
         )
 
-    def _model(self, base: str, cell: RunCell, run: _Run | None, facts: Mapping[str, Any]) -> Any:
+    def _model(self, base: str, cell: RunCell, run: _Run | None) -> Any:
+        """Return the published files of a cell as what is evaluated: never the weights that are still in memory."""
         from release_kit.sft.evaluate.run import EvalModel
 
-        digest = self.shop.identity(base).weights_sha256
         if run is None:
-            return EvalModel(base=self.shop.warm(base), adapter=None, weights_digest=digest)
+            return EvalModel(base=base_folder(self.study, base))
         folder = run.folder / cell.label
-        digest = canonical.digest({"base": digest, "artifact": facts["artifacts"][cell.label]})
         if run.plan.method == LORA:
-            return EvalModel(base=base_folder(self.study, base), adapter=folder, weights_digest=digest)
-        return EvalModel(base=folder, adapter=None, weights_digest=digest)
+            return EvalModel(base=base_folder(self.study, base), adapter=folder)
+        return EvalModel(base=folder)
 
     def _provenance(self, base: str, cell: RunCell, run: _Run | None, facts: Mapping[str, Any]) -> dict[str, Any]:
         threads = self.evaluation.threads if run is None else run.plan.settings.threads
@@ -212,35 +232,18 @@ class Worker:
             made["code_commit"] = commit
         if run is None:
             return made
-        kept = (
-            "run_id",
-            "started_at",
-            "seconds",
-            "joules",
-            "n_tokens",
-            "n_completion_tokens",
-            "compute",
-            "micro_batch",
-        )
-        made |= {name: facts[name] for name in kept if name in facts}
+        made |= {name: facts[name] for name in FACTS if name in facts}
         return made | {
             "seed": run.plan.seed,
             "data": dict(run.data),
-            "artifact": facts["artifacts"][cell.label],
+            "artifact": facts["artifact"][cell.label],
             "steps": run.keep[cell.label],
         }
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is memory that ran out: Python's, the accelerator's, or the CPU allocator's."""
-    if isinstance(error, MemoryError) or (type(error).__name__ == "OutOfMemoryError" and not _is_ours(error)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text.lower())
-
-
-def _is_ours(error: BaseException) -> bool:
-    return isinstance(error, ReleaseKitError)
+def _write_run(folder: Path, identity: Mapping[str, Any]) -> None:
+    document = {"schema_version": SCHEMA_VERSION, "run_id": folder.name, "identity": identity}
+    write_atomic(folder / RUN_FILE, canonical.document_bytes(document))
 
 
 def _halves(size: int) -> Iterator[int]:
@@ -254,17 +257,27 @@ def _read_done(run: _Run) -> dict[str, Any] | None:
     if not (run.folder / DONE_FILE).is_file():
         return None
     done = canonical.read_json(run.folder / DONE_FILE)
-    return done if set(run.keep) <= set(done["artifacts"]) else None
+    return done if set(run.keep) <= set(done["artifact"]) else None
 
 
-def _release_memory(device: str) -> None:
-    import gc
+def _kept_with_earlier(run: _Run) -> dict[str, int]:
+    """Return the checkpoints to keep, with those that another unit of the same run has already; its mark is taken away.
 
-    gc.collect()
-    if device != "cpu":
-        import torch
+    Two units share a run when their levels choose the same examples (all of them, and as many as there are).
+    """
+    path = run.folder / DONE_FILE
+    earlier = canonical.read_json(path)["kept"] if path.is_file() else {}
+    path.unlink(missing_ok=True)
+    return {**earlier, **run.keep}
 
-        torch.cuda.empty_cache()
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished; nobody writes here any more."""
+    for path in sorted(folder.rglob(f"{TEMPORARY_PREFIX}*"), reverse=True):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _progress(run: _Run | None, cell: RunCell) -> tuple[int, int]:
