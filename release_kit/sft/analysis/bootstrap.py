@@ -7,6 +7,7 @@ levels below it (Davison & Hinkley 1997, section 3.8); resampling the levels bel
 and is offered for comparison. Owns no statistic of its own but the weighted mean.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ def hierarchical_weights(levels: Sequence[np.ndarray], n_draws: int, rng: np.ran
     """
     n_units = int(levels[0].max()) + 1
     counts = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_draws)
-    for higher, lower in zip(levels[:-1], levels[1:], strict=True):
+    for higher, lower in itertools.pairwise(levels):
         parts = np.zeros((n_draws, int(lower.max()) + 1), np.int64)
         for unit in range(counts.shape[1]):
             children = np.unique(lower[higher == unit])

@@ -48,6 +48,7 @@ def smooth_estimate(
     n: int,
     fisher: bool = False,
     clip: tuple | None = None,
+    null: float = 0.0,
 ) -> Estimate:
     """Return a smooth statistic with its t interval.
 
@@ -58,6 +59,7 @@ def smooth_estimate(
         n: rows behind the value.
         fisher: the statistic is a correlation; its interval is made on the scale atanh(r).
         clip: ends that the interval cannot leave.
+        null: the value that p tests.
     """
     value = float(statistic(np.ones((1, len(units[0]))))[0])
     scaled = _fisher(statistic) if fisher else statistic
@@ -65,7 +67,7 @@ def smooth_estimate(
     n_units = min(int(codes.max()) + 1 for codes in units)
     variance, degrees = _variance(scaled, units) if n_units >= FEWEST_UNITS else (float("nan"), 0.0)
     low, high = t_interval(centre, variance, degrees, LEVEL)
-    p = t_p(centre, variance, degrees)
+    p = t_p(centre - null, variance, degrees)
     if fisher:
         low, high = math.tanh(low), math.tanh(high)
     if clip:
@@ -74,9 +76,11 @@ def smooth_estimate(
     return make_estimate(value, low, high, n=n, n_units=n_units, over=over, method=method, p=p)
 
 
-def mean_estimate(values: np.ndarray, units: np.ndarray, *, over: str, clip: tuple | None = None) -> Estimate:
+def mean_estimate(
+    values: np.ndarray, units: np.ndarray, *, over: str, clip: tuple | None = None, null: float = 0.0
+) -> Estimate:
     """Return the mean of ``values`` (n_rows,) with its interval over ``units``."""
-    return smooth_estimate(weighted_mean(values), [units], over=over, n=len(values), clip=clip)
+    return smooth_estimate(weighted_mean(values), [units], over=over, n=len(values), clip=clip, null=null)
 
 
 def jumpy_estimate(
