@@ -75,6 +75,9 @@ class Audit:
         Raises:
             DataError: everything that is wrong.
         """
+        if len(self.problems) == 1:
+            only = self.problems[0]
+            raise DataError(only.what, where=", ".join(filter(None, (where, only.where))), next_step=only.next_step)
         if self.problems:
             raise combined(self.problems, where)
 

@@ -29,7 +29,7 @@ def settings_of(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"batch_size": 4, "max_length": 64, "learning_rate": 1e-3, "epochs": 1, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> Callable[..., TrainingSettings]:
     """Return the function that makes settings of a small run."""
     return settings_of
@@ -79,7 +79,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_data() -> Callable[[Path, list[dict[str, Any]]], Path]:
     """Return the function that writes a data file."""
     return write_rows
@@ -93,7 +93,7 @@ def sums(n: int, start: int = 0) -> list[dict[str, str]]:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sum_rows() -> Callable[..., list[dict[str, str]]]:
     """Return the function that makes examples."""
     return sums
