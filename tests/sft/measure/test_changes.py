@@ -14,7 +14,6 @@ from release_kit.sft.measure.changes import Base, measure_changes, place_of, sam
 
 from .conftest import write_adapter, write_base, write_perturbed
 
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Model (has|with) `tie_word_embeddings=True`:UserWarning"),
@@ -155,7 +154,7 @@ def test_values_that_are_not_finite_are_named(tiny_bases: Path, tmp_path: Path, 
     for name in ("model.norm.weight", "model.layers.2.mlp.up_proj.weight"):
         tensors[name].view(-1)[1] = value
     save_file(tensors, path)
-    with Base(tiny_bases / "tiny-a") as base, pytest.raises(ArtifactError, match="not finite.*not finite"):
+    with Base(tiny_bases / "tiny-a") as base, pytest.raises(ArtifactError, match=r"not finite.*not finite"):
         measure_changes(base, tmp_path / "model")
 
 

@@ -101,7 +101,7 @@ def test_damaged_cells_are_named_and_the_others_measured(measured_study: Study):
 def test_cell_of_another_base_is_refused(measured_study: Study):
     make_cells(measured_study, _only(method=["full"], dataset=["sums"]))
     cells, _ = read_cells(measured_study.folder)
-    cell_id, cell = next((i, c) for i, c in cells.items() if c.levels["base_model"] == "tiny-a")
+    cell_id = next(i for i, c in cells.items() if c.levels["base_model"] == "tiny-a")
     path = measured_study.folder / "cells" / cell_id / "cell.json"
     value = json.loads(path.read_text())
     value["provenance"]["base_model"]["digest"] = "0" * 64
