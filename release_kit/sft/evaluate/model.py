@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,10 @@ class _Warm:
 
         held, self._holds = self._holds, None
         try:
-            adapted = PeftModel.from_pretrained(module, str(adapter)).eval()
+            with warnings.catch_warnings():
+                # peft asks for a property that transformers has renamed.
+                warnings.simplefilter("ignore", FutureWarning)
+                adapted = PeftModel.from_pretrained(module, str(adapter)).eval()
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             self._key = self._module = None
             raise _unreadable(adapter, error) from error

@@ -19,7 +19,7 @@ EXTRACTION_FAILURE = "extraction_failure"
 FALLBACK = "[invalid]"
 """What the harness's extraction filters return when nothing matches."""
 EXTRACTORS = ("regex", "regex_pos", "multi_choice_regex")
-BOOTSTRAP_DRAWS = 1000
+BOOTSTRAP_DRAWS = 200
 BOOTSTRAP_SEED = 20_250_614
 ANALYTIC, BOOTSTRAP = "analytic", "bootstrap"
 
@@ -105,7 +105,7 @@ def standard_error(aggregation: Callable, values: Sequence[Any]) -> tuple[float 
     """Return the standard error of ``aggregation(values)`` and how it was found.
 
     The harness's closed form for means; the delta method for ratios and perplexities (with ``R = sum l / sum w``,
-    ``var R = sum (l_i - R w_i)^2 / (n (n - 1) mean(w)^2)``); else a bootstrap of 1,000 draws with a fixed seed. None
+    ``var R = sum (l_i - R w_i)^2 / (n (n - 1) mean(w)^2)``); else a bootstrap of 200 draws with a fixed seed. None
     with fewer than two documents.
     """
     if len(values) < 2:
