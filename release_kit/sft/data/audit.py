@@ -14,7 +14,7 @@ from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import open_atomic
 from release_kit.sft.data.columns import Row
 from release_kit.sft.data.errors import DataError, combined, places_text
-from release_kit.sft.data.tokens import ALL_TOKENS, Encoded, encode, fault_error, target_spans
+from release_kit.sft.data.tokens import ALL_TOKENS, Encoded, TokenExample, encode, fault_error, target_spans
 from release_kit.sft.data.trained_text import other_text
 from release_kit.sft.spec.settings import TrainingSettings
 
@@ -45,7 +45,7 @@ class ExampleAudit:
     duplicate_of: int | None
     """The first example with the same text."""
     boundary_differs: bool
-    """Tokenised in one piece, the text has other tokens where prompt and answer meet."""
+    """Tokens of the text in one piece reach over the end of the prompt or of an answer."""
     holds_special: bool
     """The data's own text holds a special token of the tokenizer, which ends or opens turns where it stands."""
     fault: str | None
@@ -63,6 +63,8 @@ class Audit:
     """What people should know and may accept."""
     counts: Mapping[str, int]
     """n_examples, n_tokens, n_trained, n_cut_prompt …: sums, and numbers of examples that show something."""
+    tokens: tuple[TokenExample, ...] = ()
+    """What ``tokenize`` would return, for a sound run; so nothing needs to be tokenised twice."""
 
     @property
     def ok(self) -> bool:
@@ -113,7 +115,7 @@ def audit(
     if not rows:
         return Audit(examples=(), problems=(DataError("there is no example to train on"),), warnings=(), counts={})
     try:
-        encoded = list(encode(rows, tokenizer, settings, boundaries=True))
+        encoded = list(encode(rows, tokenizer, settings))
     except DataError as problem:
         return Audit(examples=(), problems=(problem,), warnings=(), counts={"n_examples": len(rows)})
     places = places or [f"example {index}" for index in range(len(rows))]
@@ -130,6 +132,7 @@ def audit(
         problems=tuple(problems),
         warnings=tuple(_warnings(examples)),
         counts=_counts(examples),
+        tokens=() if problems else tuple(item.example for item in encoded if item.example is not None),
     )
 
 
@@ -173,7 +176,7 @@ _SHOWS: Mapping[str, tuple[Callable[[ExampleAudit], bool], str]] = {
     ),
     "n_boundary_differs": (
         lambda e: e.boundary_differs,
-        "prompt and answer would have other tokens if they were tokenised in one piece",
+        "tokens of the text in one piece reach over the end of the prompt or of the answer",
     ),
     "n_holds_special": (lambda e: e.holds_special, "the data's own text holds a special token of the tokenizer"),
     "n_duplicates": (lambda e: e.duplicate_of is not None, "the same text stands there before"),

@@ -18,7 +18,7 @@ from release_kit.sft.data.errors import DataError
 from release_kit.sft.data.examples import Selected, select_for
 from release_kit.sft.data.invariants import check_run
 from release_kit.sft.data.packing import plan_steps, steps_per_epoch
-from release_kit.sft.data.tokens import pad_id, tokenize
+from release_kit.sft.data.tokens import pad_id
 from release_kit.sft.runtime import prepare_runtime
 from release_kit.sft.spec.runs import RunPlan, base_folder, plan_runs
 from release_kit.sft.spec.settings import TrainingSettings
@@ -130,7 +130,7 @@ def _group(plan: RunPlan, selected: Any, base: Any, runs: tuple[str, ...]) -> Gr
     report = audit(selected.rows, base.tokenizer, plan.settings, places=selected.places, **limits)
     if not report.ok:
         return GroupAudit(**facts, audit=report, problems=report.problems)
-    examples = tokenize(selected.rows, base.tokenizer, plan.settings)
+    examples = report.tokens
     problem = _caught(
         lambda: check_run(examples, plan.settings, plan.seed, pad_id(base.tokenizer), vocab_size=base.vocab_size)
     )

@@ -1,8 +1,8 @@
 """Rows → token ids with a loss mask: special tokens, truncation, and a name for everything that goes wrong.
 
-``loss[i]`` says that token ``i`` is a target: the model is trained to predict it from the tokens before it. Prompt and
-answer are tokenised apart, because that is how a model meets them when it is asked. Counting and refusing whole runs
-is ``audit.py``.
+``loss[i]`` says that token ``i`` is a target: the model is trained to predict it from the tokens before it. An answer
+has the tokens that follow those of its prompt, because that is how a model meets them when it is asked. Counting and
+refusing whole runs is ``audit.py``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ class Encoded:
     n_answer_lost: int = 0
     """Tokens of answers among those."""
     boundary_differs: bool = False
-    """Tokenised in one piece, the text has other tokens; looked at only when asked for."""
+    """Tokens of the text in one piece reach over the end of a segment."""
     fault: str | None = None
     """Key of ``FAULTS``."""
     detail: str = ""
@@ -102,16 +102,13 @@ def fault_error(
     return DataError(what, where=f"{len(indexes):,} of {len(encoded):,} examples", next_step=NEXT_STEPS[fault])
 
 
-def encode(
-    rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings, *, boundaries: bool = False
-) -> Iterator[Encoded]:
+def encode(rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings) -> Iterator[Encoded]:
     """Yield every row tokenised; a row that cannot be trained on has a ``fault`` instead of tokens.
 
     Args:
         rows: examples in normal form.
         tokenizer: of the base model.
         settings: ``template``, ``truncation``, ``max_length`` and ``loss_on`` are used.
-        boundaries: also tokenise every text in one piece, and compare.
 
     Raises:
         DataError: the template is none, or the tokenizer has no end-of-text token to close answers with.
@@ -119,16 +116,34 @@ def encode(
     template = template_of(settings.template, tokenizer)
     special = special_tokens(tokenizer, template)
     rendered = [_rendered(template, row) for row in rows]
-    sound = [item for item in rendered if not isinstance(item, DataError)]
-    ids = iter(token_ids(tokenizer, [segment.text for item in sound for segment in item]))
-    whole = iter(token_ids(tokenizer, ["".join(s.text for s in item) for item in sound]) if boundaries else ())
+    sound = [[s.text for s in item] for item in rendered if not isinstance(item, DataError)]
+    apart = iter(token_ids(tokenizer, [text for texts in sound for text in texts]))
+    whole = iter(token_ids(tokenizer, ["".join(texts) for texts in sound]))
     for row, item in zip(rows, rendered, strict=True):
         if isinstance(item, DataError):
             yield Encoded(fault=UNRENDERED, detail=item.sentence())
             continue
-        pieces = [next(ids) for _ in item]
-        differs = boundaries and [token for piece in pieces for token in piece] != list(next(whole))
-        yield replace(_encoded(row, item, pieces, special, settings), boundary_differs=differs)
+        pieces, joined = [next(apart) for _ in item], next(whole)
+        merges = [token for piece in pieces for token in piece] != joined
+        if merges:
+            pieces, merges = _pieces(tokenizer, [segment.text for segment in item], joined, pieces)
+        yield replace(_encoded(row, item, pieces, special, settings), boundary_differs=merges)
+
+
+def _pieces(
+    tokenizer: Any, texts: Sequence[str], joined: list[int], apart: list[list[int]]
+) -> tuple[list[list[int]], bool]:
+    """Return the tokens of segments whose tokens apart are not those of the whole text, and whether they still differ.
+
+    Some tokenizers put a blank before every text that they are given. Where the whole text begins with the tokens of
+    what stands before an answer, the rest are the answer's; where tokens reach over the boundary, the segments keep
+    the tokens that they have apart, as when a model is asked.
+    """
+    before = token_ids(tokenizer, ["".join(texts[:n]) for n in range(1, len(texts))])
+    ends = [0, *map(len, before), len(joined)]
+    if all(joined[: len(ids)] == ids for ids in before) and ends == sorted(ends):
+        return [joined[start:end] for start, end in pairwise(ends)], False
+    return apart, True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 
 from release_kit.sft.data.audit import audit, write_audit
 from release_kit.sft.data.errors import DataError
+from release_kit.sft.data.tokens import tokenize
 
 
 def test_a_sound_run_passes_with_its_numbers(tokenizer: Any, settings: Callable, sum_rows: Callable):
@@ -18,6 +19,8 @@ def test_a_sound_run_passes_with_its_numbers(tokenizer: Any, settings: Callable,
     assert report.counts["n_examples"] == 6 == len(report.examples)
     assert report.counts["n_tokens"] == sum(example.n_tokens for example in report.examples)
     assert report.counts["n_prompt"] + report.counts["n_trained"] == report.counts["n_tokens"]
+    alone = tokenize(sum_rows(6), tokenizer, settings())
+    assert all((a.ids == b.ids).all() and (a.loss == b.loss).all() for a, b in zip(report.tokens, alone, strict=True))
     assert report.counts["longest"] == max(example.n_tokens for example in report.examples)
 
 

@@ -197,6 +197,28 @@ def test_targets_spell_the_answer_for_every_text(
     assert example.loss[-1] and not example.loss[0]
 
 
+def test_an_answer_has_the_tokens_that_follow_its_prompt(settings: Callable):
+    # Tokenizers in the manner of sentencepiece put a blank before every text that they are given.
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    bpe.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["</s>"], show_progress=False)
+    bpe.train_from_iterator(["Sum of 1 and 2 ?", "The answer is 3 .", "\n"] * 3, trainer)
+    prefixing = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")
+    row = {"prompt": "Sum of 1 and 2 ?\n", "completion": "The answer is 3 ."}
+    (item,) = encode([row], prefixing, settings())
+    whole = prefixing(row["prompt"] + row["completion"], add_special_tokens=False)["input_ids"]
+    assert item.example.ids.tolist() == [*whole, prefixing.eos_token_id]
+    assert not item.boundary_differs
+    answer = item.example.ids[item.example.loss].tolist()[:-1]
+    assert answer != prefixing(row["completion"], add_special_tokens=False)["input_ids"]
+    assert prefixing.convert_tokens_to_string(prefixing.convert_ids_to_tokens(answer)).endswith("The answer is 3 .")
+    check_trained_text([row], [item.example], prefixing, settings())
+
+
 def test_tokens_of_a_row_do_not_depend_on_the_others(tokenizer: Any, settings: Callable):
     rows = [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(5)]
     together = list(encode(rows, tokenizer, settings()))
