@@ -85,16 +85,18 @@ class Cluster:
     def kill_node(self, name: str) -> int:
         """Kill everything of a node at once, as a power cut does, and return how many processes that were.
 
-        The daemon's job steps are children of init by then, so they are found by the node's name in their titles and
-        by their own descendants.
+        A job's step daemon is no child of the node's daemon; it is found by the environment of what it runs.
         """
-        doomed = [self.daemons[name].pid, *_step_daemons(name)]
-        doomed += [child for pid in list(doomed) for child in _descendants(pid)]
+        doomed = [self.daemons[name].pid, *_step_daemons(name), *self.processes_of(name)]
         for pid in dict.fromkeys(doomed):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.daemons[name].wait()
         return len(set(doomed))
+
+    def processes_of(self, name: str) -> list[int]:
+        """Return the processes of the jobs on a node."""
+        return [child for pid in _step_daemons(name) for child in _descendants(pid)]
 
     def start_node(self, name: str) -> None:
         """Start a node's daemon (again)."""

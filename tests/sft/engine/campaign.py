@@ -159,7 +159,7 @@ def campaign(
 
 def main(kind: str, folder: str, n_kills: str, longest_s: str, seed: str) -> None:
     """Run one campaign and print what was seen."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # a progress bar starts a thread
     if kind == "trivial":
         from sft.engine.trivial import make_slow as make_perform
         from sft.engine.trivial import write_study

@@ -36,13 +36,18 @@ TRAINING = {
 def preload() -> None:
     """Import what workers need, so that processes forked from this one start at once; starts no thread."""
     import datasets  # noqa: F401
-    import lm_eval  # noqa: F401
+    import lm_eval.tasks  # noqa: F401
     import peft  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
+    from release_kit.sft.engine import provenance
+    from release_kit.sft.evaluate.identity import code_sha256
+    from release_kit.sft.spec.identity import code_digest
+
+    provenance.code_commit(), code_digest(), code_sha256()  # remembered: all processes are of one state of the code
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
 
