@@ -1,4 +1,4 @@
-"""Attention over packed examples: each sees only itself, and no mask of (tokens × tokens) is ever made.
+"""Attention over packed examples: each sees only itself, and no mask of (tokens x tokens) is ever made.
 
 Owns the layout of examples in a flat row and the attention that transformers' models call while they train here.
 Outside of ``segment_attention`` a model keeps the attention it was loaded with.
@@ -23,7 +23,7 @@ class Segments:
     bounds: tuple[tuple[int, int], ...]
     """(first, one past the last) of every example, in order and without gaps."""
     gather: torch.Tensor | None = None
-    """(n_examples × longest,) int64 places to read a padded batch from; None where examples are attended one by one."""
+    """(n_examples x longest,) int64 places to read a padded batch from; None where examples are attended one by one."""
     scatter: torch.Tensor | None = None
     """(n_tokens,) int64 places in that batch to read the row back from."""
 

@@ -1,4 +1,7 @@
-"""The training log: one row for each optimiser step, as Parquet. No clock in it, so a resumed run has the same bytes."""
+"""The training log: one row for each optimiser step, as Parquet.
+
+No clock is in it, so a resumed run has the same bytes.
+"""
 
 import io
 import math

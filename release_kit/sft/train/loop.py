@@ -17,7 +17,7 @@ from release_kit.sft.data.packing import StepPlan, build_micro_batch
 from release_kit.sft.runtime import set_seed
 from release_kit.sft.spec.settings import TrainingSettings
 from release_kit.sft.train.log import LogRow
-from release_kit.sft.train.loss import FlatBatch, completion_loss, count_trained, flatten
+from release_kit.sft.train.loss import FlatBatch, completion_loss, count_trained, flatten, within_segments
 from release_kit.sft.train.schedule import learning_rate
 
 
@@ -120,8 +120,9 @@ class Loop:
         """Add the gradients of every micro-batch up and yield its part of the loss."""
         for batch in batches:
             if batch.n_trained:
-                loss = completion_loss(self.model, batch, scale, mode=self.setup.mode, dtype=self.setup.compute)
-                loss.backward()
+                with within_segments(self.model, self.setup.mode):  # checkpointing runs the forward pass once more
+                    loss = completion_loss(self.model, batch, scale, mode=self.setup.mode, dtype=self.setup.compute)
+                    loss.backward()
                 yield float(loss.detach())
 
     def _step_device(self) -> Any:

@@ -4,6 +4,7 @@ The vocabulary is scored at trained positions only and a slice of them at a time
 never all in memory. Owns the three ways in which a model may be asked for its states; optimising is ``loop.py``.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,8 @@ def completion_loss(model: Any, batch: FlatBatch, scale: float, *, mode: str = S
         batch: at least one trained token.
         scale: one over the trained tokens of the whole optimiser step: then neither micro-batches nor accumulation
             change what the step optimises.
-        mode: ``segments``, ``positions`` or ``alone``; see ``find_mode``.
+        mode: ``segments``, ``positions`` or ``alone``; see ``find_mode``. With activation checkpointing the backward
+            pass must run inside ``within_segments`` too.
         dtype: ``bfloat16`` computes under autocast; the loss itself is always float32.
     """
     causal = causal_model(model)
@@ -99,6 +101,11 @@ def completion_loss(model: Any, batch: FlatBatch, scale: float, *, mode: str = S
             return _head_loss(causal.get_output_embeddings(), states[0, batch.sources], batch.targets, scale, dtype)
         logits = _logits(causal, batch, mode)
     return torch.nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum") * scale
+
+
+def within_segments(model: Any, mode: str) -> Any:
+    """Return the context in which forward and backward passes of ``mode`` run."""
+    return segment_attention(causal_model(model)) if mode == SEGMENTS else contextlib.nullcontext()
 
 
 def causal_model(model: Any) -> Any:
@@ -172,7 +179,7 @@ def _head_loss(head: Any, states: torch.Tensor, targets: torch.Tensor, scale: fl
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """``scale · Σ (logsumexp(W h + b) − (W h + b)[target])``, with its gradient found in the same pass over the logits."""
+    """``scale · Σ (logsumexp(W h + b) - (W h + b)[target])``; one pass over the logits finds its gradient too."""
 
     @staticmethod
     def forward(ctx: Any, states: Any, weight: Any, bias: Any, targets: Any, scale: float, compute: Any) -> Any:

@@ -41,7 +41,8 @@ def draw_loss(rows: Sequence[LogRow], kept: Mapping[str, int], title: str) -> st
     for value in ticks:
         parts.append(
             f'<path d="M{LEFT} {y(value):.1f}H{RIGHT}" stroke="{GRID}"/>'
-            f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end" font-size="11" fill="{FAINT}">{value:g}</text>'
+            f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end" font-size="11" fill="{FAINT}">'
+            f"{value:g}</text>"
         )
     parts.append(_marks(kept, rows[-1].step, x))
     parts.append(_line([(x(step), y(loss)) for step, loss in points], PALE, 1.2))

@@ -144,7 +144,8 @@ class _Job:
             raise ArtifactError(what, where=where, next_step="keep only epochs that settings.training reaches")
         longest = max(len(example.ids) for example in self.examples)
         if most is not None and max(longest, self.settings.max_length) > most:
-            what = f"max_length {self.settings.max_length} (longest example {longest}) exceeds its context of {most} tokens"
+            length = f"max_length {self.settings.max_length} (longest example {longest})"
+            what = f"{length} exceeds its context of {most} tokens"
             raise ArtifactError(
                 what, where=self.base.name, next_step=f"set settings.training.max_length to {most} or less"
             )
@@ -169,12 +170,12 @@ class _Job:
         if state is not None and state.step >= max(self.keep.values()):
             return self._facts(state.rows, state.cost, failed)
         try:
-            rows = self._steps(state, meter, fingerprint, on_step)
+            last = self._steps(state, meter, fingerprint, on_step)
         finally:
             self.base.restore()
-        return self._facts(rows, meter.read(), failed)
+        return self._facts(last.rows, last.cost, failed)
 
-    def _steps(self, state: State | None, meter: Meter, fingerprint: str, on_step: OnStep | None) -> list[LogRow]:
+    def _steps(self, state: State | None, meter: Meter, fingerprint: str, on_step: OnStep | None) -> State:
         from release_kit.sft.data.packing import plan_steps
 
         loop = self._loop(state)
@@ -186,15 +187,14 @@ class _Job:
         for plan in plan_steps(lengths, self.settings, self.seed, last, start=done):
             rows.append(loop.step(plan))
             kept = self._keep_artifacts(loop.model, rows, plan.step)
-            if plan.step == last:
-                light = self._state(plan.step, rows, meter.read(), {}, {})
-                write_state(self.folder, light, fingerprint)
-            elif kept or plan.step % self.settings.checkpoint_every == 0:
-                whole = self._state(plan.step, rows, meter.read(), loop.trained, loop.moments())
-                write_state(self.folder, whole, fingerprint)
+            ended = plan.step == last
+            if ended or kept or plan.step % self.settings.checkpoint_every == 0:
+                weights, moments = ({}, {}) if ended else (loop.trained, loop.moments())
+                state = self._state(plan.step, rows, meter.read(), weights, moments)
+                write_state(self.folder, state, fingerprint)
             if on_step:
                 on_step(plan.step, rows[-1].loss)
-        return rows
+        return state
 
     def _loop(self, state: State | None) -> Any:
         from release_kit.sft.data.tokens import pad_id
