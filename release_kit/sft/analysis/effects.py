@@ -54,22 +54,25 @@ def make_trajectories(frame: GainFrame) -> tuple[TrajectoryPoint, ...]:
     return tuple(points)
 
 
-def trajectory_change(rows: GainFrame, *, peak: bool = False) -> tuple[list[float], list[str], list[str]]:
-    """Return, for each run, the gain at its last epoch less that at its first (or at its best, with ``peak``).
+def late_less_early(rows: GainFrame) -> tuple[list[float], list[str], list[str]]:
+    """Return, for each run, the gain at its last epoch less the mean of its first third of epochs.
+
+    The base score cancels, so doubtful base rows do no harm here.
 
     Args:
         rows: gains on one metric.
-        peak: compare with the run's best epoch but the last.
 
     Returns:
         (differences, bases, runs), one for each run with at least two epochs.
     """
     differences, bases, runs = [], [], []
     for (base, run), cells in rows.by("base_model", "run").items():
-        by_epoch = sorted((gain.epoch, gain.gain) for gain in cells.gains if gain.epoch is not None)
+        by_epoch = [
+            gain for _, gain in sorted((gain.epoch, gain.gain) for gain in cells.gains if gain.epoch is not None)
+        ]
         if len(by_epoch) > 1:
-            start = max(gain for _, gain in by_epoch[:-1]) if peak else by_epoch[0][1]
-            differences.append(by_epoch[-1][1] - start)
+            early = by_epoch[: max(1, len(by_epoch) // 3)]
+            differences.append(by_epoch[-1] - sum(early) / len(early))
             bases.append(base)
             runs.append(run)
     return differences, bases, runs

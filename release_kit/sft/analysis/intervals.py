@@ -21,7 +21,6 @@ from release_kit.sft.analysis.bootstrap import (
     jackknife_variance,
     percentile_interval,
     t_interval,
-    weighted_mean,
 )
 from release_kit.sft.analysis.estimate import Estimate
 
@@ -66,21 +65,26 @@ def smooth_estimate(
     centre = float(np.arctanh(np.clip(value, -0.9999999, 0.9999999))) if fisher else value
     n_units = min(int(codes.max()) + 1 for codes in units)
     variance, degrees = _variance(scaled, units) if n_units >= FEWEST_UNITS else (float("nan"), 0.0)
-    low, high = t_interval(centre, variance, degrees, LEVEL)
-    p = t_p(centre - null, variance, degrees)
-    if fisher:
-        low, high = math.tanh(low), math.tanh(high)
-    if clip:
-        low, high = max(low, clip[0]), min(high, clip[1])
-    method = "t of delete-one-unit variance" + (", Fisher z" if fisher else "")
-    return make_estimate(value, low, high, n=n, n_units=n_units, over=over, method=method, p=p)
+    return _t_estimate(
+        value, centre, variance, degrees, n=n, n_units=n_units, over=over, clip=clip, null=null, fisher=fisher
+    )
 
 
 def mean_estimate(
     values: np.ndarray, units: np.ndarray, *, over: str, clip: tuple | None = None, null: float = 0.0
 ) -> Estimate:
-    """Return the mean of ``values`` (n_rows,) with its interval over ``units``."""
-    return smooth_estimate(weighted_mean(values), [units], over=over, n=len(values), clip=clip, null=null)
+    """Return the mean of ``values`` (n_rows,) with its interval over ``units``; equal to ``smooth_estimate`` of it.
+
+    Leaving out unit g gives (S - s_g) / (N - n_g), so a mean needs no weights.
+    """
+    sums, counts = np.bincount(units, values), np.bincount(units)
+    n_units, value = len(sums), float(values.mean())
+    variance = float("nan")
+    if n_units >= FEWEST_UNITS:
+        variance = jackknife_variance((sums.sum() - sums) / (len(values) - counts))
+    return _t_estimate(
+        value, value, variance, n_units - 1, n=len(values), n_units=n_units, over=over, clip=clip, null=null
+    )
 
 
 def jumpy_estimate(
@@ -127,6 +131,29 @@ def t_p(value: float, variance: float, degrees: float) -> float | None:
     if variance <= 0:
         return None
     return max(float(2 * stdtr(degrees, -abs(value) / math.sqrt(variance))), 1e-300)
+
+
+def _t_estimate(
+    value: float,
+    centre: float,
+    variance: float,
+    degrees: float,
+    *,
+    n: int,
+    n_units: int,
+    over: str,
+    clip: tuple | None,
+    null: float,
+    fisher: bool = False,
+) -> Estimate:
+    low, high = t_interval(centre, variance, degrees, LEVEL)
+    if fisher:
+        low, high = math.tanh(low), math.tanh(high)
+    if clip and math.isfinite(low):
+        low, high = max(low, clip[0]), min(high, clip[1])
+    method = "t of delete-one-unit variance" + (", Fisher z" if fisher else "")
+    p = t_p(centre - null, variance, degrees)
+    return make_estimate(value, low, high, n=n, n_units=n_units, over=over, method=method, p=p)
 
 
 def _variance(statistic: Statistic, units: Sequence[np.ndarray]) -> tuple[float, float]:
