@@ -30,6 +30,8 @@ class ExampleAudit:
     """``data/x.jsonl, line 3``, or the example's number."""
     n_tokens: int
     """Tokens that the model sees; 0 where the example cannot be trained on."""
+    n_tokens_before: int
+    """Tokens before truncation; 0 where the template cannot show the example."""
     n_prompt: int
     """Tokens before the first answer, special ones included."""
     n_trained: int
@@ -155,6 +157,7 @@ def _example(index: int, item: Encoded, place: str, special: bool, first_with_te
         index=index,
         place=place,
         n_tokens=0 if example is None else len(example.ids),
+        n_tokens_before=item.n_tokens_before,
         n_prompt=0 if example is None else item.n_prompt,
         n_trained=0 if example is None else int(example.loss.sum()),
         n_cut_prompt=item.n_cut_prompt,

@@ -73,7 +73,7 @@ class Encoded:
     fault: str | None = None
     """Key of ``FAULTS``."""
     detail: str = ""
-    """What the template said."""
+    """What the template said, or how long the example is."""
 
 
 def tokenize(rows: Sequence[Row], tokenizer: Any, settings: TrainingSettings) -> list[TokenExample]:
@@ -98,7 +98,7 @@ def fault_error(
     """Return one error for all examples that have ``fault``."""
     shown = places_text([places[index] if places else f"example {index}" for index in indexes])
     detail = encoded[indexes[0]].detail
-    what = f"{FAULTS[fault]}: {shown}" + (f" ({detail})" if detail else "")
+    what = f"{FAULTS[fault]}: {shown}" + (f" (the first: {detail})" if detail else "")
     return DataError(what, where=f"{len(indexes):,} of {len(encoded):,} examples", next_step=NEXT_STEPS[fault])
 
 
@@ -215,6 +215,7 @@ def _encoded(
         n_cut_right=right,
         n_answer_lost=int(answer.sum() - answer[kept].sum()),
         fault=fault,
+        detail=f"{len(tokens):,} tokens, max_length {settings.max_length:,}" if fault in (TOO_LONG, VANISHED) else "",
     )
 
 

@@ -69,6 +69,24 @@ def test_all_tokens_but_the_first_are_trained_when_asked(tokenizer: Any, setting
     assert not example.loss[0] and example.loss[1:].all()
 
 
+def test_masks_are_those_of_a_template_that_marks_answers_itself(tokenizer: Any, settings: Callable):
+    marking = deepcopy(tokenizer)
+    marking.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}"
+        "{{ '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    turns = TALK["messages"][:-1]
+    given = marking.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
+    for chat in (marking, tokenizer):
+        example = only([{"messages": turns}], chat, settings(template="chat", max_length=128))
+        n = len(example.ids)
+        assert example.ids.tolist() == given["input_ids"][:n]
+        assert example.loss.tolist() == [bool(mask) for mask in given["assistant_masks"][:n]]
+        assert not any(given["assistant_masks"][n:])
+
+
 def test_a_tokenizers_own_opening_token_is_kept_and_not_trained(tokenizer: Any, settings: Callable):
     from tokenizers.processors import TemplateProcessing
 
