@@ -1,7 +1,8 @@
 """The questions of benchmark tasks as texts: what a dataset is compared with.
 
 Reads the YAML of lm-evaluation-harness tasks and their local data with a small reader of its own: plain columns and
-Jinja templates. Where a task computes its text with code, the text is all strings of the document instead.
+Jinja templates. Where a task makes its texts with code, the harness itself is asked; where that cannot be done, the
+text is all strings of the document.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
-from release_kit.core.errors import RecordError, StudyError
+from release_kit.core.errors import RecordError, ReleaseKitError, StudyError
 from release_kit.core.files import inside
 from release_kit.core.records import nearest
 
@@ -30,8 +31,8 @@ class Benchmark:
     """Question and right answer of each document, in the order of the data."""
     sha256: str
     """Digest of the data file; of several, that of the canonical JSON {file: sha256}."""
-    rendered: bool
-    """The texts follow the task's templates; otherwise they are all strings of each document."""
+    source: str
+    """How the texts were made: ``template``, ``harness`` or ``fields``."""
 
     @property
     def key(self) -> str:
@@ -51,11 +52,10 @@ def read_benchmark(study_folder: Path, task: str, limit: int | None = None) -> B
         StudyError: no such task, or its data are not local files.
         RecordError: the task or its data cannot be read.
     """
-    path = study_folder / TASKS_FOLDER / f"{task}.yaml"
-    if not path.is_file():
-        known = sorted(other.stem for other in path.parent.glob("*.yaml"))
-        raise StudyError(f"no task {task!r}{nearest(task, known)}", where=str(path.parent))
-    settings = _read_yaml(path)
+    known = {path.stem: path for path in sorted((study_folder / TASKS_FOLDER).rglob("*.yaml"))}
+    if task not in known:
+        raise StudyError(f"no task {task!r}{nearest(task, sorted(known))}", where=str(study_folder / TASKS_FOLDER))
+    path, settings = known[task], _read_yaml(known[task])
     files = _data_files(settings, path)
     documents, digests = [], {}
     for name in files:
@@ -65,11 +65,13 @@ def read_benchmark(study_folder: Path, task: str, limit: int | None = None) -> B
     documents = documents[:limit]
     if not documents:
         raise RecordError("holds no document", where=str(files))
-    texts = _rendered_texts(settings, documents)
     sha256 = digests[files[0]] if len(files) == 1 else canonical.digest(digests)
-    return Benchmark(
-        name=task, texts=tuple(texts or map(_strings, documents)), sha256=sha256, rendered=texts is not None
-    )
+    source, texts = "template", _rendered_texts(settings, documents)
+    if texts is None:
+        source, texts = "harness", _harness_texts(study_folder, task, limit)
+    if texts is None:
+        source, texts = "fields", list(map(_strings, documents))
+    return Benchmark(name=task, texts=tuple(texts), sha256=sha256, source=source)
 
 
 def _read_yaml(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def _parse_documents(data: bytes, name: str) -> list[dict[str, Any]]:
 def _rendered_texts(settings: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list[str] | None:
     """Return question and answer of every document, or None when the task's templates cannot be followed."""
     from jinja2 import StrictUndefined, TemplateError
+    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     if settings.get("doc_to_text") is None or "process_docs" in settings:
@@ -144,8 +147,29 @@ def _rendered_texts(settings: Mapping[str, Any], documents: Sequence[dict[str, A
     value_of = _evaluator(environment)
     try:
         return [_question_and_answer(settings, document, value_of) for document in documents]
+    except SecurityError as error:
+        raise RecordError(
+            f"a template reaches outside its document ({error})", where=str(settings.get("task"))
+        ) from error
     except (TemplateError, ValueError, SyntaxError, TypeError, KeyError, IndexError, re.error):
         return None
+
+
+def _harness_texts(study_folder: Path, name: str, limit: int | None) -> list[str] | None:
+    """Return question and answer of every document as the harness makes them, or None when it cannot."""
+    from release_kit.sft.evaluate.harness import load_task
+
+    try:
+        task = load_task(study_folder, name, num_fewshot=None, max_new_tokens=None)
+    except (ReleaseKitError, ImportError, AttributeError):
+        return None
+    settings = {"doc_to_text": task.doc_to_text, "doc_to_target": task.doc_to_target}
+    if task.config.doc_to_choice is not None:
+        settings["doc_to_choice"] = task.doc_to_choice
+    documents = list(task.eval_docs)[:limit]
+    return [
+        _question_and_answer(settings, document, lambda field, item: field and field(item)) for document in documents
+    ]
 
 
 _Evaluator = Callable[[Any, Mapping[str, Any]], Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 from release_kit.core import canonical
 from release_kit.core.errors import MissingExtraError, ReleaseKitError
-from release_kit.core.files import STATE_FOLDER, write_atomic
+from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, write_atomic
 from release_kit.core.results import parquet_bytes
 
 FOLDER = "measure"
@@ -106,8 +106,9 @@ class PartStore:
         return table
 
     def prune(self) -> int:
-        """Remove the parts that nobody asked for by ``key`` since the store was opened; return how many."""
+        """Remove what a killed run left half-written, and parts that nobody asked for by ``key``; return how many."""
         stale = [path for path in self._folder.glob("*.parquet") if path.stem not in self._used]
+        stale += self._folder.glob(f"{TEMPORARY_PREFIX}*")
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
