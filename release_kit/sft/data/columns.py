@@ -103,7 +103,17 @@ def _wrong(meaning: str, column: str, row: Mapping[str, Any]) -> str | None:
 
 
 def _wrong_text(column: str, value: Any) -> str | None:
-    return None if isinstance(value, str) else f"{column!r} expected text, got {_kind(value)} {str(value)[:40]!r}"
+    if not isinstance(value, str):
+        return f"{column!r} expected text, got {_kind(value)} {str(value)[:40]!r}"
+    return None if _is_unicode(value) else f"{column!r} holds half of a surrogate pair, which no tokenizer reads"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong_turns(column: str, turns: Any) -> str | None:
@@ -114,6 +124,8 @@ def _wrong_turns(column: str, turns: Any) -> str | None:
             return f"{column}[{number}] expected {{role, content}} with a text, got {str(turn)[:40]!r}"
         if turn.get("role") not in ROLES:
             return f"{column}[{number}].role is {turn.get('role')!r}{nearest(str(turn.get('role')), ROLES)}"
+        if wrong := _wrong_text(f"{column}[{number}].content", turn["content"]):
+            return wrong
     if not any(turn["role"] == "assistant" for turn in turns):
         return f"{column!r} has no turn of the assistant: there is nothing to learn from"
     return None

@@ -187,7 +187,7 @@ def random_order(n: int, *keys: int) -> np.ndarray:
 
     Made of raw PCG64 output and a stable sort, which numpy promises to keep over versions; ``permutation`` is not.
     """
-    bits = np.random.PCG64(np.random.SeedSequence(list(keys)))
+    bits = np.random.PCG64(np.random.SeedSequence([key % 2**64 for key in keys]))
     return np.argsort(bits.random_raw(n), kind="stable")
 
 

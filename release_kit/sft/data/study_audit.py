@@ -90,7 +90,8 @@ def audit_study(
     """
     prepare_runtime()
     plans = [plan for plan in plan_runs(study) if matches(plan.levels, selection or {})]
-    tokenizers: dict[str, _Base | ReleaseKitError] = {}
+    bases: dict[str, _Base | ReleaseKitError] = {}
+    reports: dict[tuple, Audit] = {}
     groups: dict[tuple, tuple[RunPlan, Selected | ReleaseKitError, list[str]]] = {}
     for plan in plans:
         selected = _caught(lambda plan=plan: select_for(study, plan))
@@ -102,9 +103,9 @@ def audit_study(
     for plan, selected, runs in groups.values():
         if on_event:
             on_event(f"{plan.dataset} with {plan.base_model}")
-        if plan.base_model not in tokenizers:
-            tokenizers[plan.base_model] = _caught(lambda plan=plan: _read_base(base_folder(study, plan.base_model)))
-        result.append(_group(plan, selected, tokenizers[plan.base_model], tuple(runs)))
+        if plan.base_model not in bases:
+            bases[plan.base_model] = _caught(lambda plan=plan: _read_base(base_folder(study, plan.base_model)))
+        result.append(_group(plan, selected, bases[plan.base_model], tuple(runs), reports))
     return result
 
 
@@ -117,7 +118,7 @@ class _Base:
     vocab_size: int | None
 
 
-def _group(plan: RunPlan, selected: Any, base: Any, runs: tuple[str, ...]) -> GroupAudit:
+def _group(plan: RunPlan, selected: Any, base: Any, runs: tuple[str, ...], reports: dict[tuple, Audit]) -> GroupAudit:
     shown = {name: getattr(plan.settings, name) for name in TOKENISED_BY + PACKED_BY}
     facts: dict[str, Any] = {
         "base_model": plan.base_model, "dataset": plan.dataset, "data_size": plan.data_size, "settings": shown,
@@ -126,8 +127,11 @@ def _group(plan: RunPlan, selected: Any, base: Any, runs: tuple[str, ...]) -> Gr
     unread = tuple(part for part in (selected, base) if isinstance(part, ReleaseKitError))
     if unread:
         return GroupAudit(**facts, audit=None, problems=unread)
-    limits = {"context_length": base.context_length, "vocab_size": base.vocab_size}
-    report = audit(selected.rows, base.tokenizer, plan.settings, places=selected.places, **limits)
+    key = (plan.base_model, selected.sha256, *(shown[name] for name in TOKENISED_BY))
+    if key not in reports:
+        limits = {"context_length": base.context_length, "vocab_size": base.vocab_size}
+        reports[key] = audit(selected.rows, base.tokenizer, plan.settings, places=selected.places, **limits)
+    report = reports[key]
     if not report.ok:
         return GroupAudit(**facts, audit=report, problems=report.problems)
     examples = report.tokens

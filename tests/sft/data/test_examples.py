@@ -100,11 +100,28 @@ def test_every_broken_line_is_named_at_once(tmp_path: Path):
         ([{"role": "user", "content": "u"}], "no turn of the assistant"),
         ([{"role": "asistant", "content": "u"}], "did you mean 'assistant'"),
         ([{"role": "user", "content": None}], r"messages\[0\] expected"),
+        ([{"role": "assistant", "content": "\ud800"}], r"messages\[0\].content' holds half of a surrogate pair"),
     ],
 )
 def test_turns_that_are_none_are_refused(tmp_path: Path, write_data: Write, turns: Any, message: str):
     with pytest.raises(DataError, match=message):
         read_dataset(tmp_path, write_data(tmp_path / "d.jsonl", [{"messages": turns}]))
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(b'{"prompt": "p", "completion": "\\ud83d"}\r\n{"prompt": "\xff", "completion": "c"}\n')
+    with pytest.raises(DataError) as caught:
+        read_dataset(tmp_path, path)
+    assert "line 1: 'completion' holds half of a surrogate pair" in str(caught.value)
+    assert "line 2: not valid JSON ('utf-8'" in str(caught.value)
+
+
+@given(rows=st.lists(st.fixed_dictionaries({"prompt": st.text(), "completion": st.text()}), min_size=1, max_size=5))
+def test_every_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]):
+    path = tmp_path_factory.mktemp("texts") / "d.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="")
+    assert list(read_dataset(path.parent, path).rows) == rows
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
@@ -204,7 +221,7 @@ def test_a_study_gives_paths_and_columns(data_study: Callable, write_data: Write
     assert select_for(study, both).component == ("low",) * 12 + ("high",) * 7
 
 
-@given(n=st.integers(1, 200), seed=st.integers(0, 2**32), key=st.integers(0, 2**63))
+@given(n=st.integers(1, 200), seed=st.integers(-3, 2**32), key=st.integers(0, 2**63))
 def test_random_order_is_a_permutation_of_its_keys(n: int, seed: int, key: int):
     order = random_order(n, seed, key)
     assert sorted(order.tolist()) == list(range(n))

@@ -97,6 +97,19 @@ def test_batches_are_their_examples(lengths: list[int], batch_size: int, micro_b
         assert n_targets == sum(int(examples[i].loss.sum()) for i in step.examples)
 
 
+@given(lengths=lengths_of, name=st.sampled_from(["input_ids", "position_ids", "loss", "segment_ids"]), where=st.data())
+def test_any_single_change_of_a_batch_is_refused(lengths: list[int], name: str, where: st.DataObject):
+    examples = [example_of(length, 100 * index) for index, length in enumerate(lengths)]
+    packs = pack_rows(range(len(lengths)), lengths, MAX_LENGTH)
+    batch = build_micro_batch(examples, packs, 7)
+    rows, columns = np.nonzero(batch.segment_ids >= 0)
+    at = where.draw(st.integers(0, len(rows) - 1))
+    changed = getattr(batch, name).copy()
+    changed[rows[at], columns[at]] = ~changed[rows[at], columns[at]]
+    with pytest.raises(DataError, match=f"row {rows[at]}"):
+        check_batch(examples, packs, replace(batch, **{name: changed}))
+
+
 @given(lengths=lengths_of, packing=st.booleans())
 def test_targets_are_predicted_by_the_token_before_them(lengths: list[int], packing: bool):
     examples = [example_of(length, 100 * index) for index, length in enumerate(lengths)]
