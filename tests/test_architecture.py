@@ -26,7 +26,7 @@ ALLOWED = {
 
 IMPORT_POINTS = {
     "huggingface_hub": {"hub/client.py"},
-    "lm_eval": {"sft/evaluate/harness.py", "sft/old_evaluate.py"},
+    "lm_eval": {"sft/evaluate/harness.py"},
     "submitit": {"sft/engine/slurm.py"},
     "sklearn": {"sft/analysis/maps.py"},
     "hf_xet": {"hub/client.py", "hub/server/xet.py"},

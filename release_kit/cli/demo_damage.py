@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from release_kit.core.cell import CELLS_FOLDER, MODEL_FOLDER
+from release_kit.core.cell import artifact_folder, read_cells
 from release_kit.core.files import TEMPORARY_PREFIX, iter_files
 
 
@@ -35,9 +35,10 @@ def copy_study(study: Path, target: Path) -> None:
 
 
 def swap_artifacts(study: Path, one: str, other: str) -> None:
-    """Exchange the artifact folders of two cells, given by cell id."""
-    first, second = (study / CELLS_FOLDER / cell / MODEL_FOLDER for cell in (one, other))
-    aside = first.with_name(f"{TEMPORARY_PREFIX}{MODEL_FOLDER}")
+    """Exchange the artifact folders of two cells, given by cell id; their records stay where they are."""
+    cells, _ = read_cells(study)
+    first, second = (artifact_folder(study, cells[cell]) for cell in (one, other))
+    aside = first.with_name(f"{TEMPORARY_PREFIX}{first.name}")
     os.replace(first, aside)
     os.replace(second, first)
     os.replace(aside, second)

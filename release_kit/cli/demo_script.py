@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.wording import counted
 
 MAX_LINES = 14
 """Lines of a command's output that are shown; the command itself prints all of them."""
@@ -93,30 +94,54 @@ class Script:
         if shown:
             self.say(f"  $ {shown}")
         start = time.monotonic()
-        ran = subprocess.run(
-            command,
-            env={**os.environ, **self.environment, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        environment = {**os.environ, **self.environment, **more}
+        exit_code, printed = self._follow(command, environment, lines)
         seconds = round(time.monotonic() - start, 2)
-        self.steps.append(Step(stage=self._stage, command=shown or "python", exit_code=ran.returncode, seconds=seconds))
-        if ran.returncode != expect or must_say not in ran.stdout:
+        self.steps.append(Step(stage=self._stage, command=shown or "python", exit_code=exit_code, seconds=seconds))
+        if exit_code != expect or must_say not in printed:
             wanted = f"exit code {expect}" + (f" and {must_say!r} in its output" if must_say else "")
-            what = f"`{shown or 'python'}` ended with exit code {ran.returncode}; expected {wanted}\n{ran.stdout}"
+            what = f"`{shown or 'python'}` ended with exit code {exit_code}; expected {wanted}\n{printed}"
             raise DemoError(what, where=self._stage, next_step="run the demo again; it continues")
-        for line in shorten(ran.stdout, lines):
-            self.say(f"    {line}")
         if expect:
             self.say(f"    (exit code {expect}, as it must be)")
-        return ran.stdout
+        return printed
+
+    def _follow(self, command: Sequence[str], environment: Mapping[str, str], lines: int) -> tuple[int, str]:
+        """Run a command and say what it prints while it prints it; return its exit code and all of its output."""
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, bufsize=1,
+        ) as process:  # fmt: skip
+            said, printed = Shortened(self.say, lines), []
+            for line in process.stdout:
+                printed.append(line)
+                said.add(line.rstrip("\n"))
+            said.end()
+        return process.returncode, "".join(printed)
 
 
-def shorten(text: str, lines: int) -> list[str]:
-    """Return at most ``lines`` lines of ``text``, with a last one that counts those left out."""
-    every = text.rstrip().splitlines()
-    if len(every) <= lines:
-        return every
-    return [*every[:lines], f"… and {len(every) - lines} more lines"]
+class Shortened:
+    """Says the first lines of an output as they come, and then how many more there were.
+
+    Empty lines at the end are not said.
+    """
+
+    def __init__(self, say: Callable[[str], None], n_lines: int):
+        self._say, self._n_lines = say, n_lines
+        self._n, self._empty = 0, 0
+
+    def add(self, line: str) -> None:
+        """Take the next line."""
+        if not line.strip():
+            self._empty += 1
+            return
+        for text in (*[""] * self._empty, line):
+            self._n += 1
+            if self._n <= self._n_lines:
+                self._say(f"    {text}".rstrip())
+        self._empty = 0
+
+    def end(self) -> None:
+        """Say how many lines were left out."""
+        if self._n > self._n_lines:
+            self._say(f"    … and {counted(self._n - self._n_lines, 'more line')}")

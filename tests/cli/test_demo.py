@@ -10,14 +10,20 @@ import pytest
 from click.testing import CliRunner
 
 from release_kit.cli import cli
+from release_kit.cli.demo import LAYOUTS, _adapters, _pair, _targets
 from release_kit.cli.demo_damage import copy_study, flip_one_byte, swap_artifacts
-from release_kit.cli.demo_script import DemoError, Script, shorten
+from release_kit.cli.demo_script import DemoError, Script, Shortened
 from release_kit.cli.output import run
 from release_kit.core.cell import read_cells
 from release_kit.core.errors import MissingExtraError
 from release_kit.core.files import iter_files
-from release_kit.core.study import Study
-from release_kit.sft.base_model import find_gguf
+from release_kit.core.grid import cell_id, iter_levels
+from release_kit.core.study import Study, read_study
+from release_kit.sft.demo import write_demo_study
+from release_kit.sft.prepare.bases import find_gguf
+from release_kit.sft.prepare.inputs import plan_inputs, shipped_tasks
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
 
 
 @pytest.fixture
@@ -60,9 +66,36 @@ def test_python_lines_are_shown_as_they_are_run(script: Script, said: list[str])
     assert said[1:4] == ["  >>> answer = 6 * 7", "  >>> print(answer)", "    42"]
 
 
-def test_shortened_output_counts_what_was_left_out():
-    assert shorten("a\nb\nc\n", 3) == ["a", "b", "c"]
-    assert shorten("a\nb\nc\n", 2) == ["a", "b", "… and 1 more lines"]
+@pytest.mark.parametrize(
+    "lines, n_shown, expected",
+    [
+        (["a", "b", "c", ""], 3, ["a", "b", "c"]),
+        (["a", "b", "c"], 2, ["a", "b", "… and 1 more line"]),
+        (["a", "", "b", "c", "d"], 2, ["a", "", "… and 3 more lines"]),
+        ([], 2, []),
+    ],
+)
+def test_shortened_output_counts_what_was_left_out(lines: list[str], n_shown: int, expected: list[str]):
+    said: list[str] = []
+    shortened = Shortened(said.append, n_shown)
+    for line in lines:
+        shortened.add(line)
+    shortened.end()
+    assert [line.removeprefix("    ") for line in said] == expected
+
+
+def test_output_is_said_while_the_command_runs(script: Script, said: list[str], tmp_path: Path):
+    code = "import pathlib\nprint('first', flush=True)\nwhile not pathlib.Path({!r}).exists(): pass\nprint('last')"
+    gate = tmp_path / "gate"
+
+    def open_gate(line: str) -> None:
+        said.append(line)
+        if line == "    first":
+            gate.touch()
+
+    script.say = open_gate
+    script.run_python(code.format(str(gate)), must_say="last")
+    assert said[-2:] == ["    first", "    last"]
 
 
 def test_flip_changes_one_bit_and_no_size(tmp_path: Path):
@@ -92,6 +125,27 @@ def test_demo_refuses_a_folder_that_holds_something_else(tmp_path: Path, capsys:
     assert (tmp_path / "letter.txt").read_text() == "keep me"
 
 
+def test_shipped_study_is_whole_and_kept_when_changed(tmp_path: Path):
+    study = write_demo_study(tmp_path)
+    assert len(list(iter_levels(study))) == 9
+    inputs = plan_inputs(study)
+    assert all(item.source for item in inputs.data) and set(inputs.tasks) <= set(shipped_tasks())
+    text = (tmp_path / "study.yaml").read_text(encoding="utf-8").replace("version: 1.0.0", "version: 2.0.0")
+    (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
+    assert write_demo_study(tmp_path).version == "2.0.0"
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-1000"])
+def test_other_study_is_published_its_own_way_and_two_whole_models_of_it_are_broken(name: str):
+    file = STUDIES / f"{name}.yaml"
+    study = read_study(file)
+    assert _targets(study, file) == {"folders": "mini-study"} and _targets(study, None) == LAYOUTS
+    one, other = _pair(study)
+    assert one["method"] == other["method"] == "full" and one["base_model"] == other["base_model"]
+    assert cell_id(study, one) != cell_id(study, other)
+    assert _adapters(study) == ["--select", "method=lora", "--select", "seed=0"]
+
+
 def test_demo_help_names_what_it_needs():
     text = CliRunner().invoke(cli, ["demo", "--help"]).output
     assert "no account and no network" in text and "release-kit demo --dir" in text
@@ -116,7 +170,9 @@ def test_demo_runs_to_the_end_and_again_without_training(tmp_path: Path):
     result = json.loads(first.stdout)
     assert result["ok"] and {step["exit_code"] for step in result["steps"]} == {0, 1}
     assert [step["command"].split()[1] for step in result["steps"] if step["exit_code"]] == ["verify", "check"]
-    assert first.stderr.count("last loss") == 8
+    commands = [step["command"].split()[1:3] for step in result["steps"]]
+    assert [words[1] for words in commands if words[0] == "sft"] == ["prepare", "plan", "run", "measure", "analyse"]
+    assert "9 cells completed in" in first.stderr
     assert second.returncode == 0, second.stderr[-3000:]
-    assert "9 cells were complete already" in second.stderr and "last loss" not in second.stderr
+    assert "0 cells completed in" in second.stderr and "9 were complete before" in second.stderr
     print(f"demo: {result['seconds']:.0f} s, again: {json.loads(second.stdout)['seconds']:.0f} s")

@@ -41,9 +41,7 @@ def test_every_loglikelihood_is_that_of_the_harness(
             assert mine["greedy"] == [bool(answer[1]) for answer in answers]
 
 
-def test_every_generated_answer_is_that_of_the_harness(
-    shared_study, model_folder, harness_scores, evaluate, tmp_path
-):
+def test_every_generated_answer_is_that_of_the_harness(shared_study, model_folder, harness_scores, evaluate, tmp_path):
     theirs = {(s["filter"], s["doc_id"]): s for s in harness_scores("answers")["samples"]["answers"]}
     evaluate(shared_study, model_folder, "answers")
     ours = pq.read_table(tmp_path / "out" / "answers.samples.parquet").to_pylist()
@@ -121,10 +119,10 @@ def test_what_the_fast_scorer_does_not_cover_goes_to_the_harness_and_says_why(st
 
 @pytest.mark.slow
 def test_smollm2_scores_are_those_of_the_harness(tmp_path: Path, study, evaluate):
-    from release_kit.sft.base_model import prepare_base_model
+    from release_kit.sft.prepare.bases import prepare_base
 
     folder = tmp_path / "base"
-    prepare_base_model(folder)
+    prepare_base("smollm2", {"source": "smollm2"}, folder, "this test")
     for task in ("choice_3_first", "prose", "answers"):
         fast = evaluate(study, folder, task, out="fast", limit=8)[task]["results"][task]
         slow = evaluate(study, folder, task, out="slow", limit=8, harness="lm-eval", batch_size=1)[task]
