@@ -18,7 +18,7 @@ from release_kit.sft.analysis.cells import CellFacts, cell_facts, primary_metric
 from release_kit.sft.analysis.compare import compare_methods, compare_sizes
 from release_kit.sft.analysis.depth import LAYERS_FILE, Profiles, make_depth, read_profiles
 from release_kit.sft.analysis.doubtful import find_doubtful
-from release_kit.sft.analysis.effects import make_effects, make_trajectories
+from release_kit.sft.analysis.effects import make_effects, make_seed_noise, make_trajectories
 from release_kit.sft.analysis.estimate import Metric
 from release_kit.sft.analysis.evidence import MEASURE, Evidence
 from release_kit.sft.analysis.gains import GainFrame, base_scores, make_gains
@@ -139,6 +139,7 @@ def _findings(inputs: _Inputs, shared: Findings, frame: GainFrame, layout: Model
         n_gains=len(frame),
         effects=make_effects(frame),
         trajectories=make_trajectories(frame),
+        seed_noise=make_seed_noise(frame),
         transfers=make_transfers(frame, inputs.metrics),
         relations=make_relations(rows, inputs.metrics) if rows is not None else (),
         points=relation_points(rows, main) if rows is not None and main else (),

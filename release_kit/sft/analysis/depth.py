@@ -164,13 +164,19 @@ def _depth(kind: str, method: str, depths: np.ndarray, cells: _Cells, seed: int)
 
 
 def place_of_maximum(statistics: Sequence[Statistic], depths: np.ndarray) -> Statistic:
-    """Return the statistic "depth at which the largest of these is"; NaN where none is known."""
+    """Return the statistic "depth at which the largest of these is", between bins by a parabola; NaN where unknown."""
+    step = float(depths[1] - depths[0])
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         values = np.column_stack([one(weights) for one in statistics])
-        known = np.isfinite(values).any(axis=1)
-        places = depths[np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)]
-        return np.where(known, places, np.nan)
+        values = np.where(np.isfinite(values), values, -np.inf)
+        top = np.argmax(values, axis=1)
+        rows = np.arange(len(values))
+        left, here, right = (values[rows, np.clip(top + shift, 0, len(depths) - 1)] for shift in (-1, 0, 1))
+        inner = (top > 0) & (top < len(depths) - 1) & np.isfinite(left) & np.isfinite(right)
+        bend = np.where(inner, left - 2 * np.where(inner, here, 0.0) + right, -1.0)
+        shift = np.where(inner & (bend < 0), 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
+        return np.where(np.isfinite(here), depths[top] + step * shift, np.nan)
 
     return statistic
 

@@ -2,10 +2,10 @@
 
 ``Analysis`` is the whole: where the numbers come from, which base rows are doubtful, the findings without the doubtful
 rows (``findings``) and beside them with all rows (``beside``), the map of models, and what could not be said for want
-of a table (``missing``). A ``Findings`` holds one section a question: effects (heat maps), trajectories (epochs),
-comparisons (LoRA against full, 20,000 against 1,000 examples), transfer (gains of one benchmark against gains of
-another), components (PCA of dataset effects), relations (properties of data against gain), depth (layer changes) and
-verdicts. Owns no computation; tidy Parquet tables of the long sections are made in ``tables.py``.
+of a table (``missing``). A ``Findings`` holds one section a question: effects (heat maps), trajectories (epochs), seed
+noise, comparisons (LoRA against full, 20,000 against 1,000 examples), transfer (gains of one benchmark against gains
+of another), components (PCA of dataset effects), relations (properties of data against gain), depth (layer changes)
+and verdicts. Owns no computation; tidy Parquet tables of the long sections are made in ``tables.py``.
 """
 
 from collections.abc import Mapping
@@ -103,6 +103,17 @@ class TrajectoryPoint(Record):
     metric: Metric
     epoch: int
     gain: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedNoise(Record):
+    """How much of the spread of one metric is the seed's, and how much the dataset's."""
+
+    metric: Metric
+    seed_sd: Estimate
+    """Pooled standard deviation over seeds of one base x dataset x method, last epochs."""
+    dataset_sd: float
+    """Mean over bases and methods of the standard deviation over datasets of the seeds' means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,6 +310,8 @@ class Findings(Record):
     n_gains: int
     effects: tuple[Effect, ...] = ()
     trajectories: tuple[TrajectoryPoint, ...] = ()
+    seed_noise: tuple[SeedNoise, ...] = ()
+    """Empty where no condition was repeated."""
     comparisons: tuple[Comparison, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     components: tuple[Components, ...] = ()

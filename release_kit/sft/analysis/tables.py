@@ -51,7 +51,7 @@ def analysis_rows(analysis: Analysis) -> dict[str, Rows]:
     """Return table name → rows; sections of both findings stand in one table, told apart by ``bases``."""
     both = [findings for findings in (analysis.findings, analysis.beside) if findings is not None]
     tables: dict[str, Rows] = {"gains": [flat(gain) for gain in analysis.gains]}
-    for name in ("effects", "trajectories", "transfers", "relations", "points", "verdicts"):
+    for name in ("effects", "trajectories", "seed_noise", "transfers", "relations", "points", "verdicts"):
         tables[name] = [{"bases": part.bases, **flat(record)} for part in both for record in getattr(part, name)]
     tables["comparisons"] = [flat(comparison) for comparison in analysis.findings.comparisons]
     tables["components"] = _component_rows(analysis.findings)

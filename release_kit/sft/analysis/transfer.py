@@ -23,9 +23,14 @@ FEWEST_CELLS = 8
 
 def make_transfers(frame: GainFrame, metrics: Sequence[Metric]) -> tuple[Transfer, ...]:
     """Return r of the gains of every pair of ``metrics`` over the cells that have both; p by Benjamini-Yekutieli."""
-    columns = {metric: {gain.cell_id: gain for gain in frame.having(metric=metric).gains} for metric in metrics}
+    by_metric = frame.by("metric")
+    columns = {
+        metric: {gain.cell_id: gain for gain in by_metric[metric,].gains}
+        for metric in metrics
+        if (metric,) in by_metric
+    }
     found = []
-    for first, second in itertools.combinations(metrics, 2):
+    for first, second in itertools.combinations(columns, 2):
         shared = [cell for cell in columns[first] if cell in columns[second]]
         pairs = [(columns[first][cell], columns[second][cell]) for cell in shared]
         last = [pair for pair in pairs if pair[0].last]
