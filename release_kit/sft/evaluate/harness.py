@@ -6,6 +6,8 @@ code on the study's task files; ``scorer.py`` and ``generate.py`` only take the 
 
 import contextlib
 import copy
+import functools
+import importlib.metadata
 import json
 import logging
 import os
@@ -76,6 +78,7 @@ def build_requests(study_folder: Path, task: Any, limit: int | None) -> list[Any
     with _harness(study_folder), _task_errors(study_folder, task.config.task):
         task.set_fewshot_seed(seed=HARNESS_SEED)
         task.build_all_requests(limit=limit)
+        _remember_documents(task)
         return list(task.instances)
 
 
@@ -287,8 +290,29 @@ def _register_metrics() -> None:
         register_metric(metric=EXECUTED_TESTS, higher_is_better=True, aggregation="mean")(executed_tests)
 
 
+@functools.cache
 def version() -> str:
     """Return the version of lm-evaluation-harness."""
-    import importlib.metadata
-
     return importlib.metadata.version("lm_eval")
+
+
+def _remember_documents(task: Any) -> None:
+    """Let a task render the templates of each of its documents once; it scores the same ones for cell after cell."""
+    held = {id(instance.doc): instance.doc for instance in task.instances}
+    for name in ("doc_to_text", "doc_to_target", "doc_to_choice"):
+        setattr(task, name, _remembering(getattr(task, name), held))
+
+
+def _remembering(method: Callable, held: Mapping[int, Any]) -> Callable:
+    known: dict[int, Any] = {}
+
+    @functools.wraps(method)
+    def remembered(document: Any, *rest: Any) -> Any:
+        # Identity is safe as a key: ``held`` keeps the documents alive.
+        if rest or held.get(id(document)) is not document:
+            return method(document, *rest)
+        if id(document) not in known:
+            known[id(document)] = method(document)
+        return known[id(document)]
+
+    return remembered

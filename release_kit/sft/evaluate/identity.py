@@ -37,13 +37,13 @@ def answer_facts(prepared: PreparedTask, opened: OpenModel, settings: Evaluation
         "device": opened.module.device.type,
         "threads": settings.threads,
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "versions": {
-            "torch": torch.__version__,
-            "transformers": importlib.metadata.version("transformers"),
-            "tokenizers": importlib.metadata.version("tokenizers"),
-            "lm_eval": version(),
-        },
+        "versions": {**_versions(), "lm_eval": version()},
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
 
 
 @functools.cache

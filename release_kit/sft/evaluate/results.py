@@ -12,7 +12,7 @@ from typing import Any
 
 from release_kit.core import canonical
 from release_kit.sft.evaluate import harness
-from release_kit.sft.evaluate.tasks import GENERATION, PreparedTask, document_sha256
+from release_kit.sft.evaluate.tasks import GENERATION, PreparedTask
 
 EXTRACTION_FAILURE = "extraction_failure"
 """Metric beside the scores of every generated answer: the share from which the filter took nothing."""
@@ -140,7 +140,7 @@ def _sample(
             metrics[harness.EXECUTED_TESTS] = float(document_passes(document, filtered[0]))
     return Sample(
         doc_id=doc_id,
-        doc_sha256=document_sha256(document),
+        doc_sha256=prepared.documents[doc_id],
         filter=selected,
         target=str(prepared.task.doc_to_target(document)),
         responses=tuple(response for instance in instances for response in instance.resps),

@@ -48,6 +48,8 @@ class PreparedTask:
     """Digest of every document and every request made of it."""
     sha256: str
     """Digest of all of it: configuration, code beside the task file, data files, requests, version of the harness."""
+    documents: dict[int, str]
+    """doc_id → digest of the document."""
     uses_executed_tests: bool
 
 
@@ -105,20 +107,15 @@ def encode_task(prepared: PreparedTask, module: Any, tokenizer: Any, tokenizer_s
     return _ENCODED[key]
 
 
-def document_sha256(document: Any) -> str:
-    """Return the digest of one document."""
-    return hashlib.sha256(harness.document_json(document).encode()).hexdigest()
-
-
 def _prepare(study_folder: Path, name: str, settings: TaskSettings) -> PreparedTask:
     task = harness.load_task(
         study_folder, name, num_fewshot=settings.num_fewshot, max_new_tokens=settings.max_new_tokens
     )
     instances = harness.build_requests(study_folder, task, settings.limit)
     config = harness.describe_task(task)
+    documents = {i.doc_id: hashlib.sha256(harness.document_json(i.doc).encode()).hexdigest() for i in instances}
     requests = [
-        [i.doc_id, i.idx, i.request_type, harness.document_json(list(i.args)), document_sha256(i.doc)]
-        for i in instances
+        [i.doc_id, i.idx, i.request_type, harness.document_json(list(i.args)), documents[i.doc_id]] for i in instances
     ]
     requests_sha256 = canonical.digest(requests)
     parts = {
@@ -139,6 +136,7 @@ def _prepare(study_folder: Path, name: str, settings: TaskSettings) -> PreparedT
         request_type=instances[0].request_type,
         requests_sha256=requests_sha256,
         sha256=canonical.digest(parts),
+        documents=documents,
         uses_executed_tests=harness.EXECUTED_TESTS in metrics,
     )
 

@@ -50,7 +50,9 @@ TASKS = {
     "letters": {
         "output_type": "multiple_choice", "doc_to_text": "{{question}}\nAnswer:",
         "doc_to_choice": ["A", "B", "C", "D"], "doc_to_target": "answer",
-        "metric_list": [{"metric": "acc", **_MEAN}, {"metric": "mcc", "aggregation": "matthews_corrcoef", "higher_is_better": True}],
+        "metric_list": [
+            {"metric": "acc", **_MEAN}, {"metric": "acc_bytes", "aggregation": "median", "higher_is_better": True},
+        ],
     },
     "choice_3_first": {
         "output_type": "multiple_choice", **_ASKED, "num_fewshot": 3, "fewshot_split": "train",
