@@ -126,7 +126,8 @@ def audit(
         _example(index, item, places[index], index in special, first.setdefault(_texts(row), index))
         for index, (row, item) in enumerate(zip(rows, encoded, strict=True))
     )
-    problems = [*_faults(encoded, places), *_beyond_model(encoded, places, context_length, vocab_size)]
+    limits = (settings.max_length, context_length, vocab_size)
+    problems = [*_faults(encoded, places), *_beyond_model(encoded, places, limits)]
     if settings.loss_on != ALL_TOKENS:
         problems += other_text(rows, [item.example for item in encoded], tokenizer, settings, places)
     return Audit(
@@ -209,11 +210,15 @@ def _faults(encoded: Sequence[Encoded], places: Sequence[str]) -> Iterator[DataE
 
 
 def _beyond_model(
-    encoded: Sequence[Encoded], places: Sequence[str], context_length: int | None, vocab_size: int | None
+    encoded: Sequence[Encoded], places: Sequence[str], limits: tuple[int, int | None, int | None]
 ) -> Iterator[DataError]:
+    max_length, context_length, vocab_size = limits
     sound = [(place, item.example.ids) for place, item in zip(places, encoded, strict=True) if item.example is not None]
-    if context_length and (long := [place for place, ids in sound if len(ids) > context_length]):
-        what = f"longer than the model's context of {context_length} tokens: {places_text(long)}"
+    if context_length and max_length > context_length:
+        longest = max((len(ids) for _, ids in sound), default=0)
+        what = (
+            f"max_length {max_length:,} (longest example {longest:,}) exceeds the model's context of {context_length:,}"
+        )
         yield DataError(what, next_step=f"set settings.training.max_length to {context_length} or less")
     if vocab_size and (beyond := [place for place, ids in sound if int(ids.max()) >= vocab_size]):
         what = f"token ids beyond the model's vocabulary of {vocab_size}: {places_text(beyond)}"

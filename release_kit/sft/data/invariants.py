@@ -217,20 +217,22 @@ def check_weights(n_targets: Sequence[int], weights: Sequence[float]) -> None:
         raise DataError(what, where="gradient accumulation", next_step="divide sums of losses by the step's targets")
 
 
-def check_loss(loss: float, n_targets: int, where: str) -> None:
-    """Refuse a loss that no healthy step has: none, NaN, infinite, negative, or exactly zero.
+def check_loss(loss: float, n_targets: int, step: int) -> None:
+    """Refuse a loss that no healthy step has: over no target, not finite, negative; in the first step also zero.
+
+    Later on a loss may round to zero, when a model has learnt its few examples by heart.
 
     Raises:
         DataError: with the likely cause.
     """
+    where, look = f"step {step}", "run `release-kit sft audit` on the study: are all labels masked?"
     if n_targets < 1:
-        raise DataError("no token is trained on", where=where, next_step="run `release-kit sft audit` on the study")
+        raise DataError("no token is trained on", where=where, next_step=look)
     if not math.isfinite(loss):
-        step = "lower the learning rate, or compute in float32"
-        raise DataError(f"the loss is {loss}", where=where, next_step=step)
-    if loss <= 0.0:
-        step = "run `release-kit sft audit` on the study: are all labels masked?"
-        raise DataError(f"the loss is {loss}, expected more than 0", where=where, next_step=step)
+        step_down = "lower the learning rate, or compute in float32"
+        raise DataError(f"the loss is {loss}", where=where, next_step=step_down)
+    if loss < 0.0 or (loss == 0.0 and step <= 1):
+        raise DataError(f"the loss is {loss}, expected more than 0", where=where, next_step=look)
 
 
 def check_layouts(

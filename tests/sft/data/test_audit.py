@@ -54,14 +54,13 @@ def test_no_example_at_all_is_refused(tokenizer: Any, settings: Callable):
         audit([], tokenizer, settings()).refuse()
 
 
-def test_examples_beyond_the_models_context_or_vocabulary_are_refused(
+def test_lengths_beyond_the_models_context_and_ids_beyond_its_vocabulary_are_refused(
     tokenizer: Any, settings: Callable, sum_rows: Callable
 ):
     rows = sum_rows(3)
-    longest = audit(rows, tokenizer, settings()).counts["longest"]
-    assert audit(rows, tokenizer, settings(), context_length=longest, vocab_size=400).ok
-    with pytest.raises(DataError, match=f"longer than the model's context of {longest - 1} tokens"):
-        audit(rows, tokenizer, settings(), context_length=longest - 1).refuse()
+    assert audit(rows, tokenizer, settings(), context_length=64, vocab_size=400).ok
+    with pytest.raises(DataError, match=r"max_length 64 \(longest example \d+\) exceeds the model's context of 63"):
+        audit(rows, tokenizer, settings(), context_length=63).refuse()
     with pytest.raises(DataError, match="beyond the model's vocabulary of 100"):
         audit(rows, tokenizer, settings(), vocab_size=100).refuse()
 
