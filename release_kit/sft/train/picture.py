@@ -66,8 +66,8 @@ def _legend(rows: Sequence[LogRow]) -> str:
     words = f"step {last.step} · epoch {last.epoch:.3g} · {sum(row.n_trained for row in rows):,} trained tokens"
     return (
         f'<path d="M{LEFT} {y}h22" stroke="{PALE}" stroke-width="1.2"/><text x="{LEFT + 30}" y="{y + 4}">'
-        f'loss of a step (nats per trained token)</text><path d="M330 {y}h22" stroke="{LINE}" stroke-width="2.2"/>'
-        f'<text x="360" y="{y + 4}">running mean</text>'
+        f'loss of a step (nats per trained token)</text><path d="M352 {y}h22" stroke="{LINE}" stroke-width="2.2"/>'
+        f'<text x="382" y="{y + 4}">running mean</text>'
         f'<text x="{RIGHT}" y="{y + 4}" text-anchor="end" fill="{FAINT}">{words}</text>'
     )
 

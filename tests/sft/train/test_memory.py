@@ -94,19 +94,20 @@ def test_what_counts_as_memory_that_ran_out():
 
 
 LIMITED = """
-import resource, sys, torch
+import os, resource, sys, torch
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tiny_training import make_examples, make_settings
 from release_kit.sft.train.run import train_run
 from release_kit.sft.train.warm import WarmBase
 warm = WarmBase(Path(sys.argv[1]))
-examples = make_examples(64, shortest=60, longest=64)
-settings = make_settings(batch_size=64, max_length=64, micro_batch=64, steps=1)
+examples = make_examples(512, shortest=60, longest=64)
+settings = make_settings(batch_size=512, max_length=64, micro_batch=512, steps=1)
 warm.mode
 import pyarrow.parquet
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-room = pages * resource.getpagesize() + 24 * 2**20
+room = pages * resource.getpagesize() + 96 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 job = {"method": "full", "seed": 0, "keep": {"final": 1}, "folder": Path(sys.argv[2]), "halve": True}
 facts = train_run(warm, examples, settings, **job)
@@ -121,5 +122,5 @@ def test_real_limit_of_the_address_space_is_met_by_smaller_micro_batches(tiny_fo
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     micro_batch, _, failed = done.stdout.strip().partition(" ")
-    assert int(micro_batch) < 64 and failed.startswith("(64,")
+    assert int(micro_batch) < 512 and failed.startswith("(512,")
     assert (tmp_path / "run" / "final" / "model.safetensors").is_file()
