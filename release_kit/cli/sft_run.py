@@ -52,9 +52,7 @@ def run_command(study: Path, workers: int, engine: str, device: str, terms: tupl
 
     declared = read_study(study)
     slurm = {"partition": slurm_partition, "minutes": slurm_minutes, "extra": _pairs(slurm_set), "detach": detach}
-    options = RunOptions(
-        device=device, select=_selection(declared, terms), retry_failed=retry_failed, slurm=slurm
-    )  # fmt: skip
+    options = RunOptions(device=device, select=_selection(declared, terms), retry_failed=retry_failed, slurm=slurm)
     with grid_progress(declared, options.select, quiet=as_json) as on_event:
         report = run_study(declared, workers=workers, engine=engine, on_event=on_event, options=options)
     emit(as_json, report.to_dict(), lambda: _report_text(report))
@@ -79,13 +77,11 @@ def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bo
     """
     from release_kit.core.study import read_study
     from release_kit.sft.engine.grid import RunOptions, worker_options
-    from release_kit.sft.engine.processes import work
+    from release_kit.sft.engine.processes import stop_on_signals, work
     from release_kit.sft.engine.state import read_state
 
     declared = read_study(study)
     selection, stop = _selection(declared, terms), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, lambda *_: stop.set())
     counts = {"done": 0, "failed": 0}
 
     def say(event: Mapping[str, Any]) -> None:
@@ -94,7 +90,8 @@ def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bo
         if event["event"] in ("started", "done", "failed", "lost"):
             click.echo(f"{event['event']:<8} {event.get('what') or event['title']}", err=True)
 
-    work(worker_options(declared, RunOptions(device=device, select=selection)), say, stop)
+    with stop_on_signals(stop, signal.SIGUSR2):
+        work(worker_options(declared, RunOptions(device=device, select=selection)), say, stop)
     state = read_state(declared, selection)
     left = len(state.running) + len(state.waiting)
     ok = not left and not state.failed

@@ -73,8 +73,9 @@ class Cluster:
     daemons: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     def run(self, *command: str) -> str:
-        """Run a client of Slurm and return what it printed."""
-        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        """Run a client of Slurm and return what it printed; AssertionError with its own words when it refuses."""
+        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        assert ran.returncode == 0, f"{' '.join(command)}: {ran.stderr}"
         return ran.stdout.strip()
 
     def node_states(self) -> dict[str, str]:
@@ -109,7 +110,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Cancel the jobs, stop every daemon and what its jobs left, by process id."""
-        with contextlib.suppress(subprocess.CalledProcessError, OSError):
+        with contextlib.suppress(AssertionError, OSError):
             self.run("scancel", f"--user={getpass.getuser()}")
             wait_until(lambda: not self.run("squeue", "--noheader"), 20, "jobs to end")
         steps = [pid for n in range(1, self.n_nodes + 1) for pid in _step_daemons(f"n{n}")]
@@ -170,7 +171,7 @@ def _start_munge(it: Cluster) -> None:
 def _all_idle(it: Cluster) -> bool:
     try:
         states = it.node_states()
-    except subprocess.CalledProcessError:
+    except AssertionError:
         return False
     return len(states) == it.n_nodes and set(states.values()) == {"idle"}
 

@@ -43,7 +43,7 @@ def _command(environment, study: Study, *options: str) -> subprocess.CompletedPr
 
 
 def _start(slurm: Cluster, study: Study, workers: int) -> str:
-    """Submit the study's workers and return the id of their array."""
+    """Submit the study's workers and return the id of their job."""
     ran = _command(slurm.environment, study, "--engine", "slurm", "--workers", str(workers), "--detach")
     assert ran.returncode == 0, ran.stderr
     lines = slurm.run("squeue", "--noheader", f"--name={job_name(study)}", "--format=%F").split()
@@ -84,10 +84,10 @@ def test_job_that_must_leave_its_node_is_queued_again_and_goes_on(slurm: Cluster
     job = _start(slurm, study, 1)
     wait_until(lambda: _held(study), 120, "the first unit to be begun")
     (pid,) = _held(study)
-    slurm.run("scancel", "--signal=USR2", f"{job}_0")
+    slurm.run("scancel", "--signal=USR2", job)
     wait_until(lambda: pid not in _held(study), 60, "the unit to be given back")
     wait_until(
-        lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", f"{job}_0"), 60, "the job to be queued again"
+        lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job), 60, "the job to be queued again"
     )
     assert _finish(slurm, study)["ok"]
     assert differences(local.folder, study.folder) == []

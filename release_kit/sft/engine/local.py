@@ -9,12 +9,11 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from release_kit.sft.engine.processes import WorkerOptions, quiet_close, worker_main
+from release_kit.sft.engine.processes import WorkerOptions, quiet_close, stop_on_signals, worker_main
 from release_kit.sft.engine.pull import Emit
 
 MAX_RESTARTS = 5
@@ -54,7 +53,7 @@ class LocalWorkers:
         """Keep the workers running until each has ended because nothing was left to do, or until ``stop`` is set."""
         self._restarts = 0
         slots = [_Slot(number) for number in range(self.n)]
-        with _signals(self.stop):
+        with stop_on_signals(self.stop):
             try:
                 for slot in slots:
                     self._start(slot)
@@ -127,26 +126,6 @@ class LocalWorkers:
         with contextlib.suppress(OSError):
             while slot.events.poll(max(0.0, deadline - time.monotonic())) and self._take(slot):
                 pass
-
-
-@contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block cleanly; a second Ctrl-C interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _why(code: int | None) -> str:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -72,6 +72,26 @@ def work(options: WorkerOptions, emit: Emit, stop: threading.Event) -> None:
     )
     puller.failures.keep_reserve()
     puller.run()
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: threading.Event, *more: int) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and ``more`` signals end the block cleanly; a second Ctrl-C interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, *more)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def log_folder(study_folder: Path) -> Path:

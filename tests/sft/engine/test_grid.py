@@ -22,7 +22,7 @@ FORKED = RunOptions(context="fork", make_perform=trivial.make_noop, rules=QUICK)
 
 
 def test_thousand_units_that_do_nothing_take_less_than_five_milliseconds_each(tmp_path: Path):
-    study = trivial.write_study(tmp_path, n_seeds=1000)
+    study = trivial.write_study(tmp_path, n_seeds=1000, epochs=(1,))
     options = WorkerOptions(study_folder=study.folder, make_perform=trivial.make_noop)
     units = plan_units(study)
     events: list = []

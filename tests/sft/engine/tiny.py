@@ -81,7 +81,7 @@ def write_study(folder: Path, **changes: Any) -> Study:
     return read_study(folder)
 
 
-def write_base(folder: Path, *, seed: int = 0) -> None:
+def write_base(folder: Path, *, seed: int = 0, context: int = 64, inner: int = 64) -> None:
     """Write a checkpoint with random weights and its tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -94,11 +94,11 @@ def write_base(folder: Path, *, seed: int = 0) -> None:
     config = LlamaConfig(
         vocab_size=len(WORDS),
         hidden_size=32,
-        intermediate_size=64,
+        intermediate_size=inner,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=context,
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=1,

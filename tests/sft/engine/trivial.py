@@ -19,8 +19,10 @@ N_STEPS = 20
 BROKEN_SEED = 3
 
 
-def write_study(folder: Path, *, n_seeds: int = 4, bases: tuple[str, ...] = ("tiny",)) -> Study:
-    """Write a study that has runs of two epochs and nothing on disk to train from."""
+def write_study(
+    folder: Path, *, n_seeds: int = 4, bases: tuple[str, ...] = ("tiny",), epochs: tuple[int, ...] = (1, 2)
+) -> Study:
+    """Write a study that has nothing on disk to train from."""
     study = {
         "schema_version": 1,
         "name": "trivial",
@@ -29,7 +31,7 @@ def write_study(folder: Path, *, n_seeds: int = 4, bases: tuple[str, ...] = ("ti
             "base_model": {name: {"path": f"bases/{name}"} for name in bases},
             "dataset": ["colours"],
             "method": ["full"],
-            "epoch": [1, 2],
+            "epoch": list(epochs),
         },
         "seeds": list(range(n_seeds)),
         "settings": {
