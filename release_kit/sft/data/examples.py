@@ -26,7 +26,7 @@ from release_kit.sft.spec.runs import RunPlan, data_path
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """All examples of one file."""
 
@@ -89,26 +89,39 @@ def select_rows(
     """
     shares = _shares(plan.data_size, len(plan.components))
     problems: list[ReleaseKitError] = []
-    parts: list[tuple[str, Dataset, list[int]]] = []
+    parts: list[_Part] = []
     for name, share in zip(plan.components, shares, strict=True):
+        shown = _shown(study_folder, paths[name])
         try:
             dataset = read_dataset(study_folder, paths[name], (columns or {}).get(name))
-            parts.append((name, dataset, _choose(dataset, share, plan.seed, _shown(study_folder, paths[name]))))
+            chosen = _choose(dataset, share, plan.seed, shown)
         except (DataError, RecordError) as problem:
             problems.append(problem)
+            continue
+        parts.append((name, shown, dataset, chosen))
     if problems:
         raise combined(problems, plan.describe())
-    rows = tuple(dataset.rows[i] for _, dataset, chosen in parts for i in chosen)
+    return _selected(tuple(parts))
+
+
+_Part = tuple[str, str, Dataset, tuple[int, ...] | None]
+"""Dataset, how messages name its file, its examples, indexes of the chosen ones (None: all)."""
+
+
+@functools.lru_cache(maxsize=16)
+def _selected(parts: tuple[_Part, ...]) -> Selected:
+    chosen = [
+        (name, shown, dataset, index)
+        for name, shown, dataset, indexes in parts
+        for index in (range(len(dataset.rows)) if indexes is None else indexes)
+    ]
+    rows = tuple(dataset.rows[index] for _, _, dataset, index in chosen)
     return Selected(
         rows=rows,
         sha256=rows_sha256(rows),
-        by_component={name: dataset.sha256 for name, dataset, _ in parts},
-        component=tuple(name for name, _, chosen in parts for _ in chosen),
-        places=tuple(
-            f"{_shown(study_folder, paths[name])}, line {dataset.lines[i]}"
-            for name, dataset, chosen in parts
-            for i in chosen
-        ),
+        by_component={name: dataset.sha256 for name, _, dataset, _ in parts},
+        component=tuple(name for name, _, _, _ in chosen),
+        places=tuple(f"{shown}, line {dataset.lines[index]}" for _, shown, dataset, index in chosen),
     )
 
 
@@ -191,15 +204,15 @@ def random_order(n: int, *keys: int) -> np.ndarray:
     return np.argsort(bits.random_raw(n), kind="stable")
 
 
-def _choose(dataset: Dataset, share: int | None, seed: int, shown: str) -> list[int]:
-    """Return the indexes of the chosen rows, as they stand in the file."""
+def _choose(dataset: Dataset, share: int | None, seed: int, shown: str) -> tuple[int, ...] | None:
+    """Return the indexes of the chosen rows, as they stand in the file; None for all of them."""
     n = len(dataset.rows)
     if share is None or share == n:
-        return list(range(n))
+        return None
     if share > n:
         step = "lower data_size, or exclude this combination in study.yaml"
         raise DataError(f"expected {share:,} examples or more, got {n:,}", where=shown, next_step=step)
-    return sorted(random_order(n, seed, int(dataset.sha256[:16], 16))[:share].tolist())
+    return tuple(sorted(random_order(n, seed, int(dataset.sha256[:16], 16))[:share].tolist()))
 
 
 def _shares(size: int | None, n_parts: int) -> list[int | None]:
