@@ -22,6 +22,8 @@ from release_kit.core.errors import ReleaseKitError
 CHILD = Path(__file__).with_name("sandbox_child.py")
 UNSANDBOXED_VARIABLE = "RELEASE_KIT_ALLOW_UNSANDBOXED"
 """Set to 1 by ``--allow-unsandboxed``; workers inherit it."""
+CLEAR_S = 10.0
+"""How long the kernel may take to clear away a sandbox that was killed."""
 PASSED, RAISED, TIME, DIED = "passed", "raised", "time", "died"
 
 
@@ -140,6 +142,9 @@ def _end(process: subprocess.Popen, text: str) -> None:
             # Not reaped by its parent yet, so the number is still its own.
             with contextlib.suppress(ProcessLookupError, ValueError, PermissionError):
                 os.kill(int(line[4:]), signal.SIGKILL)
+            # Its parent ends by itself, and only after the kernel has cleared the whole namespace.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=CLEAR_S)
             break
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -40,7 +40,7 @@ def test_a_harmless_program_passes(program):
         ("raise SystemExit(0)", {"raised"}),
         ("import os\nos._exit(0)", {"died"}),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\nwhile True: pass", {"died", "time"}),
-        ("x = []\nwhile True: x.append(bytearray(10**7))", {"raised"}),
+        ("x = []\nwhile True: x.append(bytearray(10**7))", {"raised", "died", "time"}),
         ("import os\nfor _ in range(500): os.fork()", {"raised", "died", "time"}),
         ("f = open('big', 'wb')\nwhile True: f.write(b'0' * 10**6)", {"raised", "died"}),
         ("import sys\nwhile True: print('x' * 10**6); sys.stderr.write('y' * 10**6)", {"died", "time"}),
