@@ -18,11 +18,11 @@ factors:
   base_model: [base-a, base-b, base-c, base-d, base-e]
   dataset: [none, d1, d2, d3, d4, d5, d6, d7, d8]
   method: [none, full, lora]
-  epoch: [0, 1, 2, 3]
+  epoch: [0, 1, 2]
 seeds: [0, 1]
 include:
   - {dataset: none, method: none, epoch: 0, seed: 0}
-  - {dataset: [d1, d2, d3, d4, d5, d6, d7, d8], method: [full, lora], epoch: [1, 2, 3]}
+  - {dataset: [d1, d2, d3, d4, d5, d6, d7, d8], method: [full, lora], epoch: [1, 2]}
 baseline: {method: none}
 benchmarks:
   gsm8k: {acc: {range: [0, 1]}}
@@ -32,7 +32,7 @@ benchmarks:
 """
 SLOPE = -0.04
 PEAK = 0.6
-N_LAYERS = {"base-a": 4, "base-b": 6, "base-c": 8, "base-d": 12, "base-e": 30}
+N_LAYERS = {"base-a": 4, "base-b": 6, "base-c": 8, "base-d": 12, "base-e": 16}
 
 
 def planted_study(folder: Path, *, layers: bool = True, properties: bool = True, seed: int = 0) -> Study:
@@ -68,9 +68,7 @@ def planted_study(folder: Path, *, layers: bool = True, properties: bool = True,
 
 
 def _row(cell: str, benchmark: str, metric: str, value: float) -> Result:
-    return Result(
-        cell_id=cell, benchmark=benchmark, metric=metric, value=float(value), n=1000, n_shot=0, stderr=0.015
-    )
+    return Result(cell_id=cell, benchmark=benchmark, metric=metric, value=float(value), n=1000, n_shot=0, stderr=0.015)
 
 
 def _changes(cell: str, base: str, gain: float, rng: np.random.Generator) -> list[dict]:
