@@ -27,7 +27,8 @@ PROPERTIES_FILE = "tables/dataset_properties.parquet"
 PERPLEXITIES = ("perplexity_completion", "perplexity_full")
 LENGTHS = ("tokens_mean", "completion_tokens_mean")
 SIMILARITIES = ("embedding_similarity", "lexical_similarity")
-KNOWN = (*PERPLEXITIES, *LENGTHS, *SIMILARITIES, "contamination")
+NEAREST = ("embedding_similarity_nearest", "lexical_similarity_nearest")
+KNOWN = (*PERPLEXITIES, "bits_per_byte_completion", *LENGTHS, *SIMILARITIES, *NEAREST, "contamination")
 LOGARITHMIC = (*PERPLEXITIES, *LENGTHS)
 FEWEST_ROWS = 8
 

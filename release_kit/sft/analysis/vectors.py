@@ -2,7 +2,7 @@
 
 Owns the reading of ``cells/<id>/eval/<task>.samples.parquet`` and the choice of documents: those that every model
 answered, at most 150 a task, so that no task outweighs the others. A document's number is the log-likelihood of its
-target (of a multiple choice, the right one) over the target's bytes.
+target over the target's bytes: of a multiple choice the right answer, or the first where the target is no number.
 """
 
 from collections.abc import Mapping, Sequence
