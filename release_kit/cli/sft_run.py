@@ -27,14 +27,15 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @device_option
 @select_option
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
+@click.option("--redo-stale", is_flag=True, help="Make cells again whose data or base model have changed.")
 @click.option("--slurm-partition", default=None, help="Partition of the jobs.")
 @click.option("--slurm-time", "slurm_minutes", default=60, show_default=True, help="Minutes before a job is requeued.")
 @click.option("--slurm-set", multiple=True, metavar="NAME=VALUE", help="Any other sbatch parameter (account, gres …).")
 @click.option("--detach", is_flag=True, help="With --engine slurm: submit and return at once.")
 @json_option
 def run_command(study: Path, workers: int, engine: str, device: str, terms: tuple[str, ...], retry_failed: bool,
-                slurm_partition: str | None, slurm_minutes: int, slurm_set: tuple[str, ...], detach: bool,
-                as_json: bool) -> None:  # fmt: skip
+                redo_stale: bool, slurm_partition: str | None, slurm_minutes: int, slurm_set: tuple[str, ...],
+                detach: bool, as_json: bool) -> None:  # fmt: skip
     """Train and evaluate every cell of STUDY; what is complete is not touched, what fails does not stop the rest.
 
     Interrupt it at any time and run it again: it continues from the last checkpoint with the same result to the byte.
@@ -52,7 +53,8 @@ def run_command(study: Path, workers: int, engine: str, device: str, terms: tupl
 
     declared = read_study(study)
     slurm = {"partition": slurm_partition, "minutes": slurm_minutes, "extra": _pairs(slurm_set), "detach": detach}
-    options = RunOptions(device=device, select=_selection(declared, terms), retry_failed=retry_failed, slurm=slurm)
+    again = {"retry_failed": retry_failed, "redo_stale": redo_stale}
+    options = RunOptions(device=device, select=_selection(declared, terms), slurm=slurm, **again)
     with grid_progress(declared, options.select, quiet=as_json) as on_event:
         report = run_study(declared, workers=workers, engine=engine, on_event=on_event, options=options)
     emit(as_json, report.to_dict(), lambda: _report_text(report))
@@ -147,6 +149,10 @@ def _report_text(report: Any) -> str:
     ]
     if report.waiting:
         lines.append(f"{counted(len(report.waiting), 'cell')} left; run the same command again to continue")
+    if report.stale:
+        lines.append(f"{counted(len(report.stale), 'cell')} made from something else than lies here now:")
+        lines += [f"  {cell.sentence()}" for cell in report.stale[:N_SHOWN]]
+        lines.append("  restore the files, or make these cells again with --redo-stale")
     return "\n".join(lines + _failed_lines(report.failed))
 
 

@@ -17,6 +17,7 @@ from release_kit.sft.engine.ledger import ledger_folder
 from release_kit.sft.engine.local import LocalWorkers
 from release_kit.sft.engine.processes import WorkerOptions
 from release_kit.sft.engine.pull import DEFAULT_RULES, Emit, Perform, Rules
+from release_kit.sft.engine.stale import StaleCell, find_stale, remove_stale
 from release_kit.sft.engine.units import Unit, plan_units
 from release_kit.sft.engine.work import make_perform
 
@@ -34,18 +35,21 @@ class GridReport:
     failed: tuple[Failure, ...]
     waiting: tuple[str, ...]
     """Ids of cells that are neither complete nor failed: another worker has them, or the run was stopped."""
+    stale: tuple[StaleCell, ...]
+    """Complete cells that were made from other data or another base than lie there now."""
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether every cell is complete."""
-        return not self.failed and not self.waiting
+        """Whether every cell is complete and follows from what lies there."""
+        return not self.failed and not self.waiting and not self.stale
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         failed = [failure.to_dict() for failure in self.failed]
         numbers = {"n_before": len(self.before), "n_done": len(self.done), "n_waiting": len(self.waiting)}
         lists = {"done": list(self.done), "waiting": list(self.waiting), "failed": failed}
+        lists["stale"] = [cell.to_dict() for cell in self.stale]
         return {"ok": self.ok, "seconds": round(self.seconds, 1), **numbers, **lists}
 
 
@@ -58,6 +62,8 @@ class RunOptions:
     """Only runs with a cell that matches."""
     retry_failed: bool = False
     """Try again whatever failed before; without it only failures with a cause outside the study."""
+    redo_stale: bool = False
+    """Make complete cells again whose data or base have changed; without it they are reported."""
     rules: Rules = DEFAULT_RULES
     context: str = "spawn"
     max_restarts: int = 5
@@ -97,6 +103,8 @@ def run_study(
     units = plan_units(study, options.select)
     failures = Failures(ledger_folder(study.folder))
     failures.reopen(everything=options.retry_failed)
+    if options.redo_stale:
+        remove_stale(study, find_stale(study, units))
     before = complete_cells(study, units)
     told = worker_options(study, options)
     if any(not unit.is_done(study.folder) for unit in units):
@@ -143,5 +151,6 @@ def _report(
         done=tuple(cell for cell in everything if cell in complete and cell not in set(before)),
         failed=failed,
         waiting=tuple(cell for cell in everything if cell not in complete and cell not in lost),
+        stale=tuple(find_stale(study, units)),
         seconds=seconds,
     )

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -49,13 +49,23 @@ def worker_main(options: WorkerOptions, number: int, events: Connection) -> None
     """Be a worker process of a controller on this machine, until nothing is left to do or the controller is gone."""
     redirect_output(options.study_folder, f"worker-{number}.log")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(ENVIRONMENT)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     controller = parent_process()
     if controller is not None:
         threading.Thread(target=_stop_with, args=(controller.sentinel, stop), daemon=True).start()
-    work(options, _sender(events, stop), stop)
+    work(replace(options, device=device_of(options.device, number)), _sender(events, stop), stop)
     events.close()
+
+
+def device_of(device: str, number: int) -> str:
+    """Return the device of one of several workers: plain ``cuda`` spreads them over the GPUs of the machine."""
+    if device != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{number % max(torch.cuda.device_count(), 1)}"
 
 
 def work(options: WorkerOptions, emit: Emit, stop: threading.Event) -> None:

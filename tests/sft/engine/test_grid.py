@@ -1,11 +1,13 @@
 """A grid in worker processes: complete, quick, continued after anything, failures named without losing the rest."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sft.engine import trivial
+from sft.engine.campaign import start_controller
 
 from release_kit.core.cell import read_cells
 from release_kit.core.errors import UsageError
@@ -104,6 +106,14 @@ def test_units_held_elsewhere_are_waited_for_and_taken_when_their_worker_is_gone
     Ledger(folder, owner=elsewhere).claim(unit.name)
     options = replace(FORKED, rules=Rules(poll_s=0.02, expiry_s=0.3))
     assert run_study(study, options=options).ok
+
+
+def test_two_commands_at_once_share_the_work(tmp_path: Path):
+    study = trivial.write_study(tmp_path, n_seeds=6)
+    options = replace(FORKED, make_perform=trivial.make_slow)
+    pids = [start_controller(study.folder, options, 2) for _ in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
+    assert len(read_cells(study.folder)[0]) == 12 and Ledger(ledger_folder(study.folder)).latest() == {}
 
 
 def test_engine_must_be_known(tmp_path: Path):
