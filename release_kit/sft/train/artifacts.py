@@ -7,7 +7,7 @@ from process to process: the same training gives the same bytes. ``cell.json`` a
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ PUBLISHED_TYPE = "bfloat16"
 
 
 def write_artifact(
-    model: Any,
+    save: Callable[[Path], None],
     tokenizer_files: Mapping[str, bytes],
     rows: Sequence[LogRow],
     kept: Mapping[str, int],
@@ -31,7 +31,7 @@ def write_artifact(
     """Write one kept checkpoint; ``folder`` exists afterwards as a whole or not at all.
 
     Args:
-        model: a transformers model (all weights are saved) or a peft model (its adapter is); float32, left as it is.
+        save: writes weights and configuration into the folder that it is given.
         tokenizer_files: name → bytes.
         rows: the log up to here.
         kept: label → step of the checkpoints of the run, marked in the picture.
@@ -45,10 +45,7 @@ def write_artifact(
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        if hasattr(model, "peft_config"):
-            save_adapter(model, scratch)
-        else:
-            save_full(model, scratch)
+        save(scratch)
         for name, data in tokenizer_files.items():
             (scratch / name).write_bytes(data)
         (scratch / LOG_FILE).write_bytes(log_bytes(rows))
@@ -58,6 +55,14 @@ def write_artifact(
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise write_error(folder, error) from error
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write what a run has trained: the adapter of a peft model, all weights of any other; ``model`` stays float32."""
+    if hasattr(model, "peft_config"):
+        save_adapter(model, folder)
+    else:
+        save_full(model, folder)
 
 
 def save_full(model: Any, folder: Path) -> None:
@@ -70,18 +75,27 @@ def save_full(model: Any, folder: Path) -> None:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write ``adapter_model.safetensors`` (bfloat16) and the adapter's configuration, its sets in sorted order."""
-    import torch
+    """Write the adapter of a peft model; see ``save_adapter_state``."""
+    save_adapter_state(*adapter_state(model), folder)
+
+
+def adapter_state(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (weights by the name they have in a file, configuration as JSON values) of a peft model's adapter."""
     from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft looks for a changed vocabulary on the Hub; ours cannot change
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return state, {**plain(model.peft_config["default"].to_dict()), "inference_mode": True}
+
+
+def save_adapter_state(state: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Write ``adapter_model.safetensors`` (bfloat16) and the adapter's configuration, its sets in sorted order."""
+    import torch
+    from safetensors.torch import save_file
+
     save_file(rounded(state, torch.bfloat16), folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = model.peft_config["default"].to_dict()
-    config["inference_mode"] = True
-    (folder / "adapter_config.json").write_bytes(canonical.document_bytes(plain(config)))
+    (folder / "adapter_config.json").write_bytes(canonical.document_bytes(dict(config)))
 
 
 def rounded(state: Mapping[str, Any], dtype: Any) -> dict[str, Any]:

@@ -87,14 +87,30 @@ class Loop:
         Raises:
             ArtifactError: no token of the step carries loss; loss or gradients are not finite (nothing was updated).
         """
-        setup = self.setup
+        batches = self.batches(plan)
+        set_seed(step_seed(self.setup.seed, plan.step))
+        loss = sum(self._backward(batches, 1.0 / count_trained(batches)))
+        return self.update(plan, batches, loss)
+
+    def batches(self, plan: StepPlan) -> list[FlatBatch]:
+        """Return the micro-batches of a step, on the device.
+
+        Raises:
+            ArtifactError: no token of the step carries loss.
+        """
         batches = [self._batch(packs) for packs in plan.micro_batches]
-        n_trained = count_trained(batches)
-        if not n_trained:
+        if not count_trained(batches):
             step = "audit the data; examples without a trained token must not reach training"
             raise ArtifactError("no token carries loss", where=f"step {plan.step}", next_step=step)
-        set_seed(step_seed(setup.seed, plan.step))
-        loss = sum(self._backward(batches, 1.0 / n_trained))
+        return batches
+
+    def update(self, plan: StepPlan, batches: Sequence[FlatBatch], loss: float) -> LogRow:
+        """Move the weights by the gradients that lie ready, and say what was done.
+
+        Raises:
+            ArtifactError: loss or gradients are not finite (nothing was updated).
+        """
+        setup = self.setup
         refuse_not_finite(loss, "loss", plan.step)
         norm = clip_gradients(self.trained.values(), setup.settings.max_gradient_norm)
         refuse_not_finite(norm, "norm of the gradients", plan.step)
@@ -110,7 +126,7 @@ class Loop:
             learning_rate=rate,
             gradient_norm=norm,
             n_tokens=sum(batch.n_tokens for batch in batches),
-            n_trained=n_trained,
+            n_trained=count_trained(batches),
         )
 
     def _batch(self, packs: Sequence[Any]) -> FlatBatch:

@@ -98,7 +98,7 @@ def completion_loss(model: Any, batch: FlatBatch, scale: float, *, mode: str = S
                     use_cache=False,
                     segments=batch.segments,
                 ).last_hidden_state
-            return _head_loss(causal.get_output_embeddings(), states[0, batch.sources], batch.targets, scale, dtype)
+            return head_loss(causal.get_output_embeddings(), states[0, batch.sources], batch.targets, scale, dtype)
         logits = _logits(causal, batch, mode)
     return torch.nn.functional.cross_entropy(logits.float(), batch.targets, reduction="sum") * scale
 
@@ -171,7 +171,8 @@ def _logits(causal: Any, batch: FlatBatch, mode: str) -> torch.Tensor:
     return torch.cat(rows)[batch.sources]
 
 
-def _head_loss(head: Any, states: torch.Tensor, targets: torch.Tensor, scale: float, dtype: str) -> torch.Tensor:
+def head_loss(head: Any, states: torch.Tensor, targets: torch.Tensor, scale: float, dtype: str) -> torch.Tensor:
+    """Return ``scale`` times the summed cross-entropy of ``targets`` (n,) under ``head`` of ``states`` (n, hidden)."""
     if type(head) is torch.nn.Linear:
         compute = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         return _LinearCrossEntropy.apply(states, head.weight, head.bias, targets, scale, compute)

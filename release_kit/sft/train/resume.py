@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class State:
     """Trained parameters by name, float32."""
     moments: Mapping[str, tuple[Any, Any]]
     """AdamW's first and second moment by the name of the parameter."""
+    failures: Mapping[str, Any] = field(default_factory=dict)
+    """Runs of a group that stopped, and why; see ``together.py``."""
 
 
 def write_state(folder: Path, state: State, fingerprint: str) -> None:
@@ -63,6 +65,7 @@ def write_state(folder: Path, state: State, fingerprint: str) -> None:
         "micro_batch": state.micro_batch,
         "rows": [row.to_dict() for row in state.rows],
         "cost": state.cost.to_dict(),
+        "failures": dict(state.failures),
     }
     tensors = {f"weight.{name}": value for name, value in state.weights.items()}
     for name, (first, second) in state.moments.items():
@@ -120,6 +123,7 @@ def _state(document: Mapping[str, Any], tensors: Mapping[str, Any]) -> State:
         micro_batch=document["micro_batch"],
         rows=tuple(LogRow(**row) for row in document["rows"]),
         cost=Cost(**document["cost"]),
+        failures=document["failures"],
         weights=weights,
         moments={name: (first[name], second[name]) for name in first},
     )

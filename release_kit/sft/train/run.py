@@ -4,6 +4,7 @@ Owns the order of things on disk: an artifact takes its name when it is whole, t
 state does not know of is made again. ``run.json``, ``done.json`` and the cells are the engine's.
 """
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -94,9 +95,7 @@ def train_run(
         DataError: examples or batches that would not train what the examples say.
         torch.OutOfMemoryError, MemoryError, RuntimeError: memory ran out (with ``halve``: even for one row).
     """
-    job = _Job(
-        base=base, examples=examples, settings=settings, method=method, seed=seed, keep=dict(keep), folder=folder
-    )
+    job = Job(base=base, examples=examples, settings=settings, method=method, seed=seed, keep=dict(keep), folder=folder)
     job.check()
     failed: list[int] = []
     while True:
@@ -111,7 +110,7 @@ def train_run(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
     """The arguments of ``train_run`` and what they decide."""
 
     base: WarmBase
@@ -163,30 +162,32 @@ class _Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         fingerprint = self.fingerprint()
         state = read_state(self.folder, fingerprint)
-        if state is not None and not all(self._artifact(x).is_dir() for x, at in self.keep.items() if at <= state.step):
+        if state is not None and not self.has_artifacts(state.step):
             state = None
-        self._clear_after(-1 if state is None else state.step)
+        self.clear_after(-1 if state is None else state.step)
         meter = Meter(str(self.base.device), state.cost if state else None)
         if state is not None and state.step >= max(self.keep.values()):
-            return self._facts(state.rows, state.cost, failed)
+            return self.facts(state.rows, state.cost, failed)
         try:
             last = self._steps(state, meter, fingerprint, on_step)
         finally:
             self.base.restore()
-        return self._facts(last.rows, last.cost, failed)
+        return self.facts(last.rows, last.cost, failed)
 
     def _steps(self, state: State | None, meter: Meter, fingerprint: str, on_step: OnStep | None) -> State:
         from release_kit.sft.data.packing import plan_steps
+        from release_kit.sft.train.artifacts import save_model
 
         loop = self._loop(state)
+        save = functools.partial(save_model, loop.model)
         rows, last = list(state.rows if state else ()), max(self.keep.values())
         done = state.step if state else 0
         if state is None:
-            self._keep_artifacts(loop.model, rows, 0)
+            self.keep_artifacts(save, rows, 0)
         lengths = [len(example.ids) for example in self.examples]
         for plan in plan_steps(lengths, self.settings, self.seed, last, start=done):
             rows.append(loop.step(plan))
-            kept = self._keep_artifacts(loop.model, rows, plan.step)
+            kept = self.keep_artifacts(save, rows, plan.step)
             ended = plan.step == last
             if ended or kept or plan.step % self.settings.checkpoint_every == 0:
                 weights, moments = ({}, {}) if ended else (loop.trained, loop.moments())
@@ -197,10 +198,19 @@ class _Job:
         return state
 
     def _loop(self, state: State | None) -> Any:
-        from release_kit.sft.data.tokens import pad_id
-        from release_kit.sft.train.loop import Loop, Setup
+        from release_kit.sft.train.loop import Loop
 
-        setup = Setup(
+        loop = Loop(self.base.fresh(self.method, self.settings, self.seed), self.setup())
+        if state is not None:
+            loop.load(state.weights, state.moments, state.step)
+        return loop
+
+    def setup(self) -> Any:
+        """Return what stays the same over all steps (``loop.Setup``)."""
+        from release_kit.sft.data.tokens import pad_id
+        from release_kit.sft.train.loop import Setup
+
+        return Setup(
             examples=self.examples,
             settings=self.settings,
             seed=self.seed,
@@ -209,18 +219,15 @@ class _Job:
             compute=compute_for(self.settings.compute, self.base.device),
             pad_id=pad_id(self.base.tokenizer),
         )
-        loop = Loop(self.base.fresh(self.method, self.settings, self.seed), setup)
-        if state is not None:
-            loop.load(state.weights, state.moments, state.step)
-        return loop
 
-    def _keep_artifacts(self, model: Any, rows: Sequence[LogRow], step: int) -> bool:
+    def keep_artifacts(self, save: Callable[[Path], None], rows: Sequence[LogRow], step: int) -> bool:
+        """Write every artifact that is taken after ``step``, and say whether there was one."""
         from release_kit.sft.train.artifacts import write_artifact
 
         labels = [label for label, at in self.keep.items() if at == step]
         for label in labels:
             title = f"Loss of {self.base.name}, {self.method}, seed {self.seed}, {label}"
-            write_artifact(model, self.base.tokenizer_files, rows, self.keep, self._artifact(label), title)
+            write_artifact(save, self.base.tokenizer_files, rows, self.keep, self._artifact(label), title)
         return bool(labels)
 
     def _state(self, step: int, rows: Sequence[LogRow], cost: Cost, weights: Mapping, moments: Mapping) -> State:
@@ -233,7 +240,11 @@ class _Job:
             moments=moments,
         )
 
-    def _clear_after(self, step: int) -> None:
+    def has_artifacts(self, step: int) -> bool:
+        """Return whether every artifact that is taken up to ``step`` is there."""
+        return all(self._artifact(label).is_dir() for label, at in self.keep.items() if at <= step)
+
+    def clear_after(self, step: int) -> None:
         """Remove artifacts that the state does not know of, and a state that is not this run's."""
         for label, at in self.keep.items():
             hidden = self.folder / f"{TEMPORARY_PREFIX}{label}"
@@ -261,7 +272,8 @@ class _Job:
             }
         )
 
-    def _facts(self, rows: Sequence[LogRow], cost: Cost, failed: tuple[int, ...]) -> TrainFacts:
+    def facts(self, rows: Sequence[LogRow], cost: Cost, failed: tuple[int, ...] = ()) -> TrainFacts:
+        """Return what the run measured."""
         return TrainFacts(
             n_steps=len(rows),
             n_tokens=sum(row.n_tokens for row in rows),

@@ -88,7 +88,7 @@ def test_head_with_bias_has_the_gradients_of_plain_cross_entropy():
     wanted = [states.grad.clone(), head.weight.grad.clone(), head.bias.grad.clone()]
     states.grad = None
     head.zero_grad()
-    loss_module._head_loss(head, states, targets, 1 / 25, "float32").backward()
+    loss_module.head_loss(head, states, targets, 1 / 25, "float32").backward()
     for found, value in zip([states.grad, head.weight.grad, head.bias.grad], wanted, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-6)
 
