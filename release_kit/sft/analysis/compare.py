@@ -14,7 +14,7 @@ import numpy as np
 from release_kit.sft.analysis.gains import GainFrame
 from release_kit.sft.analysis.intervals import choose_units, mean_estimate, rounded
 from release_kit.sft.analysis.multiple import adjusted, holm
-from release_kit.sft.analysis.paired import sign_flip, unit_means
+from release_kit.sft.analysis.paired import sign_flip, unit_means, wilcoxon
 from release_kit.sft.analysis.records import Comparison, Gain
 
 _FACTORS = ("base_model", "dataset", "method", "data_size", "schedule", "seed", "epoch")
@@ -77,7 +77,7 @@ def _comparison(pairs: list[tuple[Gain, Gain]], factor: str, first: str, second:
     difference = one - other
     over, units = choose_units([pair[0].base_model for pair in pairs], [pair[0].run for pair in pairs])
     mean = mean_estimate(difference, units, over=over)
-    test = sign_flip(unit_means(difference, units))
+    by_unit = unit_means(difference, units)
     scores = np.array([[pair[0].value, pair[1].value] for pair in pairs])
     varied = bool(np.all(scores.std(axis=0) > 0))
     return Comparison(
@@ -88,6 +88,7 @@ def _comparison(pairs: list[tuple[Gain, Gain]], factor: str, first: str, second:
         metric=pairs[0][0].metric,
         wins=mean_estimate((difference > 0).astype(float), units, over=over, clip=(0.0, 1.0), null=0.5),
         ties=rounded(float(np.mean(difference == 0))),
-        difference=replace(mean, p=rounded(test.p)),
+        difference=replace(mean, p=rounded(sign_flip(by_unit).p)),
+        wilcoxon_p=rounded(wilcoxon(by_unit).p),
         correlation=rounded(float(np.corrcoef(scores.T)[0, 1])) if varied else None,
     )

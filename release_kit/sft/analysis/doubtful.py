@@ -1,8 +1,8 @@
 """Base rows that no gain should rest on: copied from another base, or far below what guessing gives.
 
 How much an agreement of two bases proves is counted in bits: ½·log2(n) for a share of n answers, else log2(spread /
-last digit); zero, the ends and metrics of one benchmark and shot count beyond the first prove nothing. Two untrained
-models that both guess agree on a few small benchmarks, and that is no copy. Named here, never averaged over: the
+last digit); zero, the ends, scores at chance and metrics of one benchmark and shot count beyond the first prove
+nothing. Two untrained models that guess by one rule agree, and that is no copy. Named here, never averaged over: the
 analysis is given without these scores and, beside it, with them.
 """
 
@@ -127,10 +127,19 @@ def _bits(study: Study, metric: Metric, score: BaseScore, spread: float) -> floa
     ends = {0.0, 1.0, 100.0} | ({rule.low, rule.high} if rule else set())
     if score.value in ends:
         return 0.0
+    if score.n and rule is not None and rule.chance and _guesses(score.value, score.n, rule):
+        return 0.0
     if score.n:
-        # A share of n answers near chance is one of about √n values.
+        # A share of n answers is one of about √n values.
         return 0.5 * math.log2(score.n)
     return max(0.0, math.log2(spread / _last_digit(score.value))) if spread > 0 else 0.0
+
+
+def _guesses(value: float, n: int, rule: MetricRule) -> bool:
+    """Return whether a score lies within three standard errors of chance: models that guess by one rule agree."""
+    top = rule.high or (1.0 if rule.chance < 1 else 100.0)
+    chance = rule.chance / top
+    return abs(value / top - chance) < 3 * math.sqrt(chance * (1 - chance) / n)
 
 
 def _last_digit(value: float) -> float:

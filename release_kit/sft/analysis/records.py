@@ -133,6 +133,8 @@ class Comparison(Record):
     """Share of pairs that are equal to the last digit."""
     difference: Estimate
     """Mean of first minus second (improvement positive); its p is of a sign-flip test, Holm over metrics."""
+    wilcoxon_p: float | None = None
+    """p of Wilcoxon's signed ranks of the units' means: what is left when one unit moves far."""
     correlation: float | None
     """Pearson r of the two scores over the pairs."""
 

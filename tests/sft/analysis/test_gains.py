@@ -167,6 +167,17 @@ def test_bases_that_guess_alike_on_small_benchmarks_are_not_named(tmp_path):
     assert find_doubtful(_study(tmp_path), bases) == ()
 
 
+def test_scores_at_chance_are_no_evidence_of_a_copy(tmp_path):
+    text = STUDY.replace(
+        "t1: {acc: {range: [0, 1]}}", "\n  ".join(f"t{i}: {{acc: {{chance: 0.25}}}}" for i in range(1, 5))
+    )
+    study = parse_study(text, folder=tmp_path)
+    guessing = _bases({"a": [0.251, 0.26, 0.243, 0.248, 0.252], "b": [0.251, 0.26, 0.243, 0.248, 0.252]}, n=3000)
+    knowing = _bases({"a": [0.351, 0.46, 0.543, 0.448, 0.352], "b": [0.351, 0.46, 0.543, 0.448, 0.352]}, n=3000)
+    assert find_doubtful(study, guessing) == ()
+    assert {doubt.kind for doubt in find_doubtful(study, knowing)} == {"identical"}
+
+
 @pytest.mark.parametrize(
     ("value", "n", "named"),
     [(0.24, 10_000, False), (0.20, 50, False), (0.15, 1000, True), (0.13, None, False), (0.1, None, True)],
