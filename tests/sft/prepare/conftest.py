@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from release_kit.sft.prepare.packages import PINS, PackageFiles, open_package, package_cache
 from release_kit.sft.prepare.pretrain import Recipe, recipe_of
+
+REAL_CACHE = package_cache()
+"""The user's cache of wheels, asked for before the tests get one of their own."""
 
 TEXT = ["mmlu-dev", "bbh-cot"]
 RECIPE = {
@@ -26,6 +30,24 @@ RECIPE = {
 @pytest.fixture
 def recipe() -> Recipe:
     return recipe_of(RECIPE, "study.yaml", "source.pretrain")
+
+
+@pytest.fixture
+def real_package() -> Callable[[str], PackageFiles]:
+    """Return a function that opens a package with real data, or skips where its pinned wheel is not on this machine."""
+
+    def open_it(name: str) -> PackageFiles:
+        version, sha256 = PINS.get(name, ("", ""))
+        wheel = f"{name}-{version}-{sha256[:12]}.whl"
+        if name in PINS:
+            if not (REAL_CACHE / wheel).is_file():
+                pytest.skip(f"{wheel} is not in the cache; `sft prepare studies/mini.yaml --dir …` fetches it")
+            package_cache().mkdir(parents=True, exist_ok=True)
+            if not (package_cache() / wheel).exists():
+                (package_cache() / wheel).symlink_to(REAL_CACHE / wheel)
+        return open_package(name)
+
+    return open_it
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_command_says_what_is_ready(make: Callable[..., Study], capsys: pytest.C
     assert run(cli, ["sft", "prepare", str(study.folder)]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("small 1.0.0 is ready in ") and out.endswith(": 3 data files and 1 base model\n")
-    assert "tiny: 0.00 parameters (mit) pre-trained here" in err
+    assert "tiny: 0.00329 M parameters (mit) pre-trained here" in err
     assert run(cli, ["sft", "prepare", str(study.folder), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["ok"] and [record["name"] for record in value["bases"]] == ["tiny"] and len(value["data"]) == 3

