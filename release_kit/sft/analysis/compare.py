@@ -11,23 +11,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from release_kit.sft.analysis.gains import GainFrame
+from release_kit.sft.analysis.gains import GainFrame, stratum_text
 from release_kit.sft.analysis.intervals import choose_units, mean_estimate, rounded
 from release_kit.sft.analysis.multiple import adjusted, holm
 from release_kit.sft.analysis.paired import sign_flip, unit_means, wilcoxon
 from release_kit.sft.analysis.records import Comparison, Gain
 
-_FACTORS = ("base_model", "dataset", "method", "data_size", "schedule", "seed", "epoch")
+_FACTORS = ("base_model", "dataset", "method", "data_size", "schedule", "others", "seed", "epoch")
 FEWEST_PAIRS = 3
 
 
 def compare_methods(frame: GainFrame) -> tuple[Comparison, ...]:
     """Return LoRA against full for each data size x schedule that has both, and each metric."""
     found = []
-    for (size, schedule), rows in frame.by("data_size", "schedule").items():
-        within = ", ".join(
-            f"{name}={value}" for name, value in (("data_size", size), ("schedule", schedule)) if value is not None
-        )
+    for (size, schedule, others), rows in frame.by("data_size", "schedule", "others").items():
+        within = stratum_text(others, data_size=size, schedule=schedule)
         found += _contrast(rows, "method", "lora", "full", within)
     return tuple(found)
 
@@ -35,9 +33,9 @@ def compare_methods(frame: GainFrame) -> tuple[Comparison, ...]:
 def compare_sizes(frame: GainFrame) -> tuple[Comparison, ...]:
     """Return more data against less for each pair of sizes that share cells, method and schedule."""
     found = []
-    for (method, schedule), rows in frame.by("method", "schedule").items():
+    for (method, schedule, others), rows in frame.by("method", "schedule", "others").items():
         sizes = sorted({gain.data_size for gain in rows.gains if gain.data_size is not None}, reverse=True)
-        within = f"method={method}" + (f", schedule={schedule}" if schedule is not None else "")
+        within = stratum_text(others, method=method, schedule=schedule)
         for larger, smaller in itertools.combinations(sizes, 2):
             found += _contrast(rows, "data_size", larger, smaller, within)
     return tuple(found)

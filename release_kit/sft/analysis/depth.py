@@ -133,7 +133,7 @@ def _cells(gains: Sequence[Gain], by_cell: Mapping[str, np.ndarray], values: Map
         bases=[gain.base_model for gain in gains],
         runs=[gain.run for gain in gains],
         datasets=[gain.dataset for gain in gains],
-        conditions=[(gain.dataset, gain.data_size, gain.schedule, gain.seed) for gain in gains],
+        conditions=[(gain.dataset, gain.data_size, gain.schedule, gain.others, gain.seed) for gain in gains],
     )
 
 

@@ -102,7 +102,7 @@ def _methods(cells: Sequence[CellFacts]) -> Iterator[tuple[str, int, int]]:
 
 
 def _condition(cell: CellFacts) -> tuple:
-    return (cell.base_model, cell.dataset, cell.data_size, cell.schedule, cell.seed, cell.epoch)
+    return (cell.base_model, cell.dataset, cell.data_size, cell.schedule, cell.others, cell.seed, cell.epoch)
 
 
 def _only_data_differ(one: CellFacts, other: CellFacts) -> bool:
@@ -130,7 +130,7 @@ def _more_data(last: list[int], cells: Sequence[CellFacts]) -> list[Difference]:
     for i in last:
         cell = cells[i]
         if cell.data_size is not None and cell.base_model in bases:
-            key = (cell.base_model, cell.dataset, cell.method, cell.schedule, cell.seed)
+            key = (cell.base_model, cell.dataset, cell.method, cell.schedule, cell.others, cell.seed)
             groups.setdefault(key, []).append(i)
     found = []
     for places in groups.values():

@@ -12,14 +12,14 @@ from release_kit.sft.analysis.intervals import choose_units, mean_estimate, roun
 from release_kit.sft.analysis.records import Effect, SeedNoise, TrajectoryPoint
 
 FEWEST_CONDITIONS = 3
-_CONDITION = ("dataset", "method", "data_size", "schedule")
+_CONDITION = ("dataset", "method", "data_size", "schedule", "others")
 
 
 def make_effects(frame: GainFrame) -> tuple[Effect, ...]:
     """Return the mean gain of each base x dataset x method x size x schedule on each metric at the last epoch."""
     effects = []
     groups = frame.where(frame.labels("last").astype(bool)).by("base_model", *_CONDITION, "metric")
-    for (base, dataset, method, size, schedule, metric), rows in groups.items():
+    for (base, dataset, method, size, schedule, others, metric), rows in groups.items():
         seeds = codes_of(rows.labels("run").tolist())[0]
         effects.append(
             Effect(
@@ -31,6 +31,7 @@ def make_effects(frame: GainFrame) -> tuple[Effect, ...]:
                 metric=metric,
                 gain=mean_estimate(rows.numbers("gain"), seeds, over="seed"),
                 doubtful=any(gain.doubtful for gain in rows.gains),
+                others=others,
             )
         )
     return tuple(effects)
@@ -39,7 +40,7 @@ def make_effects(frame: GainFrame) -> tuple[Effect, ...]:
 def make_trajectories(frame: GainFrame) -> tuple[TrajectoryPoint, ...]:
     """Return the mean gain by epoch of each dataset x method x size x schedule that has several epochs."""
     points = []
-    for (dataset, method, size, schedule, metric), rows in frame.by(*_CONDITION, "metric").items():
+    for (dataset, method, size, schedule, others, metric), rows in frame.by(*_CONDITION, "metric").items():
         by_epoch = {epoch: here for (epoch,), here in rows.by("epoch").items() if epoch is not None}
         for epoch, here in sorted(by_epoch.items()) if len(by_epoch) > 1 else ():
             over, units = choose_units(here.labels("base_model").tolist(), here.labels("run").tolist())
@@ -52,6 +53,7 @@ def make_trajectories(frame: GainFrame) -> tuple[TrajectoryPoint, ...]:
                     metric=metric,
                     epoch=epoch,
                     gain=mean_estimate(here.numbers("gain"), units, over=over),
+                    others=others,
                 )
             )
     return tuple(points)

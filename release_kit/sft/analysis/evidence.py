@@ -28,11 +28,11 @@ from release_kit.sft.analysis.relations import (
 )
 
 JAPANESE, CHINESE, ENGLISH = (
-    r"(jmmlu|mmlu_?(ja|jp))",
-    r"(cmmlu|mmlu_?(zh|cn))",
-    r"(global_)?mmlu(_?(en|pro|holdout|exam))?$",
+    r"jmmlu|mmlu_?(ja|jp)",
+    r"cmmlu|mmlu_?(zh|cn)",
+    r"mmlu(_?(en|pro|holdout|exam))?$",
 )
-EXAMS = r"(c|j|k|global_?)?mmlu|arc_|openbook|logiqa|sciq|medqa|medmcqa|ceval|agieval|exam"
+EXAMS = r"[cjk]?mmlu|arc_|openbook|logiqa|sciq|medqa|medmcqa|ceval|agieval|exam"
 MATHS = r"gsm|m?math|asdiv|svamp|mgsm|minerva"
 CODE = r"human_?eval|mbpp|code|apps$"
 CHAT = r"mt_?bench|alpaca_?eval|arena"
@@ -162,7 +162,7 @@ class Evidence:
         return self._epochs(CODE)
 
     def _named(self, pattern: str) -> tuple[Metric, ...]:
-        return tuple(metric for metric in self.metrics if re.match(pattern, metric.benchmark.lower()))
+        return benchmarks_like(pattern, self.metrics)
 
     def _property(self, names: Iterable[str]) -> str | None:
         return main_property(self.relations, tuple(names)) if self.relations is not None else None
@@ -242,6 +242,12 @@ class Evidence:
             return "too few runs kept several epochs"
         over, units = choose_units(bases, runs)
         return mean_estimate(np.array(values), units, over=over)
+
+
+def benchmarks_like(pattern: str, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Return the metrics whose benchmark has a word that begins like ``pattern`` (``maths_asdiv`` is maths)."""
+    word = re.compile(rf"(?:^|[^a-z])(?:{pattern})")
+    return tuple(metric for metric in metrics if word.search(metric.benchmark.lower()))
 
 
 def _share(pairs: list[tuple[Gain, Gain]], otherwise: str) -> Found:

@@ -110,6 +110,7 @@ def _gain(cell: CellFacts, row: Result, metric: Metric, base: BaseScore, sign: i
         stderr=rounded(math.hypot(row.stderr, base.stderr)) if known else None,
         doubtful=doubtful,
         last=last,
+        others=", ".join(f"{name}={level}" for name, level in cell.others),
     )
 
 
@@ -121,6 +122,12 @@ def _without_notes(without: Mapping[tuple[str, str], int]) -> Iterable[str]:
         n = sum(without[base, label] for label in labels)
         shown = ", ".join(labels[:4]) + (" …" if len(labels) > 4 else "")
         yield f"{base}: the untouched base has no score on {len(labels)} metrics ({shown}); {n} scores give no gain"
+
+
+def stratum_text(others: str = "", **levels) -> str:
+    """Return ``method=full, data_size=1000``: what rows have in common; levels that are None are left out."""
+    named = [f"{name}={level}" for name, level in levels.items() if level is not None]
+    return ", ".join([*named, *([others] if others else [])])
 
 
 class GainFrame:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from release_kit.sft.analysis.estimate import Estimate, Metric
-from release_kit.sft.analysis.gains import GainFrame
+from release_kit.sft.analysis.gains import GainFrame, stratum_text
 from release_kit.sft.analysis.intervals import FEWEST_BASES, make_estimate, rounded, t_interval
 from release_kit.sft.analysis.records import Components
 
@@ -30,9 +30,8 @@ def make_components(frame: GainFrame, metrics: Sequence[Metric], *, seed: int = 
     """
     found = []
     rows = frame.where(frame.labels("last").astype(bool)).among(metrics)
-    for (method, size, schedule), cells in rows.by("method", "data_size", "schedule").items():
-        names = (("method", method), ("data_size", size), ("schedule", schedule))
-        within = ", ".join(f"{name}={value}" for name, value in names if value is not None)
+    for (method, size, schedule, others), cells in rows.by("method", "data_size", "schedule", "others").items():
+        within = stratum_text(others, method=method, data_size=size, schedule=schedule)
         components = _components(cells, metrics, within, seed)
         if components is not None:
             found.append(components)

@@ -75,6 +75,8 @@ class Gain(Record):
     """The base score is named in ``Analysis.doubtful``."""
     last: bool
     """The last epoch of its run that the table has."""
+    others: str = ""
+    """Levels of factors that have no role here (``rank=8``): cells that differ in them are never averaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +92,7 @@ class Effect(Record):
     gain: Estimate
     """Over seeds, at the last epoch; no interval with one seed."""
     doubtful: bool
+    others: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +106,7 @@ class TrajectoryPoint(Record):
     metric: Metric
     epoch: int
     gain: Estimate
+    others: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,7 @@ def read_properties(path: Path) -> Properties:
 def relation_rows(frame: GainFrame, properties: Properties, metrics: Sequence[Metric]) -> RelationRows:
     """Return the rows of ``metrics`` whose dataset has any property."""
     kept = frame.where(frame.labels("last").astype(bool)).among(metrics)
-    names = ("base_model", "dataset", "method", "data_size", "schedule", "metric")
+    names = ("base_model", "dataset", "method", "data_size", "schedule", "others", "metric")
     keys, means = [], []
     for key, rows in kept.by(*names).items():
         keys.append(key)
@@ -97,7 +97,7 @@ def relation_rows(frame: GainFrame, properties: Properties, metrics: Sequence[Me
         bases=_objects([key[0] for key in keys]),
         datasets=_objects([key[1] for key in keys]),
         methods=_objects([key[2] for key in keys]),
-        metrics=_objects([key[5] for key in keys]),
+        metrics=_objects([key[-1] for key in keys]),
         groups=groups,
     )
 

@@ -9,7 +9,8 @@ import pytest
 from sft.analysis.tables_on_disk import PEAK, planted_study
 
 from release_kit.sft.analysis.claims import analyse_study
-from release_kit.sft.analysis.estimate import Estimate
+from release_kit.sft.analysis.estimate import Estimate, Metric
+from release_kit.sft.analysis.evidence import CHAT, CODE, ENGLISH, EXAMS, JAPANESE, MATHS, benchmarks_like
 from release_kit.sft.analysis.records import FAILS, HOLDS, UNTOLD
 from release_kit.sft.analysis.tables import write_analysis
 from release_kit.sft.analysis.verdicts import CLAIMS, decide
@@ -143,3 +144,25 @@ def test_a_claim_between_two_ends_fails_on_either_side():
     assert decide(_estimate(0.5, 0.4, 0.7), 0.35, 0.8)[0] == HOLDS
     verdict, reason = decide(_estimate(0.5, 0.2, 0.9, over="run"), 0.35, 0.8)
     assert verdict == UNTOLD and "0.35 and 0.8" in reason and "these bases only" in reason
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named", "others"),
+    [
+        (MATHS, ["gsm8k", "maths_asdiv", "math", "minerva_math"], ["aftermath", "mmlu"]),
+        (CODE, ["humaneval", "code_human_eval_16", "mbpp"], ["barcode", "mmlu"]),
+        (EXAMS, ["mmlu", "jmmlu", "knowledge_mmlu", "arc_easy"], ["commonsense_csqa", "maths_asdiv"]),
+        (ENGLISH, ["mmlu", "knowledge_mmlu", "mmlu_holdout"], ["jmmlu", "cmmlu", "mmlu_ja"]),
+        (JAPANESE, ["jmmlu", "mmlu_ja", "global_mmlu_ja"], ["mmlu", "cmmlu"]),
+        (CHAT, ["mtbench", "alpaca_eval_v2"], ["mbpp"]),
+    ],
+)
+def test_benchmarks_are_known_by_a_word_of_their_name(pattern, named, others):
+    def matched(names):
+        return [metric.benchmark for metric in benchmarks_like(pattern, [_metric(name) for name in names])]
+
+    assert matched(named) == named and matched(others) == []
+
+
+def _metric(name: str) -> Metric:
+    return Metric(benchmark=name, metric="acc")

@@ -9,7 +9,9 @@ from release_kit.core.errors import StudyError
 from release_kit.core.results import Result, read_results, write_results
 from release_kit.core.study import parse_study, read_study
 from release_kit.sft.analysis.cells import cell_facts, primary_metrics, read_rows
+from release_kit.sft.analysis.compare import pair_gains
 from release_kit.sft.analysis.doubtful import find_doubtful
+from release_kit.sft.analysis.effects import make_effects
 from release_kit.sft.analysis.estimate import Metric
 from release_kit.sft.analysis.gains import BaseScore, GainFrame, base_scores, make_gains
 
@@ -201,3 +203,24 @@ def test_doubtful_base_scores_mark_their_gains(tmp_path):
     gains, _ = make_gains(study, rows, facts, bases, find_doubtful(study, bases))
     assert {gain.metric.benchmark: gain.doubtful for gain in gains} == {"t0": True, "t1": False}
     assert [gain.metric.benchmark for gain in GainFrame(gains).sound().gains] == ["t1"]
+
+
+def test_cells_that_differ_in_a_factor_without_a_role_are_never_paired_or_averaged(tmp_path):
+    text = STUDY.replace("epoch: [0, 1, 2]", "epoch: [0, 1, 2]\n  rank: [0, 4, 8]").replace(
+        "[none, full]", "[none, full, lora]"
+    )
+    text = text.replace("method: none, epoch: 0}", "method: none, epoch: 0, rank: 0}")
+    text = text.replace("method: full, epoch: [1, 2]}", "method: [full, lora], epoch: 2, rank: [4, 8]}")
+    study = parse_study(text, folder=tmp_path)
+    facts = cell_facts(study)
+    rows = [
+        Result(cell_id=cell.cell_id, benchmark="t1", metric="acc", value=0.5 + 0.01 * i, n=100)
+        for i, cell in enumerate(facts.values())
+    ]
+    gains, _ = make_gains(study, rows, facts, base_scores(rows, facts), ())
+    frame = GainFrame(gains)
+    assert {gain.others for gain in gains} == {"rank=4", "rank=8"}
+    pairs = pair_gains(frame, "method", "lora", "full")
+    assert len(pairs) == 4 and all(first.others == second.others for first, second in pairs)
+    effects = make_effects(frame)
+    assert len(effects) == len(gains) and {effect.others for effect in effects} == {"rank=4", "rank=8"}
