@@ -20,6 +20,9 @@ from release_kit.core.wording import counted
 MAX_LINES = 14
 """Lines of a command's output that are shown; the command itself prints all of them."""
 
+SAY_AGAIN_S = 60
+"""After these lines, one is shown when so many seconds have passed without any."""
+
 
 class DemoError(ReleaseKitError):
     """A step of the demo did not come out as it must."""
@@ -121,14 +124,15 @@ class Script:
 
 
 class Shortened:
-    """Says the first lines of an output as they come, and then how many more there were.
+    """Says the first lines of an output as they come, then one now and then, and at the end how many more and the last.
 
     Empty lines at the end are not said.
     """
 
-    def __init__(self, say: Callable[[str], None], n_lines: int):
-        self._say, self._n_lines = say, n_lines
-        self._n, self._empty = 0, 0
+    def __init__(self, say: Callable[[str], None], n_lines: int, every_s: float = SAY_AGAIN_S):
+        self._say, self._n_lines, self._every_s = say, n_lines, every_s
+        self._n, self._empty, self._left_out = 0, 0, []
+        self._said_at = time.monotonic()
 
     def add(self, line: str) -> None:
         """Take the next line."""
@@ -137,11 +141,19 @@ class Shortened:
             return
         for text in (*[""] * self._empty, line):
             self._n += 1
-            if self._n <= self._n_lines:
-                self._say(f"    {text}".rstrip())
+            if self._n <= self._n_lines or time.monotonic() - self._said_at >= self._every_s:
+                self._tell(text)
+            else:
+                self._left_out.append(text)
         self._empty = 0
 
     def end(self) -> None:
-        """Say how many lines were left out."""
-        if self._n > self._n_lines:
-            self._say(f"    … and {counted(self._n - self._n_lines, 'more line')}")
+        """Say how many lines were left out, and the last of them."""
+        if len(self._left_out) > 1:
+            self._say(f"    … and {counted(len(self._left_out) - 1, 'more line')}")
+        if self._left_out:
+            self._tell(self._left_out[-1])
+
+    def _tell(self, text: str) -> None:
+        self._say(f"    {text}".rstrip())
+        self._said_at = time.monotonic()

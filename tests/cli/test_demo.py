@@ -40,7 +40,7 @@ def test_script_prints_the_command_line_before_its_output(script: Script, said: 
     with script.stage("First"):
         script.run("completion", "bash", lines=2)
     assert said[:2] == ["\n[1/2] First", "  $ release-kit completion bash"]
-    assert len(said) == 6 and "more lines" in said[4] and said[5].endswith(" s)")
+    assert len(said) == 7 and "more lines" in said[4] and said[6].endswith(" s)")
     (step,) = script.steps
     assert (step.stage, step.command, step.exit_code) == ("First", "release-kit completion bash", 0)
 
@@ -70,8 +70,9 @@ def test_python_lines_are_shown_as_they_are_run(script: Script, said: list[str])
     "lines, n_shown, expected",
     [
         (["a", "b", "c", ""], 3, ["a", "b", "c"]),
-        (["a", "b", "c"], 2, ["a", "b", "… and 1 more line"]),
-        (["a", "", "b", "c", "d"], 2, ["a", "", "… and 3 more lines"]),
+        (["a", "b", "c"], 2, ["a", "b", "c"]),
+        (["a", "b", "c", "d"], 2, ["a", "b", "… and 1 more line", "d"]),
+        (["a", "", "b", "c", "d"], 2, ["a", "", "… and 2 more lines", "d"]),
         ([], 2, []),
     ],
 )
@@ -82,6 +83,15 @@ def test_shortened_output_counts_what_was_left_out(lines: list[str], n_shown: in
         shortened.add(line)
     shortened.end()
     assert [line.removeprefix("    ") for line in said] == expected
+
+
+def test_long_output_shows_that_it_goes_on():
+    said: list[str] = []
+    shortened = Shortened(said.append, 1, every_s=0)
+    for line in "abc":
+        shortened.add(line)
+    shortened.end()
+    assert [line.strip() for line in said] == ["a", "b", "c"]
 
 
 def test_output_is_said_while_the_command_runs(script: Script, said: list[str], tmp_path: Path):
