@@ -1,9 +1,12 @@
 """A whole ``Analysis`` with made-up numbers in every section, for tests of pictures and of the report."""
 
+import functools
 import random
 from itertools import combinations
 
 from release_kit.sft.analysis.estimate import Estimate, Metric
+from release_kit.sft.analysis.figures import draw_pictures
+from release_kit.sft.analysis.figures_style import Picture
 from release_kit.sft.analysis.records import (
     FAILS,
     HOLDS,
@@ -48,7 +51,16 @@ class Made:
     def __init__(self, n_bases: int = 4, n_datasets: int = 5, n_metrics: int = 4, *, doubtful: bool = True):
         self.draw = random.Random(11)
         self.bases = [f"base-{letter}-7B" for letter in "abcdefghijklm"[:n_bases]]
-        names = ["alpaca_cleaned", "flan_knowledge", "lima", "openmath", "code_alpaca", "math", "ultrachat", "magicoder"]
+        names = [
+            "alpaca_cleaned",
+            "flan_knowledge",
+            "lima",
+            "openmath",
+            "code_alpaca",
+            "math",
+            "ultrachat",
+            "magicoder",
+        ]
         self.datasets = [*names, "flan_reasoning", "flan_comprehension"][:n_datasets]
         tasks = ["BoolQ", "gsm8k", "mmlu", "humaneval", "hellaswag", "nq", "mbpp", "jmmlu", "cmmlu", "math", "ifeval"]
         self.metrics = [Metric(benchmark=name, metric="score", n_shot=0) for name in tasks[:n_metrics]]
@@ -70,7 +82,7 @@ class Made:
             beside=self.findings(list(gains), verdicts) if self.doubtful else None,
             gains=gains,
             map=self.map(),
-            missing=(Missing(section="contamination", what="no table", next_step="run: release-kit sft measure STUDY"),),
+            missing=(Missing(section="contamination", what="no table", next_step="run: release-kit sft measure S"),),
             notes=("2 runs have no epoch 10",),
         )  # fmt: skip
 
@@ -93,8 +105,8 @@ class Made:
     def findings(self, gains: list[Gain], verdicts: tuple[Verdict, ...]) -> Findings:
         effects = tuple(
             Effect(
-                base_model=g.base_model, dataset=g.dataset, method=g.method, metric=g.metric, gain=estimate(g.gain, n=1),
-                doubtful=g.doubtful, **CONDITION,
+                base_model=g.base_model, dataset=g.dataset, method=g.method, metric=g.metric,
+                gain=estimate(g.gain, n=1), doubtful=g.doubtful, **CONDITION,
             )
             for g in gains
         )  # fmt: skip
@@ -174,9 +186,7 @@ class Made:
             )
             for x in places
         )  # fmt: skip
-        profiles = {
-            base: tuple(5e-4 + 3e-4 * x + self.draw.gauss(0, 3e-5) for x in places) for base in self.bases
-        }
+        profiles = {base: tuple(5e-4 + 3e-4 * x + self.draw.gauss(0, 3e-5) for x in places) for base in self.bases}
         return Depth(
             kind=kind, method=method, bins=bins, peak_change=estimate(0.98, 0.02), peak_r=estimate(0.6, 0.1, n=1100),
             peak_agreement=estimate(0.5, 0.2), profiles=profiles,
@@ -198,17 +208,17 @@ class Made:
                     )  # fmt: skip
         return ModelMap(
             vectors="log-likelihood of documents", n_documents=1950, points=tuple(points), pca_shares=(0.4, 0.2),
-            purity={"base_model": estimate(0.93, 0.04)}, chance_purity={"base_model": 0.2}, stability=estimate(0.8, 0.05),
-            distances={"epoch 2 - epoch 1": estimate(0.1, 0.02)},
+            purity={"base_model": estimate(0.93, 0.04)}, chance_purity={"base_model": 0.2},
+            stability=estimate(0.8, 0.05), distances={"epoch 2 - epoch 1": estimate(0.1, 0.02)},
         )  # fmt: skip
 
     def verdicts(self):
         rows = [
             ("perplexity-predicts-gain", "Lower perplexity of the data under the base goes with a larger gain",
              "interval below 0", HOLDS, estimate(-0.34, 0.12)),
-            ("middle-layers", "The correlation of layer change with gain peaks in the middle, at about 0.6 of the depth",
+            ("middle-layers", "The correlation of layer change with gain peaks in the middle, near 0.6",
              "interval inside 0.4 to 0.8", HOLDS, estimate(0.61, 0.11)),
-            ("lora-reasoning", "LoRA loses on mathematics", "interval of the share below 0.5", UNTOLD, estimate(0.46, 0.1)),
+            ("lora-reasoning", "LoRA loses on mathematics", "share below 0.5", UNTOLD, estimate(0.46, 0.1)),
             ("five-components", "Five components explain more than 90 % of the effects", "interval above 0.9", FAILS,
              estimate(0.85, 0.03)),
             ("gride", "The intrinsic dimension departs at depth 0.6", "interval inside 0.5 to 0.7", UNTOLD, None),
@@ -219,3 +229,10 @@ class Made:
                 claim=claim, statement=statement, origin="paper", measure="partial correlation", criterion=criterion,
                 verdict=verdict, estimate=found, reason=reason if found else "no activations were recorded",
             )  # fmt: skip
+
+
+@functools.cache
+def drawn() -> tuple[Analysis, tuple[Picture, ...]]:
+    """A small analysis and all its pictures, drawn once for all tests."""
+    analysis = Made(n_bases=3, n_datasets=3, n_metrics=3).analysis()
+    return analysis, tuple(draw_pictures(analysis))

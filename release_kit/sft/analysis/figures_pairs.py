@@ -16,6 +16,7 @@ from release_kit.sft.analysis.figures_style import (
     headline_metrics,
     interval_text,
     label_edges,
+    level_text,
     marks,
     metric_name,
     new_figure,
@@ -74,7 +75,8 @@ def _shares(found: Sequence[Comparison], name: str) -> Picture:
     left.set_xlim(0, 100)
     left.set_ylim(-0.6, top + 0.5)
     first = ordered[0]
-    left.set_xlabel(f"% of pairs in which {first.first} is better than {first.second}")
+    one, other = level_text(first.first), level_text(first.second)
+    left.set_xlabel(f"% of pairs in which {one} is better than {other}")
     left.grid(axis="x")
     right.set_xlim(0, 1)
     right.axis("off")
@@ -82,7 +84,7 @@ def _shares(found: Sequence[Comparison], name: str) -> Picture:
     pairs = sorted({each.wins.n for each in ordered})
     n = f"{pairs[0]:,}" if len(pairs) == 1 else f"{pairs[0]:,} to {pairs[-1]:,}"
     within = f", {within_text(first.within)}" if first.within else ""
-    title = f"{first.first} against {first.second}{within}: ahead on {ahead} of {len(ordered)} scores ({n} pairs each)"
+    title = f"{one} against {other}{within}: ahead on {ahead} of {len(ordered)} scores ({n} pairs each)"
     note = f"A pair differs in {words(first.contrast)} only. Whiskers: intervals over {words(first.wins.over)}; "
     note += "blue: wholly above one half; orange: wholly below; grey: neither. Difference: improvement positive."
     return finished(figure, name=name, section="comparisons", title=title, note=note)

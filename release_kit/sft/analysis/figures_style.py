@@ -112,8 +112,8 @@ def panels(n: int, *, width: float, height: float, columns: int = 4, extra: floa
 
 def n_across(n: int, columns: int) -> int:
     """Return how many panels stand in a row: of few empty places and few rows, the best."""
-    choices = range(min(n, max(2, columns - 2)), min(n, columns) + 1)
-    return min(choices, key=lambda across: (math.ceil(n / across) * across - n) + 0.5 * math.ceil(n / across))
+    choices = range(min(n, columns), min(n, max(2, columns - 2)) - 1, -1)
+    return min(choices, key=lambda across: math.ceil(n / across) * (across + 1) - n)
 
 
 def label_edges(axes: Sequence[Any], columns: int, x: str, y: str) -> None:
@@ -127,13 +127,14 @@ def label_edges(axes: Sequence[Any], columns: int, x: str, y: str) -> None:
 
 
 def within_text(text: str) -> str:
-    """Return ``full, 1,000 examples`` for ``method=full data_size=1000``; what is no pair stays as it is."""
-    parts = []
-    for part in text.split():
-        name, equals, level = part.partition("=")
-        size = name == "data_size" and level.isdecimal()
-        parts.append(f"{int(level):,} examples" if size else level if equals else part)
-    return ", ".join(parts)
+    """Return ``full, 1,000 examples`` for ``method=full data_size=1000`` or ``full, 1000``."""
+    parts = [part.rpartition("=")[2] for part in re.split(r"[,\s]+", text) if part]
+    return ", ".join(level_text(part) for part in parts)
+
+
+def level_text(level: str) -> str:
+    """Return how a level of a condition is named: a plain number is a number of examples."""
+    return f"{int(level):,} examples" if level.isdecimal() else level
 
 
 def words(name: str) -> str:
@@ -146,7 +147,7 @@ def finished(figure: Any, *, name: str, section: str, title: str, note: str) -> 
     width = figure.get_size_inches()[0]
     figure.suptitle(wrapped(title, int(width * 11.5)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     for _ in range(2):  # constrained layout needs a second pass where tick labels change in the first
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return Picture(
         name=name, section=section, title=title, note=note, svg=_svg(figure, title), png=_png(figure)
@@ -215,8 +216,11 @@ def _rank(metric: Metric) -> tuple[int, int, str]:
 
 
 def _svg(figure: Any, title: str) -> bytes:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    # Not savefig: it draws a second time to learn sizes that the layout has fixed already.
+    FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return plain_svg(stream.getvalue().decode("utf-8"), title).encode("utf-8")
 
 
@@ -240,6 +244,9 @@ def _attributes(style: str) -> str:
 
 
 def _png(figure: Any) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.set_dpi(PNG_DPI)
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
     return stream.getvalue()

@@ -41,19 +41,22 @@ class WrittenAnalysis:
     """Those that got other bytes, or are new."""
 
 
-def write_report(folder: Path, analysis: Analysis, *, results_sha256: str) -> WrittenAnalysis:
+def write_report(
+    folder: Path, analysis: Analysis, *, results_sha256: str, pictures: Sequence[Picture] | None = None
+) -> WrittenAnalysis:
     """Write everything that an analysis leaves behind.
 
     Args:
         folder: the study, or where ``analysis/`` shall lie.
         analysis: what was found.
         results_sha256: ``results_digest`` of the results that it was made from.
+        pictures: what ``draw_pictures`` gives, when the caller has it.
 
     Raises:
         ReleaseKitError: the disk is full or the folder cannot be written; the summary is absent then.
     """
     before = _bytes_of(folder)
-    pictures = draw_pictures(analysis)
+    pictures = draw_pictures(analysis) if pictures is None else pictures
     documents = {f"{FIGURES_FOLDER}/{each.name}.svg": each.svg for each in pictures}
     documents |= {f"{FIGURES_FOLDER}/{each.name}.png": each.png for each in pictures}
     (folder / SUMMARY_FILE).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from html import escape
 
 from release_kit.core.wording import counted
 from release_kit.sft.analysis.estimate import Metric
-from release_kit.sft.analysis.figures_style import Picture, within_text, words
+from release_kit.sft.analysis.figures_style import Picture, level_text, within_text, words
 from release_kit.sft.analysis.records import FAILS, HOLDS, Analysis, Findings, Verdict
 from release_kit.sft.analysis.report_html import figure, number, p_text, paragraph, section, shown, table, trace
 from release_kit.sft.analysis.tables import TABLES_FOLDER, VERDICTS_FILE
@@ -66,9 +66,14 @@ def verdicts(analysis: Analysis, pictures: Pictures, digests: Digests) -> str:
     found = analysis.findings.verdicts
     beside = {each.claim: each for each in (analysis.beside.verdicts if analysis.beside else ())}
     cards = "\n".join(_card(each, beside.get(each.claim)) for each in found)
-    counts = [f"{sum(each.verdict == name for each in found)} {name}" for name in (HOLDS, FAILS, "cannot be told")]
+    n = {name: sum(each.verdict == name for each in found) for name in (HOLDS, FAILS)}
+    counts = (
+        f"{n[HOLDS]} hold",
+        f"{n[FAILS]} do not",
+        f"{len(found) - sum(n.values())} cannot be told from these data",
+    )
     parts = [
-        paragraph(f"{len(found)} claims: {', '.join(counts)}. The criterion of each was set before looking."),
+        paragraph(f"{len(found)} claims: {', '.join(counts)}. The criterion of each is the same in every study."),
         f'<div class="cards">\n{cards}\n</div>' if cards else "",
         *(figure(each) for each in pictures if each.section == "verdicts"),
         trace(VERDICTS_FILE, digests),
@@ -132,8 +137,9 @@ def _transfers(analysis: Analysis, found: Findings, digests: Digests) -> list[st
 def _comparisons(analysis: Analysis, found: Findings, digests: Digests) -> list[str]:
     rows = [
         (
-            f"{each.first} against {each.second}", within_text(each.within), each.metric.label, f"{each.wins.n:,}",
-            shown(each.wins), shown(each.difference), p_text(each.difference), number(each.correlation),
+            f"{level_text(each.first)} against {level_text(each.second)}", within_text(each.within),
+            each.metric.label, f"{each.wins.n:,}", shown(each.wins), shown(each.difference), p_text(each.difference),
+            number(each.correlation),
         )
         for each in found.comparisons
     ]  # fmt: skip
