@@ -74,7 +74,8 @@ def update_layers(study: Study, on_event: OnEvent | None = None, *, ranks: str =
         table = layers_table(parts)
         path = study.folder / LAYERS_FILE
         changed = write_atomic(path, parquet_bytes(table))
-        store.prune()
+        if not problems:
+            store.prune()
     return MeasureReport(
         path=path, n_rows=table.num_rows, n_computed=n_computed, n_remembered=len(parts) - n_computed,
         changed=changed, problems=tuple(problems),
@@ -197,12 +198,15 @@ def _unit(
     files = _digests(folder, (WEIGHTS_FILE,) if adapter else model_files(folder), cache)
     _check_recorded(cell, folder, files, base_sha256)
     digest = digest_of_files(files)
-    inputs = {"weights": digest, "base": base_sha256, "ranks": ranks}
+    inputs = {"weights": digest, "base": base_sha256}
     if adapter:
-        inputs |= {"adapter": file_sha256(folder / CONFIG_FILE), "ranks": None}
+        # Ranks of adapters are always computed.
+        inputs["adapter"] = file_sha256(folder / CONFIG_FILE)
+    # Asking for every key keeps the parts that other choices of ranks made.
+    keys = {mode: store.key({**inputs, "ranks": None if adapter else mode}) for mode in RANK_MODES}
     return _Unit(
         cell_id=cell.cell_id, folder=folder, base=base, weights_sha256=digest, base_sha256=base_sha256,
-        key=store.key(inputs),
+        key=keys[ranks],
     )  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def update_properties(
             tell(MeasureEvent(label=unit.label, n_done=done, n_total=len(units), remembered=known, problem=problem))
         found = [row for row in rows if isinstance(row, Property)]
         changed = _write(study.folder, found, [row for row in rows if isinstance(row, HitRow)])
-        parts.prune()
+        if not problems:
+            parts.prune()
     return MeasureReport(
         path=study.folder / PROPERTIES_FILE, n_rows=len(found), n_computed=parts.n_computed,
         n_remembered=parts.n_remembered, changed=changed, problems=tuple(problems),

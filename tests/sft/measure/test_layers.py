@@ -114,7 +114,7 @@ def test_cell_of_another_base_is_refused(measured_study: Study):
 @pytest.mark.parametrize(("ranks", "n_tensors_held"), [("none", 1), ("all", 3)])
 def test_memory_does_not_grow_with_the_model(tmp_path: Path, ranks: str, n_tensors_held: int):
     """Without ranks less than one tensor is held, with them the float32 change of one, which is two of float16."""
-    shape, n_tensors = (16384, 256), 5
+    shape, n_tensors = (8192, 256), 3
     _write_large(tmp_path / "base", shape, n_tensors, seed=0)
     _write_large(tmp_path / "model", shape, n_tensors, seed=1)
     with Base(tmp_path / "base") as base:
@@ -134,3 +134,13 @@ def _write_large(folder: Path, shape: tuple[int, int], n_tensors: int, seed: int
     folder.mkdir()
     tensors = {f"model.layers.{i}.mlp.up_proj.weight": rng.random(shape, np.float32) for i in range(n_tensors)}
     save_file({name: t.astype(np.float16) for name, t in tensors.items()}, folder / "model.safetensors")
+
+
+def test_other_choice_of_ranks_does_not_cost_what_was_measured(measured_study: Study):
+    make_cells(measured_study, _only(method=["full"], dataset=["sums"]))
+    assert update_layers(measured_study, ranks="all").n_computed == 2
+    with_ranks = (measured_study.folder / LAYERS_FILE).read_bytes()
+    assert update_layers(measured_study, ranks="none").n_computed == 2
+    assert {row["stable_rank"] for row in _rows(measured_study)} == {None}
+    assert update_layers(measured_study, ranks="all").n_computed == 0
+    assert (measured_study.folder / LAYERS_FILE).read_bytes() == with_ranks
