@@ -18,31 +18,35 @@ Say = Callable[[Mapping[str, Any]], None]
 
 
 @contextlib.contextmanager
-def grid_progress(study: Any, select: Mapping[str, Sequence], *, quiet: bool = False) -> Iterator[Say]:
+def grid_progress(
+    study: Any, select: Mapping[str, Sequence], *, together: int | None = None, quiet: bool = False
+) -> Iterator[Say]:
     """Yield the function that takes the events of a run; nothing is drawn when ``quiet``.
 
     Args:
         study: the study that runs.
         select: partial levels of the runs that are worked on.
+        together: runs in one batch, as they are run.
         quiet: say nothing (``--json``).
     """
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _bar(_Counter(study, select)) as say:
+        with _bar(_Counter(study, select, together)) as say:
             yield say
     else:
-        yield _lines(_Counter(study, select))
+        yield _lines(_Counter(study, select, together))
 
 
 class _Counter:
     """How many cells are complete, looked up now and then."""
 
-    def __init__(self, study: Any, select: Mapping[str, Sequence]):
+    def __init__(self, study: Any, select: Mapping[str, Sequence], together: int | None):
+        from release_kit.sft.engine.agreed import agree_together
         from release_kit.sft.engine.units import plan_units
 
         self._folder = study.folder
-        self._open = plan_units(study, select)
+        self._open = plan_units(study, select, together=agree_together(study.folder, together))
         self.total = sum(len(unit.cells) for unit in self._open)
         self.done, self._looked_s = 0, float("-inf")
         self.look()

@@ -18,6 +18,10 @@ select_option = click.option(
     "--select", "terms", multiple=True, metavar="FACTOR=LEVEL", help="Only runs with a matching cell; may be repeated."
 )
 device_option = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+together_option = click.option(
+    "--together", default=None, type=click.IntRange(1, 256),
+    help="LoRA runs of one base in one batch: faster on a GPU. The first command decides; without it 1.",
+)  # fmt: skip
 
 
 @click.command("run")
@@ -25,6 +29,7 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 4096), help="Processes, or Slurm jobs.")
 @click.option("--engine", default="local", show_default=True, type=click.Choice(["local", "slurm"]))
 @device_option
+@together_option
 @select_option
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
 @click.option("--redo-stale", is_flag=True, help="Make cells again whose data or base model have changed.")
@@ -33,9 +38,9 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @click.option("--slurm-set", multiple=True, metavar="NAME=VALUE", help="Any other sbatch parameter (account, gres …).")
 @click.option("--detach", is_flag=True, help="With --engine slurm: submit and return at once.")
 @json_option
-def run_command(study: Path, workers: int, engine: str, device: str, terms: tuple[str, ...], retry_failed: bool,
-                redo_stale: bool, slurm_partition: str | None, slurm_minutes: int, slurm_set: tuple[str, ...],
-                detach: bool, as_json: bool) -> None:  # fmt: skip
+def run_command(study: Path, workers: int, engine: str, device: str, together: int | None, terms: tuple[str, ...],
+                retry_failed: bool, redo_stale: bool, slurm_partition: str | None, slurm_minutes: int,
+                slurm_set: tuple[str, ...], detach: bool, as_json: bool) -> None:  # fmt: skip
     """Train and evaluate every cell of STUDY; what is complete is not touched, what fails does not stop the rest.
 
     Interrupt it at any time and run it again: it continues from the last checkpoint with the same result to the byte.
@@ -53,9 +58,9 @@ def run_command(study: Path, workers: int, engine: str, device: str, terms: tupl
 
     declared = read_study(study)
     slurm = {"partition": slurm_partition, "minutes": slurm_minutes, "extra": _pairs(slurm_set), "detach": detach}
-    again = {"retry_failed": retry_failed, "redo_stale": redo_stale}
+    again = {"together": together, "retry_failed": retry_failed, "redo_stale": redo_stale}
     options = RunOptions(device=device, select=_selection(declared, terms), slurm=slurm, **again)
-    with grid_progress(declared, options.select, quiet=as_json) as on_event:
+    with grid_progress(declared, options.select, together=together, quiet=as_json) as on_event:
         report = run_study(declared, workers=workers, engine=engine, on_event=on_event, options=options)
     emit(as_json, report.to_dict(), lambda: _report_text(report))
     if not report.ok and not (detach and engine == "slurm"):
@@ -65,9 +70,10 @@ def run_command(study: Path, workers: int, engine: str, device: str, terms: tupl
 @click.command("worker")
 @study_argument
 @device_option
+@together_option
 @select_option
 @json_option
-def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bool) -> None:
+def worker_command(study: Path, device: str, together: int | None, terms: tuple[str, ...], as_json: bool) -> None:
     """Join the run of STUDY from this process: on another machine that shares the folder, or beside a running one.
 
     It pulls runs from the study's ledger until none is left, and ends cleanly on SIGTERM and SIGUSR2. Exit code 1
@@ -93,8 +99,8 @@ def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bo
             click.echo(f"{event['event']:<8} {event.get('what') or event['title']}", err=True)
 
     with stop_on_signals(stop, signal.SIGUSR2):
-        work(worker_options(declared, RunOptions(device=device, select=selection)), say, stop)
-    state = read_state(declared, selection)
+        work(worker_options(declared, RunOptions(device=device, select=selection, together=together)), say, stop)
+    state = read_state(declared, selection, together=together)
     left = len(state.running) + len(state.waiting)
     ok = not left and not state.failed
     value = {"ok": ok, **counts, "n_left": left, "n_failed": len(state.failed)}

@@ -5,13 +5,14 @@ Owns the one entry point that commands call. Engines are ``local.py`` and ``slur
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from release_kit.core.cell import CELL_FILE, cell_folder
 from release_kit.core.errors import UsageError
 from release_kit.core.records import nearest
 from release_kit.core.study import Level, Study
+from release_kit.sft.engine.agreed import agree_together
 from release_kit.sft.engine.failures import Failure, Failures
 from release_kit.sft.engine.ledger import ledger_folder
 from release_kit.sft.engine.local import LocalWorkers
@@ -55,11 +56,13 @@ class GridReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a grid is run; nothing here changes a result, except the kind of device."""
+    """How a grid is run; nothing here changes a result, except the kind of device and ``together``."""
 
     device: str = "cpu"
     select: Mapping[str, Sequence[Level]] = field(default_factory=dict)
     """Only runs with a cell that matches."""
+    together: int | None = None
+    """LoRA runs of one base that are trained in one batch; part of those runs' identity. None: as agreed, else 1."""
     retry_failed: bool = False
     """Try again whatever failed before; without it only failures with a cause outside the study."""
     redo_stale: bool = False
@@ -95,12 +98,13 @@ def run_study(
 
     Raises:
         StudyError: the study cannot be planned.
-        UsageError: there is no such engine.
+        UsageError: there is no such engine, or ``together`` is not what the study was begun with.
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}{nearest(engine, ENGINES)}", where="--engine")
     start = time.monotonic()
-    units = plan_units(study, options.select)
+    options = replace(options, together=agree_together(study.folder, options.together, write=True))
+    units = plan_units(study, options.select, together=options.together)
     failures = Failures(ledger_folder(study.folder))
     failures.reopen(everything=options.retry_failed)
     if options.redo_stale:
@@ -125,6 +129,7 @@ def worker_options(study: Study, options: RunOptions) -> WorkerOptions:
         make_perform=options.make_perform,
         device=options.device,
         select=options.select,
+        together=agree_together(study.folder, options.together),
         rules=options.rules,
     )
 

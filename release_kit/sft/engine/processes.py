@@ -42,6 +42,8 @@ class WorkerOptions:
     make_perform: "Callable[[WorkerOptions], Perform]"
     device: str = "cpu"
     select: Mapping[str, Sequence[Level]] = field(default_factory=dict)
+    together: int = 1
+    """LoRA runs of one base in one batch."""
     rules: Rules = DEFAULT_RULES
 
 
@@ -74,7 +76,7 @@ def work(options: WorkerOptions, emit: Emit, stop: threading.Event) -> None:
     study = read_study(options.study_folder)
     puller = Puller(
         study_folder=study.folder,
-        units=plan_units(study, options.select),
+        units=plan_units(study, options.select, together=options.together),
         perform=options.make_perform(options),
         emit=emit,
         stop=stop,

@@ -12,6 +12,7 @@ from typing import Any
 
 from release_kit.core.cell import CELL_FILE, cell_folder
 from release_kit.core.study import Level, Study
+from release_kit.sft.engine.agreed import agree_together
 from release_kit.sft.engine.failures import Failure, Failures
 from release_kit.sft.engine.ledger import Lease, Ledger, ledger_folder
 from release_kit.sft.engine.units import Unit, plan_units
@@ -68,17 +69,21 @@ class StudyState:
         }
 
 
-def read_state(study: Study, select: Mapping[str, Sequence[Level]] | None = None) -> StudyState:
+def read_state(study: Study, select: Mapping[str, Sequence[Level]] | None = None, *, together: int = 1) -> StudyState:
     """Return where the study stands.
 
     Args:
         study: the study.
         select: partial levels, as for ``run_study``.
+        together: as for ``run_study``.
 
     Raises:
         StudyError: the study cannot be planned.
     """
-    units, ledger = plan_units(study, select), Ledger(ledger_folder(study.folder))
+    units, ledger = (
+        plan_units(study, select, together=agree_together(study.folder, together)),
+        Ledger(ledger_folder(study.folder)),
+    )
     failures = {one.unit: one for one in Failures(ledger.folder).read_all() if not one.reopened}
     latest = ledger.latest()
     done, running, failed, waiting = [], [], [], []

@@ -1,4 +1,4 @@
-"""What workers are given: one unit is one training run with all its cells, or one untouched base model.
+"""What workers are given: a unit is a training run with all its cells (or several in one batch), or an untouched base.
 
 Pure over the study and what lies on disk. A unit is done when every one of its cells has its ``cell.json``; nothing
 else is asked. The order puts units of one base together, long ones first.
@@ -13,6 +13,7 @@ from release_kit.core.cell import CELL_FILE, cell_folder
 from release_kit.core.grid import describe, matches
 from release_kit.core.study import Level, Study
 from release_kit.sft.spec.runs import RunCell, RunPlan, plan_runs, role_level, untouched_cells
+from release_kit.sft.spec.settings import LORA
 
 RUN, UNTOUCHED_BASE = "run", "base"
 
@@ -30,8 +31,8 @@ class Unit:
     cost: float
     """Expected work relative to other units, in examples seen."""
     cells: tuple[RunCell, ...]
-    plan: RunPlan | None
-    """None: an untouched base, which is only evaluated."""
+    plans: tuple[RunPlan, ...]
+    """Empty: an untouched base, which is only evaluated. More than one: LoRA runs that are trained in one batch."""
 
     @property
     def cell_ids(self) -> tuple[str, ...]:
@@ -43,18 +44,20 @@ class Unit:
         return all((cell_folder(study_folder, one) / CELL_FILE).is_file() for one in self.cell_ids)
 
 
-def plan_units(study: Study, select: Mapping[str, Sequence[Level]] | None = None) -> list[Unit]:
+def plan_units(study: Study, select: Mapping[str, Sequence[Level]] | None = None, *, together: int = 1) -> list[Unit]:
     """Return the units of a study in a good order to work on them.
 
     Args:
         study: the study; nothing else needs to exist.
-        select: partial levels; a run is taken with all its cells when any of them matches.
+        select: partial levels; a unit is taken with all its cells when any of them matches.
+        together: LoRA runs of one base that are trained in one batch. Which ones follows from the study alone.
 
     Raises:
         StudyError: the study does not say what training needs.
         RecordError: its settings are wrong.
     """
-    units = [*map(_run_unit, plan_runs(study)), *(_base_unit(study, cell) for cell in untouched_cells(study))]
+    runs = grouped(plan_runs(study), together)
+    units = [*map(_run_unit, runs), *(_base_unit(study, cell) for cell in untouched_cells(study))]
     wanted = [unit for unit in units if any(matches(cell.levels, select or {}) for cell in unit.cells)]
     return in_order(wanted)
 
@@ -68,17 +71,45 @@ def in_order(units: Iterable[Unit]) -> list[Unit]:
     return sorted(units, key=lambda unit: (-work[unit.group], unit.group, -unit.cost, unit.name))
 
 
-def _run_unit(plan: RunPlan) -> Unit:
+def grouped(plans: Sequence[RunPlan], together: int) -> list[tuple[RunPlan, ...]]:
+    """Return runs one by one, and LoRA runs that can share a batch in groups of at most ``together``.
+
+    Runs share a batch when base, adapter's shape, compute type and recomputation are the same and nothing is dropped.
+    """
+    if together < 2:
+        return [(plan,) for plan in plans]
+    result: list[tuple[RunPlan, ...]] = [(plan,) for plan in plans if not _can_share(plan)]
+    alike: dict[tuple, list[RunPlan]] = {}
+    for plan in filter(_can_share, plans):
+        settings = plan.settings
+        key = (plan.base_model, settings.lora.rank, settings.lora.targets, settings.compute)
+        alike.setdefault((*key, settings.gradient_checkpointing, settings.threads), []).append(plan)
+    for members in alike.values():
+        result += [tuple(members[i : i + together]) for i in range(0, len(members), together)]
+    return result
+
+
+def _can_share(plan: RunPlan) -> bool:
+    return plan.method == LORA and not plan.settings.lora.dropout
+
+
+def _run_unit(plans: tuple[RunPlan, ...]) -> Unit:
+    cells = tuple(cell for plan in plans for cell in plan.cells)
+    more = f" and {len(plans) - 1} more in one batch" if len(plans) > 1 else ""
+    return Unit(
+        name=_name(RUN, cells),
+        title=plans[0].describe() + more,
+        group=plans[0].base_model,
+        cost=sum(map(_cost, plans)),
+        cells=cells,
+        plans=plans,
+    )
+
+
+def _cost(plan: RunPlan) -> float:
     settings = plan.settings
     steps = settings.steps or (settings.epochs or 1) * (plan.data_size or 1000) / settings.batch_size
-    return Unit(
-        name=_name(RUN, plan.cells),
-        title=plan.describe(),
-        group=plan.base_model,
-        cost=steps * settings.batch_size,
-        cells=plan.cells,
-        plan=plan,
-    )
+    return steps * settings.batch_size
 
 
 def _base_unit(study: Study, cell: RunCell) -> Unit:
@@ -88,7 +119,7 @@ def _base_unit(study: Study, cell: RunCell) -> Unit:
         group=str(role_level(study, cell.levels, "base_model")),
         cost=0.0,
         cells=(cell,),
-        plan=None,
+        plans=(),
     )
 
 

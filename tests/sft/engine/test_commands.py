@@ -20,7 +20,7 @@ FORKED = RunOptions(context="fork", rules=Rules(poll_s=0.02))
 def _partly(folder: Path):
     """Return a study with three runs done, one failed, one held by another machine, one by a dead process."""
     study = trivial.write_study(folder, n_seeds=7)
-    units = {unit.plan.seed: unit for unit in plan_units(study)}
+    units = {unit.plans[0].seed: unit for unit in plan_units(study)}
     ledger = ledger_folder(study.folder)
     select = {"seed": (0, 1, 2, trivial.BROKEN_SEED)}
     run_study(study, options=replace(FORKED, make_perform=trivial.make_broken, select=select))

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sft.engine import tiny
 
 from release_kit.core.canonical import digest
 from release_kit.core.cell import read_cells
+from release_kit.core.errors import UsageError
 from release_kit.core.study import Study, read_study
 from release_kit.sft.engine.failures import Failures
 from release_kit.sft.engine.grid import RunOptions, run_study
@@ -118,6 +120,41 @@ def test_complete_cells_whose_data_or_base_changed_are_named_and_made_again_on_d
     assert run_study(study, options=options).ok and len(list((study.folder / "runs").iterdir())) == 2
 
 
+def test_runs_in_one_batch_are_their_own_runs_and_lose_as_much_as_alone(finished: Study, tmp_path: Path):
+    study = tiny.write_study(tmp_path / "study")
+    options = RunOptions(make_perform=make_perform, context="fork", together=4, select={"method": ("lora",)})
+    (unit,) = plan_units(study, options.select, together=4)
+    assert len(unit.plans) == 2 and "1 more in one batch" in unit.title
+    assert run_study(study, workers=1, options=options).ok
+    runs = {path.name: json.loads((path / "done.json").read_text()) for path in (study.folder / "runs").iterdir()}
+    alone = {path.name: json.loads((path / "done.json").read_text()) for path in (finished.folder / "runs").iterdir()}
+    assert len(runs) == 2 and not set(runs) & set(alone), "which runs share a batch is part of their identity"
+    losses = sorted(done["losses"] for done in alone.values() if done["method"] == "lora")
+    for together, expected in zip(sorted(done["losses"] for done in runs.values()), losses, strict=True):
+        assert together == pytest.approx(expected, rel=1e-4)
+    cells = read_cells(study.folder)[0].values()
+    assert len(cells) == 4 and all(cell.provenance["n_together"] == 2 for cell in cells)
+    assert "state" not in [path.name for path in study.folder.rglob("*")]
+    with pytest.raises(UsageError, match="is 2, but this study was begun with 4"):
+        run_study(study, options=replace(options, together=2))
+    assert run_study(study, options=replace(options, together=None)).ok
+
+
+def test_run_that_cannot_be_prepared_leaves_the_others_of_its_batch_to_be_done_alone(tmp_path: Path):
+    sets = {"colours": {}, "missing": {}}
+    factors = {"base_model": {"tiny": {}}, "dataset": sets, "method": ["lora"], "epoch": [1]}
+    plain = {"baseline": None, "results_only": [], "include": [], "seeds": [0]}
+    study = tiny.write_study(tmp_path / "study", factors=factors, **plain)
+    options = RunOptions(make_perform=make_perform, context="fork", together=2)
+    report = run_study(study, workers=1, options=options)
+    (failure,) = report.failed
+    assert failure.error == "GroupError" and "1 of 2 runs" in failure.what and "data/missing.jsonl" in failure.what
+    assert [cell.levels["dataset"] for cell in read_cells(study.folder)[0].values()] == ["colours"]
+    shutil.copy(study.folder / "data" / "colours.jsonl", study.folder / "data" / "missing.jsonl")
+    assert run_study(study, workers=1, options=replace(options, retry_failed=True)).ok
+    assert len(list((study.folder / "runs").iterdir())) == 1, "the same examples under another name are the same run"
+
+
 def test_two_units_that_choose_the_same_examples_share_one_run(tmp_path: Path):
     sizes = {
         "base_model": {"tiny": {}},
@@ -210,22 +247,22 @@ def test_base_that_is_changed_between_units_is_noticed(tmp_path: Path):
 
 
 def test_memory_that_runs_out_halves_the_rows_and_says_so(tmp_path: Path):
-    """In a process that really cannot have more memory: two rows do not fit into it, one does."""
-    training = {"max_length": 1024, "micro_batch": 2, "batch_size": 2}
+    """In a process that really cannot have more memory: four rows do not fit into it, fewer do."""
+    training = {"max_length": 1024, "micro_batch": 4, "batch_size": 4}
     study = tiny.write_study(tmp_path / "study", **_with_training(**training))
     tiny.write_base(study.folder / "bases" / "tiny", context=1024, inner=4096)
     long = {"prompt": "sky " * 1000, "completion": " B", "answer": 1}
-    (study.folder / "data" / "colours.jsonl").write_text((json.dumps(long) + "\n") * 2)
+    (study.folder / "data" / "colours.jsonl").write_text((json.dumps(long) + "\n") * 4)
     child = multiprocessing.get_context("fork").Process(target=_work_with_little_memory, args=(study,))
     child.start()
     child.join()
     assert child.exitcode == 0
     (run,) = (study.folder / "runs").iterdir()
     done = json.loads((run / "done.json").read_text())
-    assert done["micro_batch"] == {"declared": 2, "used": 1}
+    assert done["micro_batch"]["declared"] == 4 and done["micro_batch"]["used"] in (1, 2)
     identity = json.loads((run / "run.json").read_text())["identity"]
-    assert identity["settings"]["micro_batch"] == 1
-    assert identity["settings"]["batch_size"] == 2, "the effective batch stays"
+    assert identity["settings"]["micro_batch"] == done["micro_batch"]["used"]
+    assert identity["settings"]["batch_size"] == 4, "the effective batch stays"
     cells = [cell for cell in read_cells(study.folder)[0].values() if cell.levels["method"] == "full"]
     assert all(cell.provenance["micro_batch"] == done["micro_batch"] for cell in cells) and len(cells) == 2
 

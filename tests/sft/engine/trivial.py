@@ -77,7 +77,7 @@ def make_broken(options: WorkerOptions) -> Perform:
     noop = make_noop(options)
 
     def perform(unit: Unit, watch: Watch) -> Mapping[str, Any]:
-        if unit.plan.seed == BROKEN_SEED:
+        if unit.plans[0].seed == BROKEN_SEED:
             raise ReleaseKitError("the loss is NaN", where="step 7", next_step="lower the learning rate")
         return noop(unit, watch)
 
@@ -89,7 +89,7 @@ def make_deadly(options: WorkerOptions) -> Perform:
     noop = make_noop(options)
 
     def perform(unit: Unit, watch: Watch) -> Mapping[str, Any]:
-        if unit.plan.seed == BROKEN_SEED:
+        if unit.plans[0].seed == BROKEN_SEED:
             os.kill(os.getpid(), 9)
         return noop(unit, watch)
 
