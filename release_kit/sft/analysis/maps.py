@@ -25,6 +25,7 @@ N_COMPONENTS = 50
 FEWEST_MODELS = 8
 FACTORS = ("base_model", "dataset", "method")
 BASE_LESS_DATASET = "base_model less dataset"
+"""Among neighbours that share at most one of the two, else both shares are 1 where a base x dataset has many models."""
 
 
 def model_map(vectors: Vectors, *, seed: int = 0) -> ModelMap | None:
@@ -45,7 +46,8 @@ def model_map(vectors: Vectors, *, seed: int = 0) -> ModelMap | None:
     neighbours = nearest(squared, strangers)
     purity = {factor: _purity(neighbours, cells, factor) for factor in FACTORS if _varies(cells, factor)}
     if "base_model" in purity and "dataset" in purity:
-        purity[BASE_LESS_DATASET] = _purity(neighbours, cells, "base_model", less="dataset")
+        others = nearest(squared, strangers & ~_alike(cells, "base_model", "dataset"))
+        purity[BASE_LESS_DATASET] = _purity(others, cells, "base_model", less="dataset")
     return ModelMap(
         vectors=vectors.kind,
         n_documents=vectors.matrix.shape[1],
@@ -132,8 +134,13 @@ def _membership(neighbours: np.ndarray) -> np.ndarray:
 
 def _strangers(cells: Sequence[CellFacts]) -> np.ndarray:
     """Return (n_models, n_models): true for models of other runs."""
-    runs, _ = codes_of([cell.run for cell in cells])
-    return runs[:, None] != runs[None, :]
+    return ~_alike(cells, "run")
+
+
+def _alike(cells: Sequence[CellFacts], *factors: str) -> np.ndarray:
+    """Return (n_models, n_models): true where all these levels are the same."""
+    codes, _ = codes_of([tuple(getattr(cell, factor) for factor in factors) for cell in cells])
+    return codes[:, None] == codes[None, :]
 
 
 def _varies(cells: Sequence[CellFacts], factor: str) -> bool:

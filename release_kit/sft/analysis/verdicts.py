@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from release_kit.sft.analysis.estimate import Estimate
 from release_kit.sft.analysis.evidence import Evidence
 from release_kit.sft.analysis.records import FAILS, HOLDS, UNTOLD, Verdict
+from release_kit.sft.analysis.vectors import SCORES
 
 PAPER, TABLE = "paper", "table"
 MIDDLE = (0.35, 0.8)
@@ -31,6 +32,8 @@ class Claim:
     above: float = -math.inf
     below: float = math.inf
     origin: str = PAPER
+    on_map: bool = False
+    """It speaks of the map, so of scores where no likelihoods were kept."""
 
     @property
     def criterion(self) -> str:
@@ -105,9 +108,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="bases-cluster",
         statement="On the map, models lie beside models of their base rather than of their data.",
-        measure="share of nearest neighbours (other runs) with the same base less share with the same dataset",
+        measure="neighbours that share base or data, not both: share with the same base less share with the same data",
         estimator=Evidence.base_less_dataset,
         above=0.0,
+        on_map=True,
     ),
     Claim(
         name="epochs-converge",
@@ -115,6 +119,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure="distance between the last two epochs less that between the first two, same run",
         estimator=Evidence.late_steps,
         below=0.0,
+        on_map=True,
     ),
     Claim(
         name="more-data-moves-further",
@@ -122,6 +127,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure="distance from the base with the most data less that with the least, same dataset",
         estimator=Evidence.more_data,
         above=0.0,
+        on_map=True,
     ),
     Claim(
         name="lora-overlaps-full",
@@ -129,6 +135,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure="distance of full to LoRA on the same data less distance of full to full on other data",
         estimator=Evidence.lora_overlap,
         below=0.0,
+        on_map=True,
     ),
     Claim(
         name="knowledge-transfers-to-japanese",
@@ -205,12 +212,15 @@ CLAIMS: tuple[Claim, ...] = (
 
 def judge_all(evidence: Evidence) -> tuple[Verdict, ...]:
     """Return the verdict on every claim."""
-    return tuple(judge(claim, claim.estimator(evidence)) for claim in CLAIMS)
+    by_scores = evidence.map is not None and evidence.map.vectors == SCORES
+    return tuple(judge(claim, claim.estimator(evidence), by_scores=by_scores) for claim in CLAIMS)
 
 
-def judge(claim: Claim, found: "Estimate | str") -> Verdict:
+def judge(claim: Claim, found: "Estimate | str", *, by_scores: bool = False) -> Verdict:
     """Return the verdict on a claim from its estimate, or from the reason why there is none."""
     verdict, reason = (UNTOLD, found) if isinstance(found, str) else decide(found, claim.above, claim.below)
+    if by_scores and claim.on_map and not isinstance(found, str):
+        reason += "; models are placed by their scores, as no likelihoods were kept"
     return Verdict(
         claim=claim.name,
         statement=claim.statement,

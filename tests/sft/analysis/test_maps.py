@@ -1,5 +1,7 @@
 """Maps of models: planted clusters are found, pictures repeat, epochs of one run are no evidence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -59,6 +61,17 @@ def test_models_of_one_base_are_neighbours_where_bases_differ_most(by_base):
     assert by_base.chance_purity["base_model"] < 0.3
     other = model_map(_grid(np.random.default_rng(0), base_sd=0.2, data_sd=3.0))
     assert other.purity["base_model less dataset"].high < 0
+
+
+def test_many_models_of_one_base_and_dataset_do_not_hide_the_comparison():
+    vectors = _grid(np.random.default_rng(3), base_sd=2.0, data_sd=0.5)
+    twins = tuple(
+        replace(cell, cell_id=f"{cell.cell_id}-{k}", run=f"{cell.run} {k}") for k in range(4) for cell in vectors.cells
+    )
+    noise = 0.02 * np.random.default_rng(4).normal(size=(len(twins), N_DOCUMENTS))
+    found = model_map(Vectors(kind="x", cells=twins, matrix=np.tile(vectors.matrix, (4, 1)) + noise))
+    assert found.purity["dataset"].value > 0.9 and found.purity["base_model"].value > 0.9
+    assert found.purity["base_model less dataset"].low > 0.5
 
 
 def test_neighbours_that_hold_under_other_documents_are_stable(by_base):

@@ -132,6 +132,8 @@ def test_the_whole_analysis_of_the_table(study):
     assert verdicts["five-components"].verdict == "does not hold"
     assert verdicts["knowledge-transfers-to-japanese"].verdict == "holds"
     assert verdicts["perplexity-predicts-gain"].verdict == "cannot be told"
+    assert verdicts["bases-cluster"].verdict == "holds"
+    assert "placed by their scores" in verdicts["bases-cluster"].reason
     beside = {verdict.claim: verdict for verdict in analysis.beside.verdicts}
     japanese = "knowledge-transfers-to-japanese"
     assert beside[japanese].estimate.n == 996 > verdicts[japanese].estimate.n
