@@ -20,6 +20,8 @@ from release_kit.core.errors import ArtifactError
 
 CONFIG_FILE, WEIGHTS_FILE, ADAPTER_CONFIG = "config.json", "model.safetensors", "adapter_config.json"
 _WEIGHTS = ("*.safetensors", "*.bin")
+KEEP_WARM_BYTES = 2 << 30
+"""A larger module is let go after its evaluation: the memory belongs to the next training."""
 _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "base_model_name_or_path")
 """Keys of a configuration that change no value of the model when it computes in float32."""
 
@@ -59,16 +61,25 @@ def open_model(model: EvalModel, *, device: str = "cpu") -> Iterator[OpenModel]:
     if folder is None:
         yield _in_memory(model)
         return
-    module, tokenizer, tokenizer_sha256 = _WARM.load(Path(folder), device)
+    try:
+        with _from_files(model, Path(folder), device) as opened:
+            yield opened
+    finally:
+        _WARM.let_go_of_large()
+
+
+@contextlib.contextmanager
+def _from_files(model: EvalModel, folder: Path, device: str) -> Iterator[OpenModel]:
+    module, tokenizer, tokenizer_sha256 = _WARM.load(folder, device)
     if model.adapter is None:
         yield OpenModel(
-            module=module, tokenizer=tokenizer, weights_sha256=weights_digest(Path(folder)),
+            module=module, tokenizer=tokenizer, weights_sha256=weights_digest(folder),
             tokenizer_sha256=tokenizer_sha256,
         )  # fmt: skip
         return
     with _WARM.with_adapter(module, Path(model.adapter)) as adapted:
         yield OpenModel(
-            module=adapted, tokenizer=tokenizer, weights_sha256=weights_digest(Path(folder), Path(model.adapter)),
+            module=adapted, tokenizer=tokenizer, weights_sha256=weights_digest(folder, Path(model.adapter)),
             tokenizer_sha256=tokenizer_sha256,
         )  # fmt: skip
 
@@ -147,6 +158,13 @@ class _Warm:
         yield adapted
         self._module = adapted.unload()
         self._holds = held
+
+    def let_go_of_large(self) -> None:
+        """Keep nothing between cells that the next training could miss."""
+        if self._module is not None:
+            size = sum(tensor.numel() * tensor.element_size() for tensor in self._module.parameters())
+            if size > KEEP_WARM_BYTES:
+                self._key = self._holds = self._module = None
 
     def _tokenizer(self, folder: Path) -> tuple[Any, str]:
         from transformers import AutoTokenizer

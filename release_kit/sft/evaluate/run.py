@@ -56,7 +56,9 @@ def evaluate_cell(
     harness.check_tasks(study_folder, settings.tasks)
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    prepare_runtime(threads=settings.threads)
+    torch = prepare_runtime(threads=settings.threads)
+    # Deterministic mode writes NaN into all new memory; nothing here reads it before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     written = []
     with open_model(model, device=device) as opened:
         for index, name in enumerate(settings.tasks):

@@ -7,6 +7,7 @@ that takes a mask of four dimensions and position ids; ``refusal`` says why a mo
 
 import inspect
 import math
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ HEAD_ELEMENTS = 16_777_216
 """Logits turned into probabilities at a time; bounds memory, changes no value."""
 PROBE_TOLERANCE = 1e-3
 """Nats by which packed and single scores of the probe may differ; real differences are below 1e-4 in float32."""
+
+
+_PROBED: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+"""Module → what the probe found; new weights in a module change nothing in how it masks."""
 
 
 def refusal(module: Any, longest: int) -> str | None:
@@ -36,7 +41,15 @@ def refusal(module: Any, longest: int) -> str | None:
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and longest > window:
         return f"texts of {longest} tokens do not fit the sliding window of {window}"
-    if _probe(module) > PROBE_TOLERANCE:
+    if inner not in _PROBED:
+        try:
+            worst = _probe(module)
+        except (AttributeError, NotImplementedError, TypeError, ValueError):
+            worst = math.inf  # A model with another kind of memory than keys and values.
+        if math.isnan(worst):
+            return None  # Weights that are not numbers; the scorer names them.
+        _PROBED[inner] = worst
+    if _PROBED[inner] > PROBE_TOLERANCE:
         return f"{type(inner).__name__} scores a packed text otherwise than the text alone"
     return None
 
@@ -174,8 +187,9 @@ def _probe(module: Any) -> float:
     worst = 0.0
     for index, text in enumerate(texts):
         alone = _all(module, [text], plan_rows([text]))[0][0]
-        worst = max(worst, abs(alone - packed[index][0]), abs(alone - branched[index][0]))
-    return worst if math.isfinite(worst) else math.inf
+        differences = (abs(alone - packed[index][0]), abs(alone - branched[index][0]))
+        worst = math.nan if math.isnan(sum(differences)) else max(worst, *differences)
+    return worst
 
 
 def _all(module: Any, texts: Sequence[Scored], rows: Sequence[Row]) -> dict[int, tuple[float, bool]]:

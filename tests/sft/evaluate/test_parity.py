@@ -113,8 +113,14 @@ def test_what_the_fast_scorer_does_not_cover_goes_to_the_harness_and_says_why(st
     folder = write_model(tmp_path / "windowed", kind="mistral", sliding_window=16)
     document = evaluate(other, folder, "sampled", out="a")["sampled"]
     assert document["config"]["scorer"]["reason"] == "answers are sampled"
-    windowed = evaluate(study, folder, "choice_3_first", out="b")["choice_3_first"]
+    windowed = evaluate(study, folder, "choice_3_first", out="b", limit=2)["choice_3_first"]
     assert "sliding window of 16" in windowed["config"]["scorer"]["reason"]
+    recurrent = write_model(
+        tmp_path / "recurrent", kind="mamba", state_size=8, num_key_value_heads=None, use_mambapy=False
+    )
+    document = evaluate(study, recurrent, "letters", out="c", limit=2)["letters"]
+    assert "does not take position_ids" in document["config"]["scorer"]["reason"]
+    assert document["results"]["letters"]["sample_len"] == 2
 
 
 @pytest.mark.slow
