@@ -81,6 +81,7 @@ class WarmBase:
         Raises:
             ArtifactError: a trained weight is not float32, or a target of the adapter is no module of this model.
         """
+        _ = self.mode  # found on the bare base: finding it later would take the adapter off again
         self.restore()
         self._dirty = method != LORA
         model = self._with_adapter(settings, seed) if method == LORA else self.model

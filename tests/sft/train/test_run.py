@@ -55,6 +55,12 @@ def test_base_is_as_it_was_loaded_after_runs_of_both_methods(warm: WarmBase, tin
     assert all(torch.equal(found[name], value) for name, value in stored.items())
 
 
+def test_adapter_can_be_the_first_run_of_a_base(tiny_folder: Path, warm: WarmBase, tmp_path: Path, contents: Callable):
+    _run(WarmBase(tiny_folder), tmp_path / "first", "lora")
+    _run(warm, tmp_path / "later", "lora")
+    assert contents(tmp_path / "first") == contents(tmp_path / "later")
+
+
 def test_full_artifact_is_a_model_that_learned(warm: WarmBase, tmp_path: Path):
     facts = _run(warm, tmp_path / "run", steps=30, keep={"final": 30}, learning_rate=1e-2)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final", dtype="auto")
