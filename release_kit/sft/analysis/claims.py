@@ -103,14 +103,7 @@ def analyse_table(study: Study, on_step: OnStep | None = None) -> Analysis:
     )
     tell("map")
     layout, gap = _map(inputs)
-    shared = Findings(
-        bases=ALL,
-        n_cells=0,
-        n_runs=0,
-        n_gains=0,
-        comparisons=(*compare_methods(every), *compare_sizes(every)),
-        components=make_components(every, _component_metrics(inputs.metrics), seed=SEED),
-    )
+    shared = _shared(inputs)
     tell("findings")
     sound = every.sound()
     return Analysis(
@@ -125,6 +118,19 @@ def analyse_table(study: Study, on_step: OnStep | None = None) -> Analysis:
         map=layout,
         missing=(*missing, *gap),
         notes=(*notes, *without),
+    )
+
+
+def _shared(inputs: _Inputs) -> Findings:
+    """Return the sections in which the base score cancels: they rest on every row, in both findings."""
+    every = inputs.every
+    return Findings(
+        bases=ALL,
+        n_cells=0,
+        n_runs=0,
+        n_gains=0,
+        comparisons=(*compare_methods(every), *compare_sizes(every)),
+        components=make_components(every, _component_metrics(inputs.metrics), seed=SEED),
     )
 
 
