@@ -92,7 +92,7 @@ class Sides:
     """Both sides with the model loaded, so that only evaluating is timed."""
 
     def __init__(self, study: Path, base: Path, limit: int):
-        from release_kit.sft.evaluate.run import EvalModel
+        from release_kit.sft.evaluate.model import EvalModel, open_model
         from release_kit.sft.runtime import prepare_runtime
 
         prepare_runtime(threads=1)
@@ -100,6 +100,8 @@ class Sides:
         self._base, self._models = base, {}
         for batch_size in BATCH_SIZES:
             self.harness_model(batch_size)
+        with open_model(self.model):
+            pass
 
     def harness_model(self, batch_size: int) -> Any:
         """Return the harness's model class around one shared module."""
@@ -111,6 +113,13 @@ class Sides:
             first = self._models[1]
             self._models[batch_size] = HFLM(pretrained=first.model, tokenizer=first.tokenizer, batch_size=batch_size)
         return self._models[batch_size]
+
+    def warm_up(self, name: str) -> None:
+        """Let both sides import and build what is built once a process."""
+        limit, self.limit = self.limit, 2
+        self.ours(name)
+        self.theirs(name, BATCH_SIZES[0])
+        self.limit = limit
 
     def ours(self, name: str) -> tuple[dict[str, float], list[float]]:
         """Return (scores, log-likelihoods) of one task with nothing remembered."""
@@ -157,6 +166,8 @@ def measure_case(sides: Sides, name: str, rounds: int) -> dict[str, Any]:
     ways |= {f"lm_eval batch {size}": (lambda size=size: sides.theirs(name, size)) for size in BATCH_SIZES}
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     found: dict[str, tuple[dict[str, float], list[float]]] = {}
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        sides.warm_up(name)
     for _ in range(rounds):
         for way, call in ways.items():
             cpu, wall = time.process_time(), time.perf_counter()

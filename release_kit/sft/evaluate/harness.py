@@ -122,7 +122,7 @@ class Encoder:
 
     def __init__(self, module: Any, tokenizer: Any):
         with _harness(None):
-            self._lm = _capture_class()(pretrained=module, tokenizer=copy.deepcopy(tokenizer), batch_size=1)
+            self._lm = _capture_class()(pretrained=module, tokenizer=_own(tokenizer), batch_size=1)
         self._max_length = self._lm.max_length
 
     @property
@@ -221,12 +221,17 @@ def run_lm_eval(
         set_seed(HARNESS_SEED)
         task.set_fewshot_seed(seed=HARNESS_SEED)
         results = evaluate(
-            lm=HFLM(pretrained=module, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size),
+            lm=HFLM(pretrained=module, tokenizer=_own(tokenizer), batch_size=batch_size),
             task_dict={"tasks": {task.config.task: task}, "groups": {}}, limit=limit, log_samples=True,
             bootstrap_iters=BOOTSTRAP_ITERS, confirm_run_unsafe_code=False,
         )  # fmt: skip
         samples = results.pop("samples")[task.config.task]
     return json.loads(json.dumps(results, default=handle_non_serializable, ensure_ascii=False)), samples
+
+
+def _own(tokenizer: Any) -> Any:
+    """Return a tokenizer that the harness may give a padding token; it must not leak into what training saves."""
+    return tokenizer if tokenizer.pad_token_id is not None else copy.deepcopy(tokenizer)
 
 
 def _set(task: Any, num_fewshot: int | None, max_new_tokens: int | None) -> None:

@@ -154,16 +154,20 @@ def _read(logits: Any, order: dict[int, int], row: Row, requests: Sequence[Score
     """Turn logits into (log-likelihood, greedy) of every request of the row."""
     import torch
 
-    step = max(HEAD_ELEMENTS // logits.shape[-1], 1)
-    parts = [logits[start : start + step].float() for start in range(0, len(logits), step)]
-    normalisers = torch.cat([torch.logsumexp(part, dim=-1) for part in parts])
-    best = torch.cat([part.argmax(dim=-1) for part in parts]).tolist()
     places, targets = [], []
     for wanted in row.wanted:
         places += [order[place] for place in wanted.positions]
         targets += requests[wanted.request].targets
-    index = torch.tensor(places, device=logits.device)
-    chosen = logits[index, torch.tensor(targets, device=logits.device)].float() - normalisers[index]
+    index, target = torch.tensor(places, device=logits.device), torch.tensor(targets, device=logits.device)
+    chosen, best = torch.empty(len(places), dtype=torch.float32, device=logits.device), []
+    step = max(HEAD_ELEMENTS // logits.shape[-1], 1)
+    for start in range(0, len(logits), step):
+        # The harness's own operation. It rounds by about 1e-5 nats a token in a large vocabulary; one that rounds
+        # better would give perplexities that part from the harness's in the fifth digit.
+        part = torch.log_softmax(logits[start : start + step].float(), dim=-1)
+        best += part.argmax(dim=-1).tolist()
+        here = (index >= start) & (index < start + step)
+        chosen[here] = part[index[here] - start, target[here]]
     values, result, start = chosen.double().tolist(), {}, 0
     for wanted in row.wanted:
         end = start + len(wanted.positions)
