@@ -17,7 +17,7 @@ from release_kit.core.errors import ArtifactError, IntegrityError, MissingExtraE
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
 from release_kit.core.records import Fields, nearest
 from release_kit.sft.prepare.packages import installed_package
-from release_kit.sft.prepare.pretrain import Recipe, pretrain, recipe_of
+from release_kit.sft.prepare.pretrain import Recipe, pretrain, recipe_of, state_folder
 from release_kit.sft.prepare.records import BASE_FILE, WEIGHTS_FILE, BaseRecord, read_base_record
 from release_kit.sft.spec.identity import file_sha256
 
@@ -187,6 +187,7 @@ def _make(
         versions={library: importlib.metadata.version(library) for library in LIBRARIES},
     )
     write_atomic(folder / BASE_FILE, canonical.document_bytes(record.to_dict()))
+    shutil.rmtree(state_folder(folder), ignore_errors=True)
     return record
 
 

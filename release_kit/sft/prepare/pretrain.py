@@ -102,7 +102,8 @@ def pretrain(
 
     Args:
         recipe: what to train.
-        folder: the model's folder; it must not exist. State is kept beside it until it does.
+        folder: the model's folder; replaced. State is kept in ``state_folder(folder)``; whoever calls removes it when
+            the folder is recorded as finished.
         where: the place in ``study.yaml``, for messages.
         on_step: called with (step, training loss) after each step.
         checkpoint_every: steps between two states to resume from; changes nothing in the result.
@@ -124,7 +125,7 @@ def pretrain(
         raise ArtifactError("there is too little text for one window", where=where, next_step="name more `text`")
     model = build_model(recipe, tokenizer)
     before = held_out_loss(model, streams[1], recipe)
-    state = folder.parent / STATE_FOLDER / folder.name
+    state = state_folder(folder)
     _train(torch, model, streams[0], recipe, state, checkpoint_every, on_step)
     model.to(torch.bfloat16)
     _save(model, tokenizer, folder)
@@ -135,9 +136,13 @@ def pretrain(
         "n_text_tokens": len(streams[0]),
         "n_trained_tokens": recipe.steps * recipe.batch * (recipe.seq_len - 1),
     }
-    shutil.rmtree(state, ignore_errors=True)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"texts": [text.to_dict() for text in texts], "facts": facts, "n_parameters": n_parameters}
+
+
+def state_folder(folder: Path) -> Path:
+    """Return where the state of the training of ``folder`` lies, beside it."""
+    return folder.parent / STATE_FOLDER / folder.name
 
 
 def build_model(recipe: Recipe, tokenizer):

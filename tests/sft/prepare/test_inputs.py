@@ -15,6 +15,7 @@ from release_kit.core.files import iter_files
 from release_kit.core.grid import iter_levels
 from release_kit.core.study import Study, read_study
 from release_kit.sft.prepare.inputs import place_study, plan_inputs, prepare_inputs, shipped_tasks
+from release_kit.sft.prepare.pretrain import state_folder
 from release_kit.sft.prepare.records import read_base_record
 from release_kit.sft.spec.runs import plan_runs, untouched_cells
 
@@ -67,6 +68,7 @@ def test_everything_that_the_study_names_is_made_and_a_second_run_makes_nothing(
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3]
     before = _snapshot(study.folder)
     assert {"tasks/mmlu_holdout.yaml", "data/chains.json", "bases/tiny/base.json"} <= set(before)
+    assert not state_folder(study.folder / "bases" / "tiny").exists()
     again = []
     assert prepare_inputs(study, again.append) == records
     assert _snapshot(study.folder) == before and not [event for event in again if event["event"] == "step"]

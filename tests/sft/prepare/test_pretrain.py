@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from release_kit.core.errors import ArtifactError, RecordError
-from release_kit.core.files import STATE_FOLDER
 from release_kit.sft.prepare.pretrain import Recipe, pretrain, recipe_of
 from release_kit.sft.prepare.texts import window_batch
 
@@ -43,7 +42,9 @@ def test_interrupted_pretraining_ends_with_the_same_bytes(recipe: Recipe, tmp_pa
     torn = pretrain(recipe, folder, "here", lambda step, loss: resumed_at.append(step), checkpoint_every=3)
     assert resumed_at == [7, 8], "six steps were kept"
     assert torn == whole and _digests(folder) == _digests(tmp_path / "whole" / "base")
-    assert not (folder.parent / STATE_FOLDER / "base").exists()
+    again = []
+    assert pretrain(recipe, folder, "here", lambda step, loss: again.append(step)) == whole
+    assert again == [] and _digests(folder) == _digests(tmp_path / "whole" / "base"), "killed before the record"
 
 
 def test_state_of_another_recipe_is_not_continued(recipe: Recipe, tmp_path: Path):
