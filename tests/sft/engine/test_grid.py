@@ -1,20 +1,23 @@
 """A grid in worker processes: complete, quick, continued after anything, failures named without losing the rest."""
 
+import json
 import os
+import select
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sft.engine import trivial
-from sft.engine.campaign import start_controller
+from sft.engine.campaign import children, start_controller
 
 from release_kit.core.cell import read_cells
-from release_kit.core.errors import UsageError
-from release_kit.sft.engine.failures import Failures
+from release_kit.core.errors import RecordError, UsageError
+from release_kit.sft.engine.failures import Failure, Failures, death_of, failure_of
 from release_kit.sft.engine.grid import RunOptions, run_study, worker_options
 from release_kit.sft.engine.ledger import Ledger, ledger_folder
-from release_kit.sft.engine.owner import this_owner
+from release_kit.sft.engine.owner import Owner, process_start, this_owner
 from release_kit.sft.engine.processes import WorkerOptions
 from release_kit.sft.engine.pull import Puller, Rules
 from release_kit.sft.engine.units import plan_units
@@ -114,6 +117,35 @@ def test_two_commands_at_once_share_the_work(tmp_path: Path):
     pids = [start_controller(study.folder, options, 2) for _ in range(2)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
     assert len(read_cells(study.folder)[0]) == 12 and Ledger(ledger_folder(study.folder)).latest() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_that_is_asked_to_stop_leaves_no_process_and_no_lease(number: int, tmp_path: Path):
+    study = trivial.write_study(tmp_path, n_seeds=6)
+    options = replace(FORKED, make_perform=trivial.make_slow)
+    ledger = Ledger(ledger_folder(study.folder))
+    pid = start_controller(study.folder, options, 2)
+    watched = os.pidfd_open(pid)
+    while len(ledger.latest()) < 2:
+        assert not select.select([watched], [], [], 0.005)[0], "the run ended before it was asked to"
+    workers = children(pid)
+    os.kill(pid, number)
+    os.close(watched)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1 and len(workers) == 2
+    assert [process_start(worker) for worker in workers] == [None, None]
+    held = [ledger.read(unit, generation) for unit, generation in ledger.latest().items()]
+    assert held and all(lease.released and not lease.deaths for lease in held)
+    assert run_study(study, options=options).ok
+
+
+def test_failures_and_owners_read_as_they_were_written(tmp_path: Path):
+    owner = this_owner()
+    assert Owner.from_dict(owner.to_dict(), "x") == owner
+    known = {"unit": "run-1", "title": "seed=1", "cells": ("a", "b")}
+    errors = [ValueError("no"), OSError(28, "No space left on device"), RecordError("bad", where="f", next_step="s")]
+    for failure in [*(failure_of(error, **known) for error in errors), death_of(3, **known)]:
+        assert Failure.from_dict(json.loads(json.dumps(failure.to_dict())), "x") == failure
+    assert [failure_of(error, **known).transient for error in errors] == [False, True, False]
 
 
 def test_engine_must_be_known(tmp_path: Path):
