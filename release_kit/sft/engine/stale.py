@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from release_kit.core import canonical
 from release_kit.core.cell import CELL_FILE, cell_folder
-from release_kit.core.errors import ReleaseKitError
+from release_kit.core.errors import RecordError, ReleaseKitError
+from release_kit.core.files import write_atomic
 from release_kit.core.study import Study
+from release_kit.sft.engine.ledger import ledger_folder
 from release_kit.sft.engine.units import Unit
+from release_kit.sft.engine.workshop import folder_state
 from release_kit.sft.spec.identity import base_identity, file_sha256
 from release_kit.sft.spec.runs import base_folder, data_path
 
@@ -85,8 +89,20 @@ class _Current:
         if name not in self._bases:
             self._bases[name] = None
             with contextlib.suppress(OSError, ReleaseKitError):
-                self._bases[name] = base_identity(base_folder(self._study, name)).weights_sha256
+                self._bases[name] = self._remembered(name, base_folder(self._study, name))
         return self._bases[name]
+
+    def _remembered(self, name: str, folder: Path) -> str:
+        """Return the digest of a base's weights; tens of gigabytes that nobody touched are not read at every start."""
+        path = ledger_folder(self._study.folder) / "bases" / f"{name}.json"
+        state = canonical.digest({file: list(facts) for file, facts in (folder_state(folder) or {}).items()})
+        with contextlib.suppress(RecordError, KeyError, TypeError):
+            known = canonical.read_json(path)
+            if known["state"] == state:
+                return str(known["weights_sha256"])
+        found = base_identity(folder).weights_sha256
+        write_atomic(path, canonical.document_bytes({"state": state, "weights_sha256": found}))
+        return found
 
 
 def _provenance(path: Path) -> Mapping[str, Any]:

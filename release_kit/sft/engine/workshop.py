@@ -45,7 +45,7 @@ class Workshop:
             IntegrityError: the weights are not those that ``weights_sha256`` of the study names.
         """
         folder = base_folder(self.study, base_model)
-        state = _state(folder)
+        state = folder_state(folder)
         if self._identities.get(base_model, (None,))[0] != state:
             self._identities[base_model] = (state, base_identity(folder, base_model))
         identity = self._identities[base_model][1]
@@ -101,7 +101,7 @@ class Workshop:
         return factor.properties.get(base_model, {}) if factor else {}
 
 
-def _state(folder: Path) -> Mapping[str, tuple] | None:
+def folder_state(folder: Path) -> Mapping[str, tuple] | None:
     """Return what tells whether any file of a folder was written to since; None when there is no folder."""
     if not folder.is_dir():
         return None
