@@ -87,7 +87,9 @@ def _dataset(survey: Survey, view: CellView, factor: Factor, level: Level) -> It
     data = view.cell.provenance.get("data")
     names = list(data) if isinstance(data, dict) else []
     named = set().union(*(names_level(name, factor) for name in names)) if names else set()
-    if named and level not in named:
+    mix = factor.properties.get(level, {}).get("mix")
+    right = named in ({level}, set(mix)) if isinstance(mix, list) else level in named
+    if named and not right:
         yield _contradiction("label-dataset", view, f"its provenance names the data {', '.join(map(repr, names))}")
 
 

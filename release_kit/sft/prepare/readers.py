@@ -25,6 +25,7 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(?: [^\d;:]*)?")
 """A number and perhaps its unit; not two numbers, a clock time, a ratio or a fraction."""
 _OPTIONS = re.compile(r"(?s)(.*?)\s*\(A\)\s*(.*?)\s*\(B\)\s*(.*?)\s*\(C\)\s*(.*?)\s*\(D\)\s*(.*?)\s*")
 _ANSWER = re.compile(r"answer is \(([A-Z])\)\.?\s*$")
+_PART = re.compile(r"Context \(\d+\): ")
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s")
 
 
@@ -97,6 +98,13 @@ def iter_passages(package: PackageFiles, path: str) -> Iterator[Row]:
         if text and text not in seen:
             seen.add(text)
             yield {"text": text, "group": text}
+
+
+def iter_abstracts(package: PackageFiles, path: str) -> Iterator[Row]:
+    """Yield every different abstract of a reading set once, as ``text``, without the numbers of its parts."""
+    for row in iter_passages(package, path):
+        text = " ".join(_PART.sub(" ", row["text"]).split())
+        yield {"text": text, "group": text}
 
 
 def iter_mmlu_examples(package: PackageFiles, folder: str, *, held_out: bool) -> Iterator[Row]:

