@@ -65,11 +65,17 @@ def save_model(model: Any, folder: Path) -> None:
         save_full(model, folder)
 
 
-def save_full(model: Any, folder: Path) -> None:
-    """Write ``model.safetensors`` (bfloat16, rounded to nearest even) and the configuration of a whole model."""
+def save_full(model: Any, folder: Path, weights: Mapping[str, Any] | None = None) -> None:
+    """Write ``model.safetensors`` (bfloat16, rounded to nearest even) and the configuration of a whole model.
+
+    Args:
+        model: gives the configuration, and the weights unless they are given.
+        folder: exists.
+        weights: all of them, by name, where ``model`` holds only a part of each.
+    """
     import torch
 
-    model.save_pretrained(folder, state_dict=rounded(model.state_dict(), torch.bfloat16))
+    model.save_pretrained(folder, state_dict=rounded(weights or model.state_dict(), torch.bfloat16))
     config = canonical.read_json(folder / "config.json")
     (folder / "config.json").write_bytes(canonical.document_bytes({**config, "dtype": PUBLISHED_TYPE}))
 

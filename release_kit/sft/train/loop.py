@@ -112,7 +112,7 @@ class Loop:
         """
         setup = self.setup
         refuse_not_finite(loss, "loss", plan.step)
-        norm = clip_gradients(self.trained.values(), setup.settings.max_gradient_norm)
+        norm = self.clip(setup.settings.max_gradient_norm)
         refuse_not_finite(norm, "norm of the gradients", plan.step)
         rate = learning_rate(plan.step, setup.n_steps, setup.settings)
         for group in self.optimizer.param_groups:
@@ -128,6 +128,10 @@ class Loop:
             n_tokens=sum(batch.n_tokens for batch in batches),
             n_trained=count_trained(batches),
         )
+
+    def clip(self, most: float) -> float:
+        """Clip the gradients of all trained parameters and return the norm that they had."""
+        return clip_gradients(self.trained.values(), most)
 
     def _batch(self, packs: Sequence[Any]) -> FlatBatch:
         return flatten(build_micro_batch(self.setup.examples, packs, self.setup.pad_id), self.device)

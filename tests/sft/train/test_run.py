@@ -61,6 +61,17 @@ def test_adapter_can_be_the_first_run_of_a_base(tiny_folder: Path, warm: WarmBas
     assert contents(tmp_path / "first") == contents(tmp_path / "later")
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_first_run_of_a_base_is_like_every_later_one(
+    tiny_folder: Path, tmp_path: Path, contents: Callable, method: str
+):
+    """The way to keep examples apart is found on the untouched base: asking for it later must not undo the set-up."""
+    fresh = WarmBase(tiny_folder)
+    first, second = (_run(fresh, tmp_path / name, method) for name in ("first", "second"))
+    assert first.losses == second.losses
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+
+
 def test_full_artifact_is_a_model_that_learned(warm: WarmBase, tmp_path: Path):
     facts = _run(warm, tmp_path / "run", steps=30, keep={"final": 30}, learning_rate=1e-2)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final", dtype="auto")
