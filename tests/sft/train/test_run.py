@@ -55,12 +55,6 @@ def test_base_is_as_it_was_loaded_after_runs_of_both_methods(warm: WarmBase, tin
     assert all(torch.equal(found[name], value) for name, value in stored.items())
 
 
-def test_adapter_can_be_the_first_run_of_a_base(tiny_folder: Path, warm: WarmBase, tmp_path: Path, contents: Callable):
-    _run(WarmBase(tiny_folder), tmp_path / "first", "lora")
-    _run(warm, tmp_path / "later", "lora")
-    assert contents(tmp_path / "first") == contents(tmp_path / "later")
-
-
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_first_run_of_a_base_is_like_every_later_one(
     tiny_folder: Path, tmp_path: Path, contents: Callable, method: str
