@@ -94,7 +94,7 @@ class _Current:
 
     def _remembered(self, name: str, folder: Path) -> str:
         """Return the digest of a base's weights; tens of gigabytes that nobody touched are not read at every start."""
-        path = ledger_folder(self._study.folder) / "bases" / f"{name}.json"
+        path = ledger_folder(self._study.folder) / "bases" / f"{canonical.digest(name)[:16]}.json"
         state = canonical.digest({file: list(facts) for file, facts in (folder_state(folder) or {}).items()})
         with contextlib.suppress(RecordError, KeyError, TypeError):
             known = canonical.read_json(path)
