@@ -25,6 +25,7 @@ from release_kit.sft.analysis.records import (
     ModelMap,
     Relation,
     RelationPoint,
+    SeedNoise,
     Source,
     TrajectoryPoint,
     Transfer,
@@ -113,6 +114,9 @@ class Made:
         runs = len({gain.run for gain in gains})
         return Findings(
             bases="sound", n_cells=runs, n_runs=runs, n_gains=len(gains), effects=effects, verdicts=verdicts,
+            seed_noise=tuple(
+                SeedNoise(metric=metric, seed_sd=estimate(0.8, 0.2), dataset_sd=2.5) for metric in self.metrics
+            ),
             trajectories=tuple(self.trajectories()), comparisons=tuple(self.comparisons()),
             transfers=tuple(
                 Transfer(first=a, second=b, r=estimate(self.draw.uniform(-0.4, 0.9), 0.1), r_last=estimate(0.2, 0.2))

@@ -36,8 +36,8 @@ def gain_pictures(analysis: Analysis) -> Iterator[Picture]:
     everything = {square_of(effect) for effect in (analysis.beside or findings).effects}
     groups: dict[Condition, list[Effect]] = defaultdict(list)
     for effect in findings.effects:
-        groups[effect.method, effect.data_size, effect.schedule].append(effect)
-    for condition, effects in sorted(groups.items(), key=lambda item: _order(item[0])):
+        groups[effect.method, effect.data_size, effect.schedule, effect.others].append(effect)
+    for condition, effects in sorted(groups.items(), key=lambda item: (-len(item[1]), _order(item[0]))):
         if len({effect.dataset for effect in effects}) > 1 and len(effects) >= FEWEST_SQUARES:
             yield heat_map(condition, effects, everything)
     yield from _trajectories(findings)
@@ -51,13 +51,13 @@ def _order(condition: tuple) -> tuple:
 def _trajectories(findings: Findings) -> Iterator[Picture]:
     groups: dict[tuple, list[TrajectoryPoint]] = defaultdict(list)
     for point in findings.trajectories:
-        groups[point.data_size, point.schedule].append(point)
-    for (size, schedule), points in sorted(groups.items(), key=lambda item: _order(item[0])):
+        groups[point.data_size, point.schedule, point.others].append(point)
+    for (size, schedule, others), points in sorted(groups.items(), key=lambda item: _order(item[0])):
         if len({point.epoch for point in points}) > 1:
-            yield _trajectory(size, schedule, points)
+            yield _trajectory((size, schedule, others), points)
 
 
-def _trajectory(size: int | None, schedule: str | None, points: Sequence[TrajectoryPoint]) -> Picture:
+def _trajectory(condition: tuple[int | None, str | None, str], points: Sequence[TrajectoryPoint]) -> Picture:
     metrics = headline_metrics([point.metric for point in points])
     lines: dict[tuple[str, str], dict[Metric, list[TrajectoryPoint]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
@@ -82,7 +82,7 @@ def _trajectory(size: int | None, schedule: str | None, points: Sequence[Traject
     epochs = sorted({point.epoch for point in points})
     n_rising = sum(_rises([point for point in points if point.metric == metric]) for metric in metrics)
     title = (
-        f"{condition_text(None, size, schedule) or 'All runs'}, epoch {epochs[0]} to {epochs[-1]}: the mean gain ends "
+        f"{condition_text(None, *condition) or 'All runs'}, epoch {epochs[0]} to {epochs[-1]}: the mean gain ends "
         f"higher than it begins on {n_rising} of {counted(len(metrics), 'task')} ({counted(len(lines), 'curve')} each)"
     )
     note = (
@@ -90,7 +90,7 @@ def _trajectory(size: int | None, schedule: str | None, points: Sequence[Traject
         if few
         else ("Grey: one dataset and method each; coloured: their mean by method.")
     )
-    name = file_name("epochs", size, schedule)
+    name = file_name("epochs", *condition)
     return finished(figure, name=name, section="epochs", title=title, note=note)
 
 

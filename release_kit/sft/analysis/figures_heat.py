@@ -25,14 +25,14 @@ from release_kit.sft.analysis.figures_style import (
 from release_kit.sft.analysis.records import Effect
 
 FEW_BASES, MAX_ACROSS = 3, 5
-Condition = tuple[str, int | None, str | None]
-"""Method, data size, schedule."""
+Condition = tuple[str, int | None, str | None, str]
+"""Method, data size, schedule, levels of other factors."""
 
 
-def condition_text(method: str | None, data_size: int | None, schedule: str | None) -> str:
+def condition_text(method: str | None, data_size: int | None, schedule: str | None, others: str = "") -> str:
     """Return ``full, 1,000 examples, cosine``; what is not known is left out."""
     size = None if not data_size else f"{data_size:,} examples"
-    return ", ".join(part for part in (method, size, schedule) if part and part != "none")
+    return ", ".join(part for part in (method, size, schedule, others) if part and part != "none")
 
 
 def file_name(*parts: Any) -> str:
@@ -43,7 +43,8 @@ def file_name(*parts: Any) -> str:
 
 def square_of(effect: Effect) -> tuple:
     """Return which square of which heat map an effect is."""
-    return (effect.base_model, effect.dataset, effect.method, effect.data_size, effect.schedule, effect.metric)
+    condition = (effect.method, effect.data_size, effect.schedule, effect.others)
+    return (effect.base_model, effect.dataset, *condition, effect.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def heat_map(condition: Condition, effects: Sequence[Effect], everything: set[tu
     """
     every = [effect.metric for effect in effects]
     metrics = headline_metrics(every)
-    bases = sorted({each[0] for each in everything if each[2:5] == condition})
+    bases = sorted({each[0] for each in everything if each[2:6] == condition})
     datasets = sorted({effect.dataset for effect in effects})
     turned = len(bases) < FEW_BASES < len(datasets)
     grid = _Grid(

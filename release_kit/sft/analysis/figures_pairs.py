@@ -113,7 +113,7 @@ def _scatter(gains: Sequence[Gain]) -> Iterator[Picture]:
     scores: dict[tuple, dict[str, Gain]] = defaultdict(dict)
     for gain in gains:
         if gain.last:
-            place = (gain.metric, gain.base_model, gain.dataset, gain.data_size, gain.schedule, gain.seed)
+            place = (gain.metric, gain.base_model, gain.dataset, gain.data_size, gain.schedule, gain.seed, gain.others)
             scores[place][gain.method] = gain
     pairs: dict[Metric, list[tuple[Gain, Gain]]] = defaultdict(list)
     for place, by_method in scores.items():

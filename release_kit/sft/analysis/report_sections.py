@@ -117,7 +117,21 @@ def _gains(analysis: Analysis, found: Findings, digests: Digests) -> list[str]:
         ends = (number(ordered[0]), number(ordered[len(ordered) // 2]), number(ordered[-1]))
         rows.append((metric.label, f"{len(values):,}", f"{better:.0f} %", *ends))
     heads = ("Score", "Base, dataset, method", "Improved", "Lowest", "Median", "Highest")
-    return [table(heads, rows, numbers=range(1, 6)), trace(f"{TABLES_FOLDER}/effects.parquet", digests)]
+    gains = [table(heads, rows, numbers=range(1, 6)), trace(f"{TABLES_FOLDER}/effects.parquet", digests)]
+    return [*gains, *_seed_noise(found, digests)]
+
+
+def _seed_noise(found: Findings, digests: Digests) -> list[str]:
+    rows = [
+        (each.metric.label, shown(each.seed_sd, 3), f"{each.seed_sd.n:,}", number(each.dataset_sd, 3))
+        for each in found.seed_noise
+    ]
+    if not rows:
+        return []
+    heads = ("Score", "Spread over seeds (standard deviation)", "Cells", "Spread over datasets")
+    said = "Training again with another seed moves a score by this much; the data must move it further to be seen."
+    tables = [table(heads, rows, numbers=(2, 3)), trace(f"{TABLES_FOLDER}/seed_noise.parquet", digests)]
+    return ["<h3>How much is the seed's?</h3>", paragraph(said), *tables]
 
 
 def _epochs(analysis: Analysis, found: Findings, digests: Digests) -> list[str]:

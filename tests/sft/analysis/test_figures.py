@@ -12,6 +12,7 @@ from release_kit.sft.analysis.figures import draw_pictures
 from release_kit.sft.analysis.figures_gains import gain_pictures
 from release_kit.sft.analysis.figures_pairs import verdict_picture
 from release_kit.sft.analysis.figures_style import (
+    Picture,
     headline_metrics,
     interval_text,
     marks,
@@ -21,13 +22,18 @@ from release_kit.sft.analysis.figures_style import (
     styled,
     within_text,
 )
-from release_kit.sft.analysis.records import Findings
+from release_kit.sft.analysis.records import Analysis, Findings
 
 
 @pytest.fixture(scope="module")
 def pictures():
     """Every picture of a small analysis, drawn once."""
     return {each.name: each for each in drawn()[1]}
+
+
+def full_map(analysis: Analysis) -> Picture:
+    """The heat map of full fine-tuning; one cell of it is missing."""
+    return next(each for each in gain_pictures(analysis) if each.name.startswith("gains-full"))
 
 
 def test_every_section_with_data_has_a_picture_with_a_name_of_its_own(pictures):
@@ -57,19 +63,29 @@ def test_same_analysis_gives_the_same_bytes(pictures):
 
 def test_base_in_doubt_and_missing_cell_are_hatched_apart():
     with styled():
-        sound = next(gain_pictures(Made(3, 4, 2, doubtful=False).analysis()))
-        doubted = next(gain_pictures(Made(3, 4, 2).analysis()))
+        sound = full_map(Made(3, 4, 2, doubtful=False).analysis())
+        doubted = full_map(Made(3, 4, 2).analysis())
     assert "in doubt" not in sound.note and "in doubt" in doubted.note
     assert "(3 bases, 4 datasets)" in sound.title and "(2 bases, 4 datasets)" in doubted.title
     hatches = [len(set(re.findall(r"url\(#(h[0-9a-f]+)", each.svg.decode()))) for each in (sound, doubted)]
     assert hatches == [1, 2]
 
 
+def test_cells_that_differ_in_another_factor_have_heat_maps_of_their_own():
+    made = Made(3, 4, 2, doubtful=False).analysis()
+    effects = made.findings.effects
+    both = (*effects, *(replace(each, others="rank=8") for each in effects))
+    with styled():
+        drawn_twice = list(gain_pictures(replace(made, findings=replace(made.findings, effects=both))))
+    maps = {each.name: each.title for each in drawn_twice if each.section == "gains"}
+    assert len(maps) == 4 and "rank=8" in maps["gains-lora-1000-cosine-rank-8"]
+
+
 def test_share_of_improvements_in_the_title_is_that_of_the_gains():
     made = Made(3, 4, 2, doubtful=False).analysis()
     gains = [e.gain.value for e in made.findings.effects if e.method == "full"]
     with styled():
-        picture = next(gain_pictures(made))
+        picture = full_map(made)
     assert f"{100 * sum(g > 0 for g in gains) / len(gains):.0f} % of {len(gains)} gains" in picture.title
 
 
@@ -120,5 +136,6 @@ def test_words_of_a_picture():
 
 def test_styles_become_attributes_and_titles_are_escaped():
     text = '<svg width="9"><defs><style type="text/css">*{x:y}</style></defs><path style="fill: #fff; x: y"/></svg>'
-    plain = plain_svg(text, "a < b")
+    plain = plain_svg(text.replace("<path", '<g transform="scale(0.085 -0.085)" x="1.23456"/><path'), "a < b")
+    assert "scale(0.085 -0.085)" in plain and 'x="1.235"' in plain
     assert '<path fill="#fff" x="y"/>' in plain and "<title>a &lt; b</title>" in plain and "style" not in plain
