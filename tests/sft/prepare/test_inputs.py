@@ -206,7 +206,7 @@ def test_command_says_what_is_ready(make: Callable[..., Study], capsys: pytest.C
     assert run(cli, ["sft", "prepare", str(STUDIES / "mini.yaml")]) == 2
 
 
-@pytest.mark.parametrize("name, n_runs, n_cells, n_untouched", [("mini", 96, 96, 4), ("mini-1000", 180, 1080, 3)])
+@pytest.mark.parametrize("name, n_runs, n_cells, n_untouched", [("mini", 96, 96, 4), ("mini-1000", 240, 1200, 4)])
 def test_shipped_study_has_a_source_for_all_it_needs(name: str, n_runs: int, n_cells: int, n_untouched: int):
     study = read_study(STUDIES / f"{name}.yaml")
     runs, untouched = plan_runs(study), untouched_cells(study)
