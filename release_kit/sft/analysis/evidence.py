@@ -4,6 +4,7 @@ Owns which benchmarks are exams, maths, code and chat, by their names, and which
 trends over epochs use every row (their base score cancels); gains use the rows of the findings they belong to.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ UNION = "all"
 """The dataset that is the union of the others, as the paper calls it."""
 MEASURE = "run `release-kit sft measure`"
 FEWEST_PAIRS = 3
+MOST = 0.9
+"""Share of the variance that counts as nearly all of it."""
+TOO_FEW_LAYERS = "too few fully fine-tuned cells have measured layers"
 
 Found = Estimate | str
 
@@ -76,16 +80,17 @@ class Evidence:
         """Return the slope of log change on depth."""
         if self.profiles is None:
             return f"changes of layers were not measured; {MEASURE}"
-        methods = sorted({gain.method for gain in self.every.gains})
-        rise = depth_rise(self.every, self.profiles, "full" if "full" in methods else methods[0])
-        return rise or "too few cells have measured layers"
+        return depth_rise(self.every, self.profiles, "full") or TOO_FEW_LAYERS
 
     def peak_of_gain(self) -> Found:
         """Return the depth at which change goes with gain most closely, where it does."""
         depth = self._depth()
         if isinstance(depth, str):
             return depth
-        best = max(depth.bins, key=lambda place: place.r_gain.value)
+        known = [place for place in depth.bins if math.isfinite(place.r_gain.value)]
+        if not known:
+            return "weights moved, or scores gained, alike in all cells of a base"
+        best = max(known, key=lambda place: place.r_gain.value)
         if best.r_gain.low is None or best.r_gain.low <= 0:
             r = best.r_gain
             interval = "no interval" if r.low is None else f"[{r.low:.2g}, {r.high:.2g}]"
@@ -101,12 +106,15 @@ class Evidence:
 
     def five_components(self) -> Found:
         """Return the share that five components explain, of the full fine-tuning with the most bases."""
-        full = [c for c in self.findings.components if "method=full" in c.within] or list(self.findings.components)
+        full = [c for c in self.findings.components if "method=full" in c.within]
         if not full:
-            return "no base was trained on three datasets by one method"
+            return "no two bases were fully fine-tuned on the same three datasets"
         components = max(full, key=lambda c: (len(c.bases), len(c.datasets)))
         if len(components.datasets) <= 6:
             return f"{len(components.datasets)} datasets have {len(components.datasets) - 1} components at most"
+        shuffled = sum(components.null_shares[:5])
+        if shuffled >= MOST:
+            return f"five components explain {shuffled:.0%} of shuffled datasets too, so that much means nothing here"
         return components.cumulative[4]
 
     def base_less_dataset(self) -> Found:
@@ -182,8 +190,7 @@ class Evidence:
         if self.profiles is None:
             return f"changes of layers were not measured; {MEASURE}"
         whole = [depth for depth in self.findings.depth if depth.kind == ALL_KINDS]
-        full = [depth for depth in whole if depth.method == "full"]
-        return (full or whole or ["too few cells have measured layers"])[0]
+        return next((depth for depth in whole if depth.method == "full"), TOO_FEW_LAYERS)
 
     def _from_map(self, take: Callable[[ModelMap], Estimate | None], otherwise: str) -> Found:
         if self.map is None:
@@ -229,10 +236,11 @@ class Evidence:
         metrics = self._named(pattern)
         if not metrics:
             return "no benchmark of this kind"
-        frame = self.every.among(metrics).having(method="full")
-        union = frame.having(dataset=UNION)
+        union = self.every.among(metrics).having(method="full", dataset=UNION)
+        if not len(union):
+            return f"no base was fully fine-tuned on the union of the datasets, a dataset called {UNION!r}"
         values, bases, runs = [], [], []
-        for rows in (union if len(union) else frame).by("metric").values():
+        for rows in union.by("metric").values():
             scale = float(np.std(rows.numbers("gain"))) or 1.0
             changed, its_bases, its_runs = late_less_early(rows)
             values += [change / scale for change in changed] if len(metrics) > 1 else changed

@@ -3,8 +3,8 @@
 One rule for the whole analysis. Smooth statistics (means, shares, slopes; correlations on Fisher's z scale) get
 t intervals with the delete-one-unit variance, which hold their level with as few as four units where percentiles of a
 bootstrap do not (``docs/sft-analysis.md`` has the simulation). Crossed units (bases x datasets) add their variances
-(Cameron, Gelbach & Miller 2011). Statistics with jumps (the place of a maximum)
-get percentiles of the hierarchical bootstrap.
+(Cameron, Gelbach & Miller 2011). Statistics with jumps (the place of a maximum) get percentiles of the hierarchical
+bootstrap. Units that are all alike say nothing of their spread: there is an interval only at the end of a range.
 """
 
 import math
@@ -29,6 +29,8 @@ FEWEST_BASES = 4
 """With fewer bases an estimate speaks of these bases only, and its units are runs."""
 FEWEST_UNITS = 3
 """With fewer independent units there is no interval."""
+SAME = 1e-12
+"""A standard error below this part of the value is rounding: the units are all alike."""
 
 
 def choose_units(bases: Sequence[str], runs: Sequence[str]) -> tuple[str, np.ndarray]:
@@ -122,13 +124,23 @@ def rounded(value: float) -> float:
     return float(f"{float(value):.9g}") + 0.0
 
 
+def end_interval(value: float, n_units: int, clip: tuple | None) -> tuple[float, float]:
+    """Return the interval of a mean whose units all lie at one end of its range; (NaN, NaN) anywhere else.
+
+    Of a mean m of values in [a, b], n units all lie at b with a probability of at most ((m - a) / (b - a))ⁿ, so at
+    level L the mean is at least a + (b - a) (1 - L)^(1/n): with four units that always win, a share of .47 and more.
+    """
+    if clip is None or not all(map(math.isfinite, clip)) or value not in clip:
+        return float("nan"), float("nan")
+    reach = (clip[1] - clip[0]) * (1 - (1 - LEVEL) ** (1 / n_units))
+    return (value - reach, value) if value == clip[1] else (value, value + reach)
+
+
 def t_p(value: float, variance: float, degrees: float) -> float | None:
     """Return the two-sided p of "zero" from a t with ``degrees``, never 0; None without a variance."""
     from scipy.special import stdtr
 
-    if degrees < 1 or not math.isfinite(variance) or not math.isfinite(value):
-        return None
-    if variance <= 0:
+    if degrees < 1 or not math.isfinite(variance) or not math.isfinite(value) or variance <= 0:
         return None
     return max(float(2 * stdtr(degrees, -abs(value) / math.sqrt(variance))), 1e-300)
 
@@ -146,6 +158,10 @@ def _t_estimate(
     null: float,
     fisher: bool = False,
 ) -> Estimate:
+    if variance <= (SAME * abs(centre)) ** 2:
+        low, high = end_interval(value, n_units, clip)
+        method = "exact at the end of the range"
+        return make_estimate(value, low, high, n=n, n_units=n_units, over=over, method=method, p=None)
     low, high = t_interval(centre, variance, degrees, LEVEL)
     if fisher:
         low, high = math.tanh(low), math.tanh(high)

@@ -116,12 +116,14 @@ def make_relations(rows: RelationRows, metrics: Sequence[Metric]) -> tuple[Relat
 
 
 def advantage(rows: RelationRows, first: str, second: str) -> Estimate | None:
-    """Return |r| of ``first`` less |r| of ``second`` on the rows that have both; None with too few."""
+    """Return |r| of ``first`` less |r| of ``second`` on the rows that have both; None with too few, or no spread."""
     keep = np.isfinite(rows.x[first]) & np.isfinite(rows.x[second])
     if not _enough(rows, keep):
         return None
     one = partial_correlation(rows.x[first][keep], rows.scaled[keep], rows.groups[keep])
     other = partial_correlation(rows.x[second][keep], rows.scaled[keep], rows.groups[keep])
+    if not (_is_known(one, keep) and _is_known(other, keep)):
+        return None
     return _estimate(rows, keep, lambda weights: np.abs(one(weights)) - np.abs(other(weights)), fisher=False)
 
 
@@ -163,6 +165,8 @@ def _relation(rows: RelationRows, name: str, metric: Metric | None, others: tupl
     x, groups = rows.x[name][keep], rows.groups[keep]
     covariates = [rows.x[other][keep] for other in others]
     r = partial_correlation(x, rows.scaled[keep], groups, covariates)
+    if not _is_known(r, keep):
+        return None
     slope = partial_slope(x / x.std(), rows.scaled[keep], groups, covariates)
     return Relation(
         property=name,
@@ -176,6 +180,11 @@ def _relation(rows: RelationRows, name: str, metric: Metric | None, others: tupl
 def _enough(rows: RelationRows, keep: np.ndarray) -> bool:
     """Return whether some group has at least three datasets to correlate over, and the rows are not too few."""
     return bool(keep.sum() >= FEWEST_ROWS and np.bincount(rows.groups[keep]).max() >= 3)
+
+
+def _is_known(statistic: Statistic, keep: np.ndarray) -> bool:
+    """Return whether the statistic has a value: contamination that is zero everywhere, say, goes with nothing."""
+    return bool(np.isfinite(statistic(np.ones((1, int(keep.sum()))))[0]))
 
 
 def _estimate(rows: RelationRows, keep: np.ndarray, statistic: Statistic, *, fisher: bool) -> Estimate:

@@ -130,4 +130,5 @@ def _write_properties(folder: Path, log_perplexity: dict, rng: np.random.Generat
         for benchmark in ("gsm8k", "mmlu", "jmmlu", "perplexed"):
             similar = {"dataset": data, "base_model": None, "benchmark": benchmark, "property": "embedding_similarity"}
             rows.append({**similar, "value": float(rng.uniform(0, 1))})
+            rows.append({**similar, "property": "contamination", "value": 0.0})
     write_atomic(folder / "tables" / "dataset_properties.parquet", parquet_bytes(pa.Table.from_pylist(rows)))

@@ -49,8 +49,23 @@ def test_planted_effects_are_found(verdicts):
 def test_what_was_not_planted_is_not_found(verdicts, analysis):
     assert verdicts["full-learns-maths"].verdict == UNTOLD
     assert verdicts["epochs-hurt-maths"].verdict == UNTOLD
+    assert "on the union of the datasets" in verdicts["epochs-hurt-maths"].reason, "the claim is about nothing else"
     lengths = [r for r in analysis.findings.relations if r.property == "tokens_mean" and r.metric is None]
     assert all(relation.r.low < 0 < relation.r.high for relation in lengths)
+
+
+def test_a_property_that_is_the_same_everywhere_goes_with_nothing(analysis):
+    assert "contamination" not in {relation.property for relation in analysis.findings.relations}
+    assert all(math.isfinite(relation.r.value) for relation in analysis.findings.relations)
+
+
+@pytest.mark.parametrize("claim", ["change-grows-with-depth", "gain-follows-middle-layers", "five-components"])
+def test_claims_about_full_fine_tuning_are_never_judged_by_lora(folder, tmp_path, claim):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    study = tmp_path / "study.yaml"
+    study.write_text(study.read_text().replace("method: [full, lora]", "method: [lora]"))
+    verdict = next(v for v in analyse_study(tmp_path).findings.verdicts if v.claim == claim)
+    assert verdict.verdict == UNTOLD and "full" in verdict.reason
 
 
 def test_every_claim_has_a_verdict_with_a_reason(verdicts):

@@ -73,6 +73,25 @@ def test_bases_are_the_units_from_four_on():
     assert over == "run" and units.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(("n_units", "low"), [(3, 0.05 ** (1 / 3)), (4, 0.05**0.25), (27, 0.05 ** (1 / 27))])
+def test_units_that_always_win_leave_the_doubt_that_their_number_leaves(n_units, low):
+    wins = np.ones(5 * n_units)
+    estimate = mean_estimate(wins, np.repeat(np.arange(n_units), 5), over="run", clip=(0.0, 1.0), null=0.5)
+    assert (estimate.low, estimate.high) == (pytest.approx(low), 1.0)
+    assert stats.binomtest(n_units, n_units, low, alternative="greater").pvalue == pytest.approx(0.05)
+    losses = mean_estimate(1 - wins, np.repeat(np.arange(n_units), 5), over="run", clip=(0.0, 1.0), null=0.5)
+    assert (losses.low, losses.high) == (0.0, pytest.approx(1 - low))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -0.7])
+def test_units_that_are_all_alike_give_no_interval_and_no_p(value):
+    for estimate in (
+        mean_estimate(np.full(12, value), np.repeat(np.arange(4), 3), over="run"),
+        smooth_estimate(weighted_mean(np.full(12, value)), [np.repeat(np.arange(4), 3)], over="run", n=12),
+    ):
+        assert (estimate.low, estimate.high, estimate.p, estimate.method) == (None, None, None, "")
+
+
 def test_a_jumpy_statistic_keeps_its_percentiles():
     def largest(weights):
         return np.where(weights > 0, VALUES, -np.inf).max(axis=1)

@@ -57,7 +57,9 @@ def by_base():
 
 def test_models_of_one_base_are_neighbours_where_bases_differ_most(by_base):
     assert by_base.purity["base_model"].value > 0.95
-    assert by_base.purity["base_model less dataset"].low > 0
+    less = by_base.purity["base_model less dataset"]
+    # All four bases at the very end: no more than four that agree can say.
+    assert less.value == 1.0 and less.low == pytest.approx(-1 + 2 * 0.05**0.25)
     assert by_base.chance_purity["base_model"] < 0.3
     other = model_map(_grid(np.random.default_rng(0), base_sd=0.2, data_sd=3.0))
     assert other.purity["base_model less dataset"].high < 0
@@ -71,7 +73,7 @@ def test_many_models_of_one_base_and_dataset_do_not_hide_the_comparison():
     noise = 0.02 * np.random.default_rng(4).normal(size=(len(twins), N_DOCUMENTS))
     found = model_map(Vectors(kind="x", cells=twins, matrix=np.tile(vectors.matrix, (4, 1)) + noise))
     assert found.purity["dataset"].value > 0.9 and found.purity["base_model"].value > 0.9
-    assert found.purity["base_model less dataset"].low > 0.5
+    assert found.purity["base_model less dataset"].value > 0.9
 
 
 def test_neighbours_that_hold_under_other_documents_are_stable(by_base):
