@@ -30,7 +30,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(REQUESTS, st.integers(1, 30), st.integers(1, 5))
 def test_every_request_is_computed_once_with_exactly_its_own_tokens_before_it(requests, row_tokens, min_trunk):
     rows = plan_rows(requests, row_tokens=row_tokens, min_trunk=min_trunk)
@@ -48,7 +48,7 @@ def test_every_request_is_computed_once_with_exactly_its_own_tokens_before_it(re
     assert seen == {index: text.inputs for index, text in enumerate(requests)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(REQUESTS, st.integers(1, 30))
 def test_a_row_is_long_only_where_one_beginning_leaves_no_choice(requests, row_tokens):
     longest = max((len(text.inputs) for text in requests), default=0)
