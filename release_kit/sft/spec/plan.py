@@ -142,8 +142,7 @@ def _tokens_per_example(study: Study, dataset: str) -> dict[str, Any] | None:
     factor = study.factor_with_role("dataset")
     known = factor.properties.get(dataset, {}) if factor else {}
     path = data_path(study, dataset)
-    record = _json(path.with_suffix(".json"))
-    n_examples = record.get("n_examples")
+    n_examples = _json(path.with_suffix(".json")).get("n_examples") or _count_lines(path)
     if known.get("tokens_per_example"):
         return {"tokens": known["tokens_per_example"], "n_examples": n_examples, "how": "declared"}
     if not n_examples or not path.is_file():
@@ -215,6 +214,15 @@ def _unknown(n_runs: int, n_known: int, n_timed: int, n_sized: int) -> tuple[str
     if n_sized < n_runs:
         notes.append(f"storage of {n_runs - n_sized} runs: prepare the base model, or give its `n_parameters`")
     return tuple(notes)
+
+
+def _count_lines(path: Path) -> int | None:
+    """Return the number of examples of a file without a record; None when there is no file."""
+    try:
+        with open(path, "rb") as stream:
+            return sum(1 for line in stream if line.strip()) or None
+    except OSError:
+        return None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -88,6 +88,16 @@ def test_plan_counts_tokens_of_mixtures_by_their_parts():
     assert len(plan.unknown) == 2
 
 
+def test_plan_counts_data_that_has_no_record(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    for name in ("x", "y"):
+        (tmp_path / "data" / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 50)
+    text = TEXT.replace("{{tokens_per_example: 10}}", "{{}}").replace("{{tokens_per_example: 30}}", "{{}}")
+    declared = parse_study(text.format(epochs="[0, 1]", trained="[1]", more=""), folder=tmp_path)
+    plan = plan_cost(declared)
+    assert (plan.n_tokens_by, plan.n_tokens) == ("bytes", 4 * 3 * 40 * 35 // 4)
+
+
 def test_massive_sft_plan_has_the_counts_of_the_paper_in_under_two_seconds():
     start = time.process_time()
     plan = plan_cost(read_study(MASSIVE))
