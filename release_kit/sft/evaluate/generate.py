@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from release_kit.core.errors import ArtifactError
 from release_kit.sft.evaluate.plan import MIN_TRUNK, common_prefix
 
 GROUP_SIZE = 16
@@ -140,7 +141,11 @@ def _prefill(module: Any, trunk: tuple[int, ...]) -> list[tuple[Any, Any]]:
 def _decode(
     module: Any, prompts: Sequence[Prompt], n_trunk: int, trunk: list[tuple[Any, Any]], stops: _Stops
 ) -> list[tuple[int, ...]]:
-    """Return the answers of one group; a finished text leaves the group, the others go on."""
+    """Return the answers of one group; a finished text leaves the group, the others go on.
+
+    Raises:
+        ArtifactError: the weights hold NaN; the most likely token would be the first, whatever the prompt.
+    """
     import torch
     from transformers import DynamicCache
 
@@ -160,7 +165,10 @@ def _decode(
             input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
-        newest = output.logits[:, -1].argmax(dim=-1).tolist()
+        best, chosen = output.logits[:, -1].max(dim=-1)
+        if best.isnan().any():
+            raise ArtifactError("the model's logits are nan", next_step="look at the loss of its training")
+        newest = chosen.tolist()
         for place, token in zip(alive, newest, strict=True):
             answers[place].append(token)
         kept = [row for row, place in enumerate(alive) if not stops.finished(prompts[place], answers[place])]

@@ -10,6 +10,7 @@ from typing import Any
 
 from release_kit.sft.evaluate import harness
 from release_kit.sft.evaluate.cache import Answers
+from release_kit.sft.evaluate.identity import code_sha256
 from release_kit.sft.evaluate.model import OpenModel
 from release_kit.sft.evaluate.results import EXTRACTION_FAILURE, collect_samples, results_document
 from release_kit.sft.evaluate.samples import samples_table
@@ -29,7 +30,9 @@ def evaluate_with_harness(
 
     Its answers are cached under the same facts and its batch size, which changes them.
     """
-    facts = {**facts, "scorer": {"name": "lm-eval", "reason": reason, "batch_size": settings.batch_size}}
+    facts = {**facts, "scorer": {
+        "name": "lm-eval", "reason": reason, "batch_size": settings.batch_size, "code_sha256": code_sha256(),
+    }}  # fmt: skip
     store = Answers(study_folder, facts)
     stored = store.read()
     if stored is None:

@@ -1,7 +1,7 @@
 """What decides the answers of a model to a task, as one record: it is the key of the cache and stands in the results.
 
-Weights, tokenizer, requests, the scorer's own code, versions of what computes, device and threads. Batch size is not
-among them for the fast scorer: it changes nothing.
+Weights, tokenizer, generation settings, requests, the scorer's own code, versions of what computes, device and threads.
+Batch size is not among them for the fast scorer: it changes nothing.
 """
 
 import functools
@@ -15,7 +15,9 @@ from release_kit.sft.evaluate.model import OpenModel
 from release_kit.sft.evaluate.tasks import PreparedTask
 from release_kit.sft.spec.settings import EvaluationSettings
 
-CODE_FILES = ("answers.py", "generate.py", "harness.py", "plan.py", "scorer.py")
+CODE_FILES = (
+    "answers.py", "generate.py", "harness.py", "harness_run.py", "model.py", "plan.py", "scorer.py", "tasks.py",
+)  # fmt: skip
 """Files of this room whose code decides an answer."""
 
 
@@ -27,6 +29,7 @@ def answer_facts(prepared: PreparedTask, opened: OpenModel, settings: Evaluation
         "model": "release_kit",
         "weights_sha256": opened.weights_sha256,
         "tokenizer_sha256": opened.tokenizer_sha256,
+        "generation": _generation(opened.module),
         "task_sha256": prepared.sha256,
         "requests_sha256": prepared.requests_sha256,
         "limit": settings.limit,
@@ -39,6 +42,13 @@ def answer_facts(prepared: PreparedTask, opened: OpenModel, settings: Evaluation
         "processor": torch.backends.cpu.get_cpu_capability(),
         "versions": {**_versions(), "lm_eval": version()},
     }
+
+
+def _generation(module: Any) -> dict[str, Any]:
+    """Return the model's own generation settings, which say what ends an answer and how the harness decodes."""
+    config = getattr(module, "generation_config", None)
+    settings = {} if config is None else config.to_diff_dict()
+    return {key: value for key, value in settings.items() if key not in ("transformers_version", "_from_model_config")}
 
 
 @functools.cache

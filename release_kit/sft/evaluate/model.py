@@ -19,6 +19,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError
 
 CONFIG_FILE, WEIGHTS_FILE, ADAPTER_CONFIG = "config.json", "model.safetensors", "adapter_config.json"
+GENERATION_FILE = "generation_config.json"
 _WEIGHTS = ("*.safetensors", "*.bin")
 KEEP_WARM_BYTES = 2 << 30
 """A larger module is let go after its evaluation: the memory belongs to the next training."""
@@ -122,7 +123,7 @@ class _Warm:
     """One module of the last architecture and the tokenizers seen, kept between cells."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, str] | None = None
+        self._key: tuple[str, str, str] | None = None
         self._module: Any = None
         self._holds: str | None = None
         self._tokenizers: dict[str, tuple[Any, str]] = {}
@@ -130,7 +131,8 @@ class _Warm:
     def load(self, folder: Path, device: str) -> tuple[Any, Any, str]:
         """Return (module with the weights of ``folder``, tokenizer, its digest)."""
         digests = _folder_digests(folder, CONFIG_FILE)
-        key = (digests[CONFIG_FILE], device)
+        generation = folder / GENERATION_FILE
+        key = (digests[CONFIG_FILE], file_sha256(generation) if generation.is_file() else "", device)
         holds = canonical.digest(digests)
         if key == self._key and holds != self._holds:
             self._holds = None

@@ -91,7 +91,7 @@ def read_samples(path: Path) -> StoredSamples:
         text = " ".join(str(error).split())[:200]
         raise RecordError(f"is not a file of samples ({text})", where=str(path)) from error
     first = rows[0]["filter"] if rows else None
-    answers = [[answer] for row in rows if row["filter"] == first for answer in _answers(row)]
+    answers = [given for row in rows if row["filter"] == first for given in _answers(row)]
     return StoredSamples(answers=answers, requests_sha256=requests_sha256)
 
 
@@ -106,12 +106,13 @@ def check_same_requests(stored: StoredSamples, prepared: PreparedTask, path: Pat
         raise StudyError(what, where=str(path), next_step="evaluate the model again")
 
 
-def _answers(row: dict[str, Any]) -> list[Any]:
+def _answers(row: dict[str, Any]) -> list[list[Any]]:
+    """Return the answers to each request of a document: a prompt is one request, however often it was answered."""
     if row["request_kind"] == GENERATION:
-        return list(row["responses"])
+        return [list(row["responses"])]
     if row["request_kind"] == "loglikelihood_rolling":
-        return list(row["loglikelihoods"])
-    return list(zip(row["loglikelihoods"], row["greedy"], strict=True))
+        return [[value] for value in row["loglikelihoods"]]
+    return [[answer] for answer in zip(row["loglikelihoods"], row["greedy"], strict=True)]
 
 
 def _likelihoods(sample: Sample, generated: bool) -> list[float] | None:

@@ -111,7 +111,7 @@ def _run_child(program: str, folder: Path, limits: Limits, isolate: bool) -> tup
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(program.encode(errors="replace"))
             process.stdin.close()
-        os.write(go, b"1")
+            os.write(go, b"1")
         text, in_time = _read_until(status, deadline)
     finally:
         os.close(go)

@@ -166,21 +166,46 @@ def test_results_are_made_again_from_the_samples_without_a_model(task, shared_st
     assert again == (tmp_path / "out" / f"{task}.json").read_bytes()
 
 
+def test_repeated_answers_are_scored_again_too(tmp_path, model_folder, evaluate):
+    study = write_study(tmp_path / "study", {"answers": {**TASKS["answers"], "repeats": 2}})
+    document = evaluate(study, model_folder, "answers", limit=3)["answers"]
+    path, settings = tmp_path / "out" / "answers.samples.parquet", EvaluationSettings(tasks=("answers",), limit=3)
+    assert rescore(study, path, "answers", settings, document["config"]) == path.with_name("answers.json").read_bytes()
+
+
+def test_what_ends_an_answer_is_the_model_s_own_even_when_its_weights_are_another_s(
+    study, model_folder, tmp_path, evaluate
+):
+    import pyarrow.parquet as pq
+
+    other = shutil.copytree(model_folder, tmp_path / "other")
+    settings = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": list(range(300))}))
+    lengths = []
+    for folder in (model_folder, other):
+        evaluate(study, folder, "answers", limit=6)
+        lengths.append(pq.read_table(tmp_path / "out" / "answers.samples.parquet").column("n_tokens").to_pylist())
+    assert sum(map(sum, lengths[1])) < sum(map(sum, lengths[0]))
+
+
 def test_samples_of_other_documents_are_refused(study, model_folder, tmp_path, evaluate):
     evaluate(study, model_folder, "choice", limit=4)
     with pytest.raises(StudyError, match="answers other requests"):
         rescore(study, tmp_path / "out" / "choice.samples.parquet", "choice", EvaluationSettings(tasks=("choice",)), {})
 
 
-def test_weights_that_are_not_numbers_are_named_and_leave_no_result(study, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "message"), [("choice", "log-likelihood of a text is nan"), ("answers", "logits are nan")]
+)
+def test_weights_that_are_not_numbers_are_named_and_leave_no_result(study, tmp_path, task, message):
     from safetensors.torch import load_file, save_file
 
     folder = write_model(tmp_path / "broken")
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][:] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ArtifactError, match="log-likelihood of a text is nan"):
-        evaluate_cell(study, EvalModel(base=folder), EvaluationSettings(tasks=("choice",)), tmp_path / "out")
+    with pytest.raises(ArtifactError, match=message):
+        evaluate_cell(study, EvalModel(base=folder), EvaluationSettings(tasks=(task,)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
