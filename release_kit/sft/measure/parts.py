@@ -17,11 +17,11 @@ from release_kit.sft.data.examples import rows_sha256
 from release_kit.sft.measure.benchmarks import Benchmark
 from release_kit.sft.measure.contamination import Hit, WordTexts, find_hits, split_texts
 from release_kit.sft.measure.corpora import Corpus, Part, text_of
-from release_kit.sft.measure.embedding import WEIGHTS_FILE, Encoder, encoder_folder
+from release_kit.sft.measure.embedding import Encoder, encoder_files, encoder_folder
 from release_kit.sft.measure.lexical import Similarity, Terms, lexical_similarity, terms_of
 from release_kit.sft.measure.perplexity import OpenBase, losses_table, open_base
 from release_kit.sft.measure.store import PartStore
-from release_kit.sft.spec.identity import BaseIdentity, base_identity, file_sha256, source_digest
+from release_kit.sft.spec.identity import BaseIdentity, base_identity, source_digest
 from release_kit.sft.spec.runs import base_folder
 from release_kit.sft.spec.settings import TrainingSettings
 
@@ -148,7 +148,7 @@ class Parts:
             flat = pa.array(vectors.ravel(), pa.float32())
             return pa.table({"vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
 
-        encoder = self._once(("encoder digest",), lambda: file_sha256(self._encoder() / WEIGHTS_FILE))
+        encoder = self._once(("encoder digest",), lambda: encoder_files(self._encoder()))
         inputs = {"encoder": encoder, "texts": canonical.digest(list(texts)), "libraries": libraries()}
         table = self._kept(self._vectors, inputs, make)
         column = table.column("vector").combine_chunks()

@@ -53,6 +53,23 @@ def test_texts_made_by_code_are_those_of_the_harness(tmp_path: Path):
     assert found.texts == ("SKY? blue", "GRASS? green")
 
 
+@pytest.mark.parametrize(
+    ("made_by_code", "settings"),
+    [
+        ("doc_to_choice: !function t_code.options\n", {"doc_to_target": "gold"}),
+        ("doc_to_target: !function t_code.answer\n", {}),
+    ],
+)
+def test_an_answer_made_by_code_is_no_bare_number(tmp_path: Path, made_by_code: str, settings: dict):
+    _task(tmp_path, made_by_code, doc_to_text="{{q}}", output_type="generate_until", **settings)
+    code = (
+        "def options(doc):\n    return doc['options']\n\n\ndef answer(doc):\n    return doc['options'][doc['gold']]\n"
+    )
+    (tmp_path / "tasks" / "t_code.py").write_text(code)
+    found = read_benchmark(tmp_path, "t")
+    assert (found.source, found.texts) == ("harness", ("Sky? blue", "Grass? green"))
+
+
 def test_templates_that_no_one_can_follow_leave_the_strings_of_the_documents(tmp_path: Path):
     _task(tmp_path, "doc_to_text: !function missing.shout\n", doc_to_target="gold")
     found = read_benchmark(tmp_path, "t")
