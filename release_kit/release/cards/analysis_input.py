@@ -6,7 +6,7 @@ results than those of today adds nothing (``check`` reports it): no card shows v
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from release_kit.core.analysis_summary import (
     ANALYSIS_FOLDER,
@@ -53,5 +53,5 @@ def read_card_analysis(study_folder: Path, rows: Sequence[Result] | None = None)
 
 def published_path(path: str) -> str:
     """Return where a file of the analysis lies beside the card: figures under ``figures/``, the rest as it was."""
-    name = PurePosixPath(path).name
-    return f"{FIGURES}/{name}" if path.startswith(f"{ANALYSIS_FOLDER}/figures/") else f"{ANALYSIS_FOLDER}/{name}"
+    own = f"{ANALYSIS_FOLDER}/figures/"
+    return f"{FIGURES}/{path.removeprefix(own)}" if path.startswith(own) else path
