@@ -5,10 +5,10 @@ at least three quarters of it on balanced benchmarks, so neither is reported. Fo
 every gain over it is wrong; for other cells a warning, and cells with the same metric are named together.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 
+from release_kit.core.chance import is_below_chance
 from release_kit.core.grid import matches
 from release_kit.core.results import Result
 from release_kit.core.study import MetricRule
@@ -17,19 +17,13 @@ from release_kit.release.check.problem import ERROR, Problem
 from release_kit.release.check.results import Metric, metric_name, place_of
 from release_kit.release.check.views import Survey
 
-BELOW, FAR_BELOW = 0.75, 0.5
-"""Share of chance that a score must fall under when its number of answers is known, and when it is not."""
-
-FALSE_ALARMS = 1e-3
-"""Expected number of scores of pure guessing that are reported, in a whole table."""
-
 _Judged = tuple[Result, MetricRule]
 
 
 def check_results_chance(survey: Survey) -> Iterator[Problem]:
     """Yield baseline cells with scores far below chance, then the other cells by metric."""
     judged = list(_judged(survey))
-    low = [(row, rule) for row, rule in judged if is_below_chance(row, rule, n_judged=len(judged))]
+    low = [(row, rule) for row, rule in judged if is_below_chance(row.value, row.n, rule, n_judged=len(judged))]
     baseline = survey.study.baseline
     by_cell: dict[str, list[_Judged]] = defaultdict(list)
     by_metric: dict[Metric, list[_Judged]] = defaultdict(list)
@@ -42,35 +36,6 @@ def check_results_chance(survey: Survey) -> Iterator[Problem]:
         yield _baseline_problem(survey, cell_id, found)
     for metric, found in by_metric.items():
         yield _metric_problem(survey, metric, found)
-
-
-def is_below_chance(row: Result, rule: MetricRule, *, n_judged: int = 1) -> bool:
-    """Return whether a score is lower than guessing can explain.
-
-    With n answers: score < 0.75 chance, and the Chernoff bound exp(-n KL(p || chance)) on the probability of so few
-    right answers times ``n_judged`` is below ``FALSE_ALARMS``. Without n: score < 0.5 chance.
-
-    Args:
-        row: a finite score.
-        rule: the rule of its metric; never true without ``chance``.
-        n_judged: number of scores that are judged together.
-    """
-    if rule.chance is None or row.value is None or not math.isfinite(row.value):
-        return False
-    if not row.n:
-        return row.value < FAR_BELOW * rule.chance
-    if row.value >= BELOW * rule.chance:
-        return False
-    top = rule.high or (1.0 if rule.chance < 1 else 100.0)
-    divergence = _divergence(max(0.0, row.value / top), rule.chance / top)
-    return row.n * divergence > math.log(n_judged / FALSE_ALARMS)
-
-
-def _divergence(p: float, q: float) -> float:
-    """Return KL(p || q) of two Bernoulli variables, in nats."""
-    right = p * math.log(p / q) if p > 0 else 0.0
-    wrong = (1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0
-    return right + wrong
 
 
 def _judged(survey: Survey) -> Iterator[_Judged]:

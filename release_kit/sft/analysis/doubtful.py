@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from release_kit.core.chance import is_below_chance
 from release_kit.core.study import MetricRule, Study
 from release_kit.sft.analysis.estimate import Metric
 from release_kit.sft.analysis.gains import Bases, BaseScore
@@ -19,10 +20,6 @@ IDENTICAL_BITS, IDENTICAL_BENCHMARKS = 20.0, 3
 """Least evidence for "all scores are another's"."""
 SHARED_BITS, SHARED_BENCHMARKS = 40.0, 4
 """Least evidence for "many scores are another's"."""
-BELOW, FAR_BELOW = 0.75, 0.5
-"""Share of chance under which a score must lie when its number of answers is known, and when it is not."""
-FALSE_ALARMS = 1e-3
-"""Expected number of scores of pure guessing that are named, in a whole study."""
 
 
 def find_doubtful(study: Study, bases: Bases) -> tuple[Doubt, ...]:
@@ -36,29 +33,6 @@ def find_doubtful(study: Study, bases: Bases) -> tuple[Doubt, ...]:
     return tuple(sorted(doubts, key=lambda doubt: (doubt.base_model, doubt.kind, doubt.other or "")))
 
 
-def doubtful_scores(doubts: Sequence[Doubt]) -> set[tuple[str, Metric]]:
-    """Return the (base, metric) pairs that any doubt names."""
-    return {(doubt.base_model, metric) for doubt in doubts for metric in doubt.metrics}
-
-
-def is_below_chance(value: float, n: int | None, rule: MetricRule, n_judged: int) -> bool:
-    """Return whether a score is lower than guessing can explain.
-
-    With n answers: value < 0.75 chance, and n · KL(value || chance) > log(n_judged / FALSE_ALARMS), the Chernoff bound
-    on so few right answers. Without n: value < 0.5 chance.
-    """
-    if rule.chance is None or not rule.higher_is_better:
-        return False
-    if not n:
-        return value < FAR_BELOW * rule.chance
-    top = rule.high or (1.0 if rule.chance < 1 else 100.0)
-    p, q = max(0.0, value / top), rule.chance / top
-    if p >= BELOW * q:
-        return False
-    divergence = (p * math.log(p / q) if p > 0 else 0.0) + (1 - p) * math.log((1 - p) / (1 - q))
-    return n * divergence > math.log(n_judged / FALSE_ALARMS)
-
-
 def _below_chance(study: Study, bases: Bases) -> Iterator[Doubt]:
     judged = [
         (base, metric, score, rule)
@@ -67,7 +41,7 @@ def _below_chance(study: Study, bases: Bases) -> Iterator[Doubt]:
         if (rule := study.benchmarks.get(metric.benchmark, {}).get(metric.metric)) is not None and rule.chance
     ]
     for base, group in itertools.groupby(judged, key=lambda item: item[0]):
-        low = [item for item in group if is_below_chance(item[2].value, item[2].n, item[3], len(judged))]
+        low = [item for item in group if is_below_chance(item[2].value, item[2].n, item[3], n_judged=len(judged))]
         if low:
             low.sort(key=lambda item: (item[2].value / item[3].chance, item[1].key))
             said = ", ".join(f"{m.label} {score.value:.3g} (chance {rule.chance:g})" for _, m, score, rule in low)

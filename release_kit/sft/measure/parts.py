@@ -86,10 +86,6 @@ class Parts:
         """Return a benchmark's documents as words."""
         return self._once(("document words", benchmark.name), split_texts, benchmark.texts)
 
-    def release_base(self) -> None:
-        """Let go of the base model that is in memory."""
-        self._open = None
-
     def prune(self) -> None:
         """Remove parts of earlier inputs."""
         for store in (self._losses, self._vectors, self._lexical, self._hits):

@@ -6,10 +6,9 @@ import random
 import pytest
 from study_factory import change_study
 
+from release_kit.core.chance import BELOW, is_below_chance
 from release_kit.core.grid import iter_levels
-from release_kit.core.results import Result
 from release_kit.core.study import MetricRule
-from release_kit.release.check.results_chance import BELOW, is_below_chance
 
 FOUR_CHOICES = MetricRule(low=0.0, high=1.0, chance=0.25)
 COLUMNS = ["arc", "copa", "nq"]
@@ -19,13 +18,6 @@ SOURCE = {
     "factors": {name: name for name in ("base_model", "dataset", "method", "seed")},
     "metrics": [{"column": name, "benchmark": name, "metric": "acc"} for name in COLUMNS],
 }
-
-
-def score(value: float | None, n: int | None = None) -> Result:
-    return Result(
-        cell_id="0" * 12, benchmark="arc", metric="acc", value=value, n_shot=0, n=n, stderr=None,
-        higher_is_better=True, source="x", source_row=None, source_key=None, source_sha256=None,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -45,11 +37,11 @@ def score(value: float | None, n: int | None = None) -> Result:
     ],
 )
 def test_how_low_is_too_low(value, n, below):
-    assert is_below_chance(score(value, n), FOUR_CHOICES) is below
+    assert is_below_chance(value, n, FOUR_CHOICES) is below
 
 
 def test_without_a_declared_chance_nothing_is_judged():
-    assert not is_below_chance(score(0.0, 1000), MetricRule(low=0.0, high=1.0))
+    assert not is_below_chance(0.0, 1000, MetricRule(low=0.0, high=1.0))
 
 
 @pytest.mark.parametrize("n", [20, 60, 200, 1000])
@@ -57,7 +49,7 @@ def test_guessing_is_never_reported(n):
     """20,000 scores of pure guessing give no report, as the bound promises less than one in a thousand tables."""
     draw = random.Random(n)
     low = [sum(draw.random() < 0.25 for _ in range(n)) / n for _ in range(20_000 // n * 20)]
-    assert not any(is_below_chance(score(value, n), FOUR_CHOICES, n_judged=len(low)) for value in low)
+    assert not any(is_below_chance(value, n, FOUR_CHOICES, n_judged=len(low)) for value in low)
     assert n < 1000 or min(low) > BELOW * 0.25
 
 
