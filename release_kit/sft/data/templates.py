@@ -4,6 +4,8 @@
 part of the example is refused here. Knows texts only; tokens are ``tokens.py``.
 """
 
+import datetime
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +18,9 @@ PROMPT, COMPLETION = "{prompt}", "{completion}"
 PAPER_TEXT = "###Question: {prompt}\n###Answer: {completion}"
 """The template of all models of arXiv 2506.14681."""
 _WHERE = "settings.training.template"
+TODAY = datetime.date(2024, 7, 26)
+"""The day that chat templates which write the date are told: tokens must not depend on when a run is trained."""
+_DATE = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
+        self._template = _with_fixed_date(tokenizer.get_chat_template())
         self._special = [token for token in tokenizer.all_special_tokens if token]
         self.closes = self._has_end_mark()
 
@@ -146,7 +152,9 @@ class ChatTemplate:
         from jinja2 import TemplateError
 
         try:
-            return self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generate)
+            return self._tokenizer.apply_chat_template(
+                list(messages), chat_template=self._template, tokenize=False, add_generation_prompt=generate
+            )
         except TemplateError as error:
             raise DataError(f"the chat template refuses it ({error})") from error
 
@@ -164,6 +172,19 @@ class ChatTemplate:
         for turn in messages:
             if turn["content"].strip() not in whole:
                 raise DataError(f"the chat template drops the turn of {turn['role']} {turn['content'][:40]!r}")
+
+
+def _with_fixed_date(template: str) -> str:
+    """Return a chat template in which calls of ``strftime_now`` are the date of ``TODAY``.
+
+    Raises:
+        DataError: it asks for the date in a way that cannot be seen from its text.
+    """
+    fixed = _DATE.sub(lambda found: repr(TODAY.strftime(found["format"])), template)
+    if "strftime_now(" in fixed:
+        step = "take the template plain or paper, or write the date into the chat template"
+        raise DataError("the chat template writes the date of the day it is used on", where=_WHERE, next_step=step)
+    return fixed
 
 
 def prompt_and_completion(row: Row) -> tuple[str, str]:

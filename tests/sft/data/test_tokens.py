@@ -111,6 +111,13 @@ def test_a_chat_template_without_an_end_mark_gets_the_end_of_text(tokenizer: Any
     assert text(bare, example, trained=True) == " The answer is 2.\n<|im_end|>"
 
 
+def test_a_chat_template_that_writes_the_date_gives_the_same_tokens_every_day(tokenizer: Any, settings: Callable):
+    dated = deepcopy(tokenizer)
+    dated.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    example = only([{"prompt": "Hi", "completion": "Yes"}], dated, settings(template="chat"))
+    assert text(dated, example, trained=False).startswith("26 Jul 2024")
+
+
 def test_a_tokenizer_without_an_end_of_text_is_refused(tokenizer: Any, settings: Callable):
     endless = deepcopy(tokenizer)
     endless.eos_token = None
