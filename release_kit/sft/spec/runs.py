@@ -134,15 +134,14 @@ def _run(study: Study, cells: list[dict[str, Level]]) -> RunPlan:
     first, epoch = cells[0], study.factor_with_role("epoch")
     dataset = str(role_level(study, first, "dataset"))
     kept = tuple(_cells(study, cells))
-    size, seed = _optional(study, first, "data_size"), _optional(study, first, "seed")
     return RunPlan(
         levels={name: level for name, level in first.items() if epoch is None or name != epoch.name},
         base_model=str(role_level(study, first, "base_model")),
         dataset=dataset,
         method=_method(study, first),
-        seed=int(seed or 0),
+        seed=_whole_number(study, first, "seed"),
         components=components(study, dataset),
-        data_size=int(size) if size else None,
+        data_size=_whole_number(study, first, "data_size") or None,
         settings=_reaching(study, training_settings(study, first), kept),
         cells=kept,
     )
@@ -153,11 +152,13 @@ def _cells(study: Study, cells: list[dict[str, Level]]) -> Iterator[RunCell]:
     if factor is None:
         yield RunCell(label=FINAL, epoch=None, cell_id=cell_id(study, cells[0]), levels=cells[0])
         return
-    for levels in sorted(cells, key=lambda levels: int(levels[factor.name])):
+    for levels in cells:
         epoch = levels[factor.name]
         if not isinstance(epoch, int) or epoch < 1:
             step = "trained cells have epochs from 1; epoch 0 is for the method none"
             raise StudyError(f"the epoch {epoch!r} cannot be kept from a run", where=describe(levels), next_step=step)
+    for levels in sorted(cells, key=lambda levels: levels[factor.name]):
+        epoch = levels[factor.name]
         yield RunCell(label=f"epoch-{epoch}", epoch=epoch, cell_id=cell_id(study, levels), levels=levels)
 
 
@@ -183,9 +184,14 @@ def _method(study: Study, levels: Mapping[str, Level]) -> str:
     return method
 
 
-def _optional(study: Study, levels: Mapping[str, Level], role: str) -> Level | None:
+def _whole_number(study: Study, levels: Mapping[str, Level], role: str) -> int:
+    """Return the level of a factor that counts something; 0 without such a factor."""
     factor = study.factor_with_role(role)
-    return levels[factor.name] if factor else None
+    level = levels[factor.name] if factor else 0
+    if not isinstance(level, int) or level < 0:
+        where = f"{study.folder / STUDY_FILE}: factors.{factor.name}"
+        raise StudyError(f"the {role} {level!r} is not a whole number", where=where, next_step="write it as 20000")
+    return level
 
 
 def _dataset_properties(study: Study) -> Mapping[Level, Mapping]:

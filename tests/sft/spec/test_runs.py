@@ -56,6 +56,13 @@ def test_epochs_of_one_run_are_its_cells():
     assert "epoch" not in run.levels
 
 
+def test_level_that_should_be_a_number_is_refused_by_name():
+    with pytest.raises(StudyError, match="epoch 'last' cannot be kept"):
+        plan_runs(study(epochs="[0, 1, last]", trained="[1, last]"))
+    with pytest.raises(StudyError, match="data_size '1k' is not a whole number"):
+        plan_runs(study(text=TEXT.replace("[0, 40]", "[0, 1k]").replace("data_size: 40", "data_size: 1k")))
+
+
 def test_longer_training_than_is_kept_is_possible_and_shorter_is_refused():
     assert plan_runs(study(more=", epochs: 5"))[0].settings.epochs == 5
     with pytest.raises(StudyError, match="keeps epoch 3, but"):
