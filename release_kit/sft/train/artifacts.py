@@ -34,7 +34,7 @@ def write_artifact(
         save: writes weights and configuration into the folder that it is given.
         tokenizer_files: name → bytes.
         rows: the log up to here.
-        kept: label → step of the checkpoints of the run, marked in the picture.
+        kept: label → step of the checkpoints that the picture marks.
         folder: must not exist.
         title: of the picture.
 

@@ -1,6 +1,6 @@
 """The picture of a run's loss: plain SVG by hand, the same bytes for the same log, at home in a card.
 
-One thin line of every step, one thick line of a running mean, a mark at every kept epoch; the learning rate below.
+One thin line of every step, one thick line of a running mean, a mark at the kept step; the learning rate below.
 """
 
 import html

@@ -227,7 +227,7 @@ class Job:
         labels = [label for label, at in self.keep.items() if at == step]
         for label in labels:
             title = f"Loss of {self.base.name}, {self.method}, seed {self.seed}, {label}"
-            write_artifact(save, self.base.tokenizer_files, rows, self.keep, self._artifact(label), title)
+            write_artifact(save, self.base.tokenizer_files, rows, {label: step}, self._artifact(label), title)
         return bool(labels)
 
     def _state(self, step: int, rows: Sequence[LogRow], cost: Cost, weights: Mapping, moments: Mapping) -> State:
