@@ -165,7 +165,7 @@ def _known(folder: Path, wanted: Gguf | Recipe, where: str) -> BaseRecord:
 def _make(
     name: str, wanted: Gguf | Recipe, properties: Mapping[str, Any], folder: Path, where: str, on_step: Callable | None
 ) -> BaseRecord:
-    shutil.rmtree(folder, ignore_errors=True)
+    _refuse_foreign_files(folder, where)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(wanted, Gguf):
         source, n_parameters = _convert(wanted, folder)
@@ -191,6 +191,13 @@ def _make(
     return record
 
 
+def _refuse_foreign_files(folder: Path, where: str) -> None:
+    """Refuse a folder that somebody else filled; one that was made here has its state beside it until its record is."""
+    if folder.is_dir() and any(folder.iterdir()) and not state_folder(folder).is_dir():
+        step = f"remove `source` at {where} to use these files as they are, or move them away"
+        raise IntegrityError(f"holds files, but no {BASE_FILE} says who made them", where=str(folder), next_step=step)
+
+
 def _convert(gguf: Gguf, folder: Path) -> tuple[dict[str, Any], int]:
     """Expand a GGUF file into ``folder``; return the source for its record and the number of parameters."""
     path, version = find_gguf(gguf)
@@ -202,6 +209,8 @@ def _convert(gguf: Gguf, folder: Path) -> tuple[dict[str, Any], int]:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     n_parameters = convert_gguf(path, scratch)
+    state_folder(folder).mkdir(parents=True, exist_ok=True)  # says that the folder is ours until base.json does
+    shutil.rmtree(folder, ignore_errors=True)
     os.replace(scratch, folder)
     source = {"package": gguf.package, "package_version": version, "file": gguf.path, "sha256": digest}
     return {"gguf": source}, n_parameters

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
+from release_kit.core.errors import IntegrityError
 from release_kit.core.files import write_atomic
 from release_kit.core.records import Fields, check_schema_version
-from release_kit.sft.data.record import DataRecord, write_record
+from release_kit.sft.data.record import DataRecord, read_record, record_path, write_record
 
 SCHEMA_VERSION = 1
 BASE_FILE = "base.json"
@@ -70,15 +71,24 @@ class BaseRecord:
 def write_examples(folder: Path, rows: Iterable[Mapping[str, Any]], **facts: Any) -> DataRecord:
     """Write ``<name>.jsonl`` and then ``<name>.json``; files that already hold the same bytes stay untouched.
 
+    Examples without a record are those of an interrupted call, or somebody's own; the latter are never overwritten.
+
     Args:
         folder: the study's ``data``.
         rows: the examples, in the order that the file shall have.
         facts: the fields of ``DataRecord`` but those that are counted here.
+
+    Raises:
+        IntegrityError: other examples without a record lie there.
     """
     lines = [canonical.canonical_bytes(row) + b"\n" for row in rows]
     data = b"".join(lines)
     record = DataRecord(**facts, n_examples=len(lines), sha256=hashlib.sha256(data).hexdigest())
     path = folder / f"{record.name}.jsonl"
+    if path.is_file() and read_record(path) is None and path.read_bytes() != data:
+        what = f"holds other examples than {record.source} {record.source_version}, and no record says whose"
+        step = f"write {record_path(path).name} for your own data, give them another name, or remove the file"
+        raise IntegrityError(what, where=str(path), next_step=step)
     write_atomic(path, data)
     write_record(path, record)
     return record

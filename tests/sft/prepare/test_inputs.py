@@ -109,6 +109,21 @@ def test_data_of_ones_own_need_no_source(make: Callable[..., Study]):
     assert "mine" not in [record.name for record in prepare_inputs(study)]
 
 
+def test_what_somebody_else_put_there_is_never_overwritten(make: Callable[..., Study]):
+    study = make()
+    for name in ("data/chains.jsonl", "bases/tiny/model.safetensors"):
+        (study.folder / name).parent.mkdir(parents=True)
+        (study.folder / name).write_text('{"prompt": "my own", "completion": "work"}\n', encoding="utf-8")
+    before = _snapshot(study.folder)
+    with pytest.raises(IntegrityError, match=r"chains\.jsonl: holds other examples than"):
+        prepare_inputs(study)
+    (study.folder / "data" / "chains.jsonl").unlink()
+    with pytest.raises(IntegrityError, match=r"tiny: holds files, but no base\.json says who made them"):
+        prepare_inputs(study)
+    name = "bases/tiny/model.safetensors"
+    assert _snapshot(study.folder)[name] == before[name]
+
+
 def test_changed_data_are_refused(make: Callable[..., Study]):
     study = make()
     prepare_inputs(study)
