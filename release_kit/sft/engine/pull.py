@@ -92,8 +92,7 @@ class Watch:
                 yield
             finally:
                 with contextlib.suppress(ReleaseKitError):
-                    other.release(clean=True)
-        self.held.ledger.forget(name)
+                    other.release(clean=True)  # and never forgotten: another unit may have claimed the name by now
 
 
 Perform = Callable[[Unit, Watch], Mapping[str, Any]]

@@ -69,7 +69,9 @@ class StudyState:
         }
 
 
-def read_state(study: Study, select: Mapping[str, Sequence[Level]] | None = None, *, together: int = 1) -> StudyState:
+def read_state(
+    study: Study, select: Mapping[str, Sequence[Level]] | None = None, *, together: int | None = None
+) -> StudyState:
     """Return where the study stands.
 
     Args:

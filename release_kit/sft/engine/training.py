@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
-from release_kit.core.errors import ReleaseKitError
+from release_kit.core.errors import ArtifactError, ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
 from release_kit.sft.engine import provenance
 from release_kit.sft.engine.pull import Watch
@@ -29,12 +29,16 @@ class OutOfMemoryError(ReleaseKitError):
     """Even one row at a time does not fit into memory."""
 
 
+class NotTogetherError(ReleaseKitError):
+    """Runs that cannot share a batch, or not in this memory; each of them alone may be fine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One run with everything that decides its bytes."""
 
     plan: RunPlan
-    """With the micro-batch that is really used."""
+    """With the micro-batch and the type of numbers that are really used."""
     declared: TrainingSettings
     identity: Mapping[str, Any]
     folder: Path
@@ -79,20 +83,37 @@ class Trainer:
         from release_kit.sft.data.packing import kept_steps
 
         watch.report("prepare")
-        study = self.shop.study
+        study, declared = self.shop.study, plan.settings
+        plan = replace(plan, settings=replace(declared, compute=self._compute(declared)))
         selected = select_for(study, plan)
         base = self.shop.identity(plan.base_model)
         examples = self.shop.examples(plan, selected, plan.settings)
         identity = run_identity(plan, base, selected.sha256, code_digest(), self.device.partition(":")[0])
         return Run(
             plan=plan,
-            declared=plan.settings,
+            declared=declared,
             identity=identity,
             folder=study.folder / RUNS_FOLDER / run_id(identity),
             examples=examples,
             keep=kept_steps(plan.cells, len(examples), plan.settings),
             data=selected.by_component,
         )
+
+    def _compute(self, settings: TrainingSettings) -> str:
+        """Return the type that this machine computes in: ``auto`` in an identity would name two different runs."""
+        import torch
+
+        from release_kit.sft.train.warm import compute_for
+
+        return compute_for(settings.compute, torch.device(self.device))
+
+    def _warm(self, run: Run) -> Any:
+        """Return the base that a run starts from, with as many threads as its identity says."""
+        import torch
+
+        warm = self.shop.warm(run.plan.base_model)
+        torch.set_num_threads(run.plan.settings.threads)
+        return warm
 
     def alone(self, run: Run, watch: Watch) -> tuple[Run, dict[str, Any]]:
         """Train one run unless that is done; when memory runs out, again with half the rows at a time.
@@ -124,30 +145,14 @@ class Trainer:
             Each run under its identity in the group, with its facts or why it stopped.
 
         Raises:
+            NotTogetherError: these runs cannot share a batch; nothing of it is left.
             ReleaseKitError: the group cannot be trained.
         """
-        from release_kit.sft.train.run import Job
-        from release_kit.sft.train.together import train_together
-
         runs = in_one_batch(runs)
         told: list[Any] = [run.read_done() for run in runs]
         if None in told:
-            warm = self.shop.warm(runs[0].plan.base_model)
-            n_steps = max(step for run in runs for step in run.keep.values())
-            jobs = [
-                Job(
-                    base=warm, examples=run.examples, settings=run.plan.settings, method=run.plan.method,
-                    seed=run.plan.seed, keep=dict(run.keep), folder=run.folder,
-                )
-                for run in runs
-            ]  # fmt: skip
             started = datetime.datetime.now(datetime.UTC)
-            for run in runs:
-                _write_run(run)
-            watch.report("train", 0, n_steps)
-            told = train_together(
-                warm, jobs, folder=runs[0].folder, on_step=lambda step, losses: watch.report("train", step, n_steps)
-            )
+            told = self._train_together(runs, watch)
             watch.check()
             for run, facts in zip(runs, told, strict=True):
                 if not isinstance(facts, ReleaseKitError):
@@ -158,6 +163,37 @@ class Trainer:
             (run, facts if isinstance(facts, ReleaseKitError) else run.read_done())
             for run, facts in zip(runs, told, strict=True)
         ]
+
+    def _train_together(self, runs: Sequence[Run], watch: Watch) -> list[Any]:
+        from release_kit.sft.train.memory import is_out_of_memory, release
+        from release_kit.sft.train.run import Job
+        from release_kit.sft.train.together import train_together
+
+        warm = self._warm(runs[0])
+        n_steps = max(step for run in runs for step in run.keep.values())
+        jobs = [
+            Job(
+                base=warm, examples=run.examples, settings=run.plan.settings, method=run.plan.method,
+                seed=run.plan.seed, keep=dict(run.keep), folder=run.folder,
+            )
+            for run in runs
+        ]  # fmt: skip
+        for run in runs:
+            _write_run(run)
+        watch.report("train", 0, n_steps)
+        try:
+            return train_together(
+                warm, jobs, folder=runs[0].folder, on_step=lambda step, losses: watch.report("train", step, n_steps)
+            )
+        except (ArtifactError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, ArtifactError) and not is_out_of_memory(error):
+                raise
+            said = " ".join(str(error).split())[:200]
+        release(warm)
+        for run in runs:
+            if run.read_done() is None:
+                shutil.rmtree(run.folder, ignore_errors=True)
+        raise NotTogetherError(f"{len(runs)} runs cannot share a batch ({said})", where=runs[0].plan.describe())
 
     def _train(self, run: Run, watch: Watch) -> str:
         """Train and write ``done.json``; return what was said when memory ran out."""
@@ -171,7 +207,7 @@ class Trainer:
         def on_step(step: int, loss: float) -> None:
             watch.report("train", step, n_steps, loss=loss)
 
-        warm = self.shop.warm(plan.base_model)
+        warm = self._warm(run)
         watch.report("train", 0, n_steps)
         try:
             facts = train_run(

@@ -5,6 +5,7 @@ checkpoint, ``cell.json`` last. Each step is skipped when its own marker is on d
 where it was. Training is ``training.py``; what the steps do belongs to ``data/``, ``train/`` and ``evaluate/``.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from release_kit.sft.engine import provenance
 from release_kit.sft.engine.ledger import LeaseLostError
 from release_kit.sft.engine.processes import WorkerOptions
 from release_kit.sft.engine.pull import Perform, Watch
-from release_kit.sft.engine.training import Run, Trainer, in_one_batch, sweep
+from release_kit.sft.engine.training import NotTogetherError, Run, Trainer, in_one_batch, sweep
 from release_kit.sft.engine.units import Unit
 from release_kit.sft.engine.workshop import Workshop
 from release_kit.sft.spec.runs import RunCell, RunPlan, base_folder, role_level
@@ -73,7 +74,7 @@ class Worker:
         self._cells_of(run, facts, watch)
 
     def _group(self, plans: Sequence[RunPlan], watch: Watch) -> None:
-        """Train the runs in one batch; one by one when one cannot be prepared or was done otherwise before.
+        """Train the runs in one batch; one by one when that cannot be, or one was done otherwise before.
 
         The batch is always that of all runs of the unit: which runs share it decides their bytes, so it must not
         depend on what happens to be left.
@@ -86,16 +87,19 @@ class Worker:
                 raise
             except ReleaseKitError as problem:
                 problems.append(problem)
-        if problems or self._done_otherwise(in_one_batch(runs)):
+        trained = None
+        if not problems and not self._done_otherwise(in_one_batch(runs)):
+            with contextlib.suppress(NotTogetherError):
+                trained = self.trainer.together(runs, watch)
+        if trained is None:
             for run in runs:
                 if not self._is_complete(run):
                     problems += self._tried(run, watch)
-        else:
-            for run, facts in self.trainer.together(runs, watch):
-                if isinstance(facts, ReleaseKitError):
-                    problems.append(facts)
-                else:
-                    self._cells_of(run, facts, watch)
+        for run, facts in trained or ():
+            if isinstance(facts, ReleaseKitError):
+                problems.append(facts)
+            else:
+                self._cells_of(run, facts, watch)
         if problems:
             what = " | ".join(problem.sentence() for problem in problems)
             step = "correct these; the other runs of the batch are complete"

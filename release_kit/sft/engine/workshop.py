@@ -19,9 +19,6 @@ from release_kit.sft.spec.settings import TrainingSettings
 N_TOKENISED = 4
 """Tokenised datasets that are kept: neighbours in the order of work often share one."""
 
-TOKENISED_BY = ("template", "max_length", "loss_on", "truncation")
-"""Settings that decide what tokens an example becomes."""
-
 
 class Workshop:
     """The warm state of one worker.
@@ -58,8 +55,7 @@ class Workshop:
 
     def warm(self, base_model: str) -> Any:
         """Return the loaded base model; the one before it is let go first, so that two never share the memory."""
-        digest = self.identity(base_model).weights_sha256
-        key = f"{base_model}:{digest}"
+        key = self._key(base_model)
         if self._warm is None or self._warm[0] != key:
             from release_kit.sft.train.warm import WarmBase
 
@@ -75,17 +71,19 @@ class Workshop:
         Raises:
             DataError: the audit refuses the data.
         """
-        key = (plan.base_model, selected.sha256, *(getattr(settings, name) for name in TOKENISED_BY))
+        from release_kit.sft.data.study_audit import TOKENISED_BY
+
+        key = (self._key(plan.base_model), selected.sha256, *(getattr(settings, name) for name in TOKENISED_BY))
         if key not in self._tokenised:
             from release_kit.sft.data.audit import audit
-            from release_kit.sft.data.tokens import tokenize
 
             warm = self.warm(plan.base_model)
             limits = {"context_length": warm.max_positions, "vocab_size": warm.model.config.vocab_size}
-            audit(selected.rows, warm.tokenizer, settings, places=selected.places, **limits).refuse(plan.describe())
+            report = audit(selected.rows, warm.tokenizer, settings, places=selected.places, **limits)
+            report.refuse(plan.describe())
             while len(self._tokenised) >= N_TOKENISED:
                 self._tokenised.pop(next(iter(self._tokenised)))
-            self._tokenised[key] = tokenize(selected.rows, warm.tokenizer, settings)
+            self._tokenised[key] = list(report.tokens)
         return self._tokenised[key]
 
     def provenance_of(self, base_model: str) -> dict[str, Any]:
@@ -95,6 +93,10 @@ class Workshop:
         source = canonical.read_json(made) if made.is_file() else known.get("source")
         name = str(known.get("hub_id") or base_model)
         return {"name": name, "digest": self.identity(base_model).weights_sha256, "source": source}
+
+    def _key(self, base_model: str) -> str:
+        """Return what a loaded base is known by: every file counts, a tokenizer without new weights too."""
+        return f"{base_model}:{canonical.digest(dict(self.identity(base_model).files))}"
 
     def _declared(self, base_model: str) -> Mapping[str, Any]:
         factor = self.study.factor_with_role("base_model")

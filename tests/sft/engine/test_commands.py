@@ -8,6 +8,7 @@ import pytest
 from cli_in_process import release_kit
 from sft.engine import tiny, trivial
 
+from release_kit.sft.engine.agreed import agree_together
 from release_kit.sft.engine.grid import RunOptions, run_study
 from release_kit.sft.engine.ledger import Ledger, ledger_folder
 from release_kit.sft.engine.owner import this_owner
@@ -57,6 +58,12 @@ def test_status_of_a_selection(tmp_path: Path):
     assert shown.returncode == 0 and "done     2 runs, 4 cells" in shown.stdout and "failed" not in shown.stdout
     wrong = release_kit("sft", "status", study.folder, "--select", "sed=0")
     assert wrong.returncode == 2 and "did you mean 'seed'" in wrong.stderr
+
+
+def test_status_follows_what_was_agreed_on_runs_in_one_batch(tmp_path: Path):
+    study = trivial.write_study(tmp_path, n_seeds=2)
+    agree_together(study.folder, 4, write=True)
+    assert release_kit("sft", "status", study.folder).returncode == 0
 
 
 def test_run_says_what_failed_and_why_and_ends_with_one(tmp_path: Path):

@@ -140,6 +140,37 @@ def test_runs_in_one_batch_are_their_own_runs_and_lose_as_much_as_alone(finished
     assert run_study(study, options=replace(options, together=None)).ok
 
 
+def test_runs_that_cannot_share_a_batch_are_done_one_by_one(tmp_path: Path):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    study = tiny.write_study(tmp_path / "study")
+    config = MistralConfig(
+        vocab_size=len(tiny.WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, sliding_window=2,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(study.folder / "bases" / "tiny")
+    units = plan_units(study, {"method": ("lora",)}, together=4)
+    Puller(study_folder=study.folder, units=units, perform=Worker(study).perform, emit=lambda event: None).run()
+    assert not Failures(ledger_folder(study.folder)).read_all()
+    assert all(cell.provenance["n_together"] == 1 for cell in read_cells(study.folder)[0].values())
+    assert len(list((study.folder / "runs").iterdir())) == 2, "the batch leaves nothing behind"
+
+
+def test_identity_holds_the_type_of_numbers_and_training_has_the_threads_that_it_says(tmp_path: Path):
+    import torch
+
+    study = tiny.write_study(tmp_path / "study", **_with_training(compute="auto", threads=2))
+    seen: set[int] = set()
+    try:
+        _work(study, lambda event: seen.add(torch.get_num_threads()) if event.get("n_steps") else None)
+    finally:
+        torch.set_num_threads(1)
+    (run,) = (study.folder / "runs").iterdir()
+    identity = json.loads((run / "run.json").read_text())["identity"]
+    assert identity["settings"]["compute"] == json.loads((run / "done.json").read_text())["compute"] != "auto"
+    assert 2 in seen
+
+
 def test_run_that_cannot_be_prepared_leaves_the_others_of_its_batch_to_be_done_alone(tmp_path: Path):
     sets = {"colours": {}, "missing": {}}
     factors = {"base_model": {"tiny": {}}, "dataset": sets, "method": ["lora"], "epoch": [1]}
@@ -163,7 +194,7 @@ def test_two_units_that_choose_the_same_examples_share_one_run(tmp_path: Path):
         "data_size": [0, 12],
         "epoch": [1, 2],
     }
-    include = [{"data_size": 0, "epoch": 1}, {"data_size": 12, "epoch": 2}]
+    include = [{"data_size": 0, "epoch": 2}, {"data_size": 12, "epoch": 1}]
     settings = {"training": tiny.TRAINING | {"epochs": 2}, "evaluation": {"tasks": ["colours_test"]}}
     plain = {"baseline": None, "results_only": [], "seeds": [0]}
     study = tiny.write_study(tmp_path / "study", factors=sizes, include=include, settings=settings, **plain)
@@ -174,6 +205,9 @@ def test_two_units_that_choose_the_same_examples_share_one_run(tmp_path: Path):
         f"runs/{run.name}/epoch-1",
         f"runs/{run.name}/epoch-2",
     }
+    for cell in read_cells(study.folder)[0].values():
+        made = artifact_digests(study.folder / cell.artifact_path)
+        assert cell.provenance["artifact"] == made, "what is kept later changes no byte of what a cell has already"
 
 
 def _no_data(folder: Path) -> None:
@@ -244,6 +278,10 @@ def test_base_that_is_changed_between_units_is_noticed(tmp_path: Path):
     assert worker.shop.warm("tiny") is warm
     tiny.write_base(study.folder / "bases" / "tiny", seed=1)
     assert worker.shop.identity("tiny").weights_sha256 != first and worker.shop.warm("tiny") is not warm
+    warm = worker.shop.warm("tiny")
+    template = study.folder / "bases" / "tiny" / "chat_template.jinja"
+    template.write_text("{{ messages[0].content }}", encoding="utf-8")
+    assert worker.shop.warm("tiny") is not warm, "a tokenizer changes without new weights"
 
 
 def test_memory_that_runs_out_halves_the_rows_and_says_so(tmp_path: Path):
