@@ -59,7 +59,7 @@ def _text(done: Any, folder: Path) -> str:
     lines = []
     if summary.doubtful:
         lines += [
-            "base rows in doubt, left out of every gain",
+            "scores of base models in doubt, left out of every gain over them",
             *(f"  {row.where}: {row.reason}" for row in summary.doubtful),
             "",
         ]
@@ -75,5 +75,5 @@ def _text(done: Any, folder: Path) -> str:
 def _number(claim: Any) -> str:
     if claim.estimate is None:
         return ""
-    interval = "" if claim.low is None or claim.high is None else f" [{claim.low:.2f}, {claim.high:.2f}]"
-    return f"  {claim.estimate:.2f}{interval}, n={claim.n:,}"
+    interval = "" if claim.low is None or claim.high is None else f" [{claim.low:.3f}, {claim.high:.3f}]"
+    return f"  {claim.estimate:.3f}{interval}, n={claim.n:,}"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from release_kit.cli.output import emit, json_option, progress
+from release_kit.cli.sft_options import device_option
 from release_kit.core.errors import UsageError
 
 UNSANDBOXED_VARIABLE = "RELEASE_KIT_ALLOW_UNSANDBOXED"
@@ -28,7 +29,7 @@ UNSANDBOXED_VARIABLE = "RELEASE_KIT_ALLOW_UNSANDBOXED"
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Of lm-eval alone.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Where the model computes (cpu, cuda, cuda:1).")
+@device_option
 @click.option("--rescore", is_flag=True, help="Score the samples in OUT again, without a model.")
 @click.option("--allow-unsandboxed", is_flag=True, help="Run generated code where the system cannot shut it in.")
 @json_option

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from release_kit.cli.output import counted, emit, json_option
+from release_kit.cli.sft_options import device_option
 from release_kit.core.errors import UsageError
 
 N_SHOWN = 20
@@ -17,7 +18,6 @@ study_argument = click.argument("study", type=click.Path(path_type=Path))
 select_option = click.option(
     "--select", "terms", multiple=True, metavar="FACTOR=LEVEL", help="Only runs with a matching cell; may be repeated."
 )
-device_option = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 together_option = click.option(
     "--together", default=None, type=click.IntRange(1, 256),
     help="LoRA runs of one base in one batch: faster on a GPU. The first command decides; without it 1.",

@@ -39,7 +39,7 @@ CODE = r"human_?eval|mbpp|code|apps$"
 CHAT = r"mt_?bench|alpaca_?eval|arena"
 UNION = "all"
 """The dataset that is the union of the others, as the paper calls it."""
-MEASURE = "run `release-kit sft measure`"
+MEASURE = "with the weights at hand, `release-kit sft measure` does"
 FEWEST_PAIRS = 3
 MOST = 0.9
 """Share of the variance that counts as nearly all of it."""

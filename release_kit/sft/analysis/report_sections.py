@@ -4,6 +4,7 @@ Each function returns one section as HTML, empty where there is nothing to say. 
 numbers, with the digest.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -86,14 +87,19 @@ def _card(verdict: Verdict, beside: Verdict | None) -> str:
     lines = [f'<p class="badge">{escape(verdict.verdict)}</p>', f"<p><strong>{escape(verdict.statement)}</strong></p>"]
     if estimate is not None:
         over = f"n = {estimate.n:,}; interval over {counted(estimate.n_units, words(estimate.over))}"
-        lines.append(f'<p class="value">{escape(shown(estimate))}</p><p class="small">{escape(over)}</p>')
+        lines.append(f'<p class="value">{escape(shown(estimate, 3))}</p><p class="small">{escape(over)}</p>')
     lines.append(f'<p class="small">{escape(verdict.measure)}. Holds when {escape(verdict.criterion)}.</p>')
-    lines.append(f'<p class="small">{escape(verdict.reason)}</p>')
+    lines.append(f'<p class="small">{_code(escape(verdict.reason))}</p>')
     if beside is not None and (beside.verdict, beside.estimate) != (verdict.verdict, estimate):
-        text = f"With the doubtful rows: {beside.verdict}, {shown(beside.estimate)}"
+        text = f"With the doubtful rows: {beside.verdict}, {shown(beside.estimate, 3)}"
         lines.append(f'<p class="small">{escape(text)}</p>')
     lines.append(f'<p class="small">Claim of the {escape(verdict.origin)}: <code>{escape(verdict.claim)}</code></p>')
     return f'<div class="card {_BADGES.get(verdict.verdict, "untold")}">{"".join(lines)}</div>'
+
+
+def _code(text: str) -> str:
+    """Return escaped text with what stands in backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", text)
 
 
 def body(name: str, analysis: Analysis, pictures: Pictures, digests: Digests) -> str:
