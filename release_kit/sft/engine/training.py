@@ -59,12 +59,14 @@ class Run:
         return replace(self, plan=replace(self.plan, settings=settings)).with_identity(identity)
 
     def read_done(self) -> dict[str, Any] | None:
-        """Return the facts of a finished training; None without, or when a checkpoint that is wanted was not kept."""
+        """Return the facts of a finished training; None without, or when a checkpoint that is wanted is not there."""
         path = self.folder / DONE_FILE
         if not path.is_file():
             return None
         done = canonical.read_json(path)
-        return done if set(self.keep) <= set(done["artifact"]) else None
+        return (
+            done if all(label in done["artifact"] and (self.folder / label).is_dir() for label in self.keep) else None
+        )
 
 
 class Trainer:
@@ -298,11 +300,11 @@ def _halves(size: int) -> Iterator[int]:
 
 
 def _kept_with_earlier(run: Run) -> dict[str, int]:
-    """Return the checkpoints to keep, with those that another unit of the same run has already; its mark is taken away.
+    """Return the checkpoints to keep, with those that another unit of the same run has already.
 
-    Two units share a run when their levels choose the same examples (all of them, and as many as there are).
+    Two units share a run when their levels choose the same examples (all of them, and as many as there are). The mark
+    of the other one stays until there is a new one: a training that is killed must know again what to make again.
     """
     path = run.folder / DONE_FILE
     earlier = canonical.read_json(path)["kept"] if path.is_file() else {}
-    path.unlink(missing_ok=True)
     return {**earlier, **run.keep}

@@ -198,6 +198,13 @@ def test_two_units_that_choose_the_same_examples_share_one_run(tmp_path: Path):
     settings = {"training": tiny.TRAINING | {"epochs": 2}, "evaluation": {"tasks": ["colours_test"]}}
     plain = {"baseline": None, "results_only": [], "seeds": [0]}
     study = tiny.write_study(tmp_path / "study", factors=sizes, include=include, settings=settings, **plain)
+
+    def kill_second(event: dict) -> None:
+        if event.get("stage") == "train" and event["step"] == 2 and read_cells(study.folder)[0]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _work(study, kill_second)
     _work(study)
     (run,) = (study.folder / "runs").iterdir()
     assert sorted(json.loads((run / "done.json").read_text())["artifact"]) == ["epoch-1", "epoch-2"]
