@@ -84,8 +84,9 @@ def test_every_cell_leads_to_its_run_its_data_and_the_bytes_of_its_artifact(fini
 def test_finished_study_holds_nothing_unfinished(finished: Study):
     names = [path.name for path in finished.folder.rglob("*")]
     assert "state" not in names and not [name for name in names if name.startswith(".rk-tmp-")]
-    leases = ledger_folder(finished.folder) / "leases"
-    assert not leases.is_dir() or not list(leases.iterdir())
+    leases = list((ledger_folder(finished.folder) / "leases").iterdir())
+    assert all(json.loads(path.read_text())["released"] for path in leases), "nobody holds anything"
+    assert not [path for path in leases if path.name.startswith(("run-", "base-"))], "units that are done are forgotten"
 
 
 def test_cells_that_were_lost_are_made_again_from_the_run_that_is_there(finished: Study, tmp_path: Path):
