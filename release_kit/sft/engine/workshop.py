@@ -43,7 +43,7 @@ class Workshop:
         """
         folder = base_folder(self.study, base_model)
         state = folder_state(folder)
-        if self._identities.get(base_model, (None,))[0] != state:
+        if base_model not in self._identities or self._identities[base_model][0] != state:
             self._identities[base_model] = (state, base_identity(folder, base_model))
         identity = self._identities[base_model][1]
         declared = self._declared(base_model).get("weights_sha256")
