@@ -4,7 +4,9 @@ A folder takes its name when it is whole. Nothing in it holds a clock, a path of
 from process to process: the same training gives the same bytes. ``cell.json`` and ``done.json`` are the engine's.
 """
 
+import errno
 import os
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +43,8 @@ def write_artifact(
     Raises:
         ReleaseKitError: the disk is full or the folder cannot be written.
     """
-    scratch = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
+    scratch = scratch_beside(folder)
     try:
-        shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         save(scratch)
         for name, data in tokenizer_files.items():
@@ -98,9 +99,11 @@ def adapter_state(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def save_adapter_state(state: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
     """Write ``adapter_model.safetensors`` (bfloat16) and the adapter's configuration, its sets in sorted order."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file(rounded(state, torch.bfloat16), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    # Not save_file: it makes files that nobody but their owner may read.
+    data = save(rounded(state, torch.bfloat16), metadata={"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(data)
     (folder / "adapter_config.json").write_bytes(canonical.document_bytes(dict(config)))
 
 
@@ -132,7 +135,10 @@ def plain(value: Any) -> Any:
 
 
 def move_whole(scratch: Path, folder: Path) -> None:
-    """Give a finished folder its name: every file durable first, then one rename."""
+    """Give a finished folder its name: every file durable first, then one rename.
+
+    When another process was quicker, its folder stays: it holds the same bytes.
+    """
     for path in sorted(scratch.rglob("*")):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -140,5 +146,21 @@ def move_whole(scratch: Path, folder: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-    os.replace(scratch, folder)
+    try:
+        os.replace(scratch, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(scratch, ignore_errors=True)
     sync_folder(folder.parent)
+
+
+def scratch_beside(folder: Path) -> Path:
+    """Return a name beside ``folder`` that no other process uses: one that was stalled may wake up next to another."""
+    return folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{secrets.token_hex(4)}")
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what interrupted writers left beside ``folder``."""
+    for path in folder.parent.glob(f"{TEMPORARY_PREFIX}{folder.name}-*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 from release_kit.core import canonical
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_error
-from release_kit.sft.train.artifacts import move_whole
+from release_kit.sft.train.artifacts import move_whole, scratch_beside
 from release_kit.sft.train.energy import Cost
 from release_kit.sft.train.log import LogRow
 
@@ -57,7 +57,7 @@ def write_state(folder: Path, state: State, fingerprint: str) -> None:
     from safetensors.torch import save_file
 
     target = folder / STATE / f"step-{state.step:08d}"
-    scratch = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
+    scratch = scratch_beside(target)
     document = {
         "schema_version": SCHEMA_VERSION,
         "fingerprint": fingerprint,
@@ -71,7 +71,6 @@ def write_state(folder: Path, state: State, fingerprint: str) -> None:
     for name, (first, second) in state.moments.items():
         tensors |= {f"first.{name}": first, f"second.{name}": second}
     try:
-        shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, scratch / _TENSORS)
         (scratch / _DOCUMENT).write_bytes(canonical.canonical_bytes(document))

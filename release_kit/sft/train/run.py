@@ -16,8 +16,8 @@ import numpy as np
 
 from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError
-from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.sft.spec.settings import METHODS, UNTOUCHED, TrainingSettings
+from release_kit.sft.train.artifacts import remove_scratch, scratch_beside
 from release_kit.sft.train.energy import Cost, Meter
 from release_kit.sft.train.log import LogRow
 from release_kit.sft.train.memory import is_out_of_memory, release
@@ -247,8 +247,8 @@ class Job:
     def clear_after(self, step: int) -> None:
         """Remove artifacts that the state does not know of, and a state that is not this run's."""
         for label, at in self.keep.items():
-            hidden = self.folder / f"{TEMPORARY_PREFIX}{label}"
-            shutil.rmtree(hidden, ignore_errors=True)
+            remove_scratch(self._artifact(label))
+            hidden = scratch_beside(self._artifact(label))
             if at > step and self._artifact(label).exists():
                 os.replace(self._artifact(label), hidden)
                 shutil.rmtree(hidden, ignore_errors=True)

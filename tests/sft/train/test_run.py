@@ -16,6 +16,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError, ReleaseKitError
 from release_kit.sft.data.tokens import TokenExample
 from release_kit.sft.spec.settings import LoraSettings
+from release_kit.sft.train.artifacts import write_artifact
 from release_kit.sft.train.log import read_log
 from release_kit.sft.train.resume import remove_state
 from release_kit.sft.train.run import TrainFacts, train_run
@@ -238,3 +239,23 @@ def test_dropout_of_an_adapter_is_drawn_from_seed_and_step(warm: WarmBase, tmp_p
         contents(tmp_path / "a")["epoch-2/adapter_model.safetensors"]
         != contents(tmp_path / "c")["epoch-2/adapter_model.safetensors"]
     )
+
+
+def test_writer_that_was_stalled_cannot_spoil_the_artifact_of_its_successor(tmp_path: Path):
+    """Two processes write one checkpoint at once; the first to finish names it, the other leaves it alone."""
+    target = tmp_path / "epoch-1"
+
+    def save_slowly(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        write_artifact(lambda other: (other / "model.safetensors").write_bytes(b"whole"), {}, [], {}, target, "run")
+        (folder / "model.safetensors").write_bytes(b"whole")
+
+    write_artifact(save_slowly, {}, [], {}, target, "run")
+    assert (target / "model.safetensors").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-1"]
+
+
+def test_files_of_an_adapter_can_be_read_by_everyone(warm: WarmBase, tmp_path: Path):
+    _run(warm, tmp_path / "run", "lora")
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "run" / "epoch-2").iterdir()}
+    assert len(modes) == 1
