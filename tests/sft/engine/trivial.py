@@ -7,12 +7,13 @@ from typing import Any
 
 import yaml
 
-from release_kit.core.cell import Cell, write_cell
+from release_kit.core.cell import Cell, cell_folder, write_cell
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.grid import cell_config
 from release_kit.core.study import Study, read_study
 from release_kit.sft.engine.processes import WorkerOptions
 from release_kit.sft.engine.pull import Perform, Watch
+from release_kit.sft.engine.training import sweep
 from release_kit.sft.engine.units import Unit
 
 N_STEPS = 20
@@ -45,8 +46,9 @@ def write_study(
 
 
 def complete(study: Study, unit: Unit) -> Mapping[str, Any]:
-    """Write the ``cell.json`` of every cell of a unit."""
+    """Write the ``cell.json`` of every cell of a unit; first remove what a killed writer left, as real work does."""
     for cell in unit.cells:
+        sweep(cell_folder(study.folder, cell.cell_id))
         config = cell_config(study, cell.levels)
         write_cell(study.folder, Cell(cell_id=cell.cell_id, levels=cell.levels, config=config))
     return {"seconds": 0.0}
