@@ -25,6 +25,9 @@ N_STAGES = 10
 LAYOUTS = {"folders": "demo-folders", "repos": "demo-repos"}
 """Layout → namespace that the shipped study is published to."""
 DEFAULT_LAYOUT, DEFAULT_NAMESPACE = "folders", "demo"
+MAX_EXAMPLES = 100
+"""Examples of each dataset whose perplexity a study of one's own is shown with: all of them would take the longest."""
+
 FULL, LORA = "full", "lora"
 WEIGHTS = "model.safetensors"
 
@@ -126,7 +129,8 @@ def _make_study(script: Script, folder: Path, file: Path | None, workers: int) -
     with script.stage(f"Train and evaluate every cell ({workers} processes, one thread each)"):
         script.run("sft", "run", str(folder), "--workers", str(workers), lines=20)
     with script.stage("Measure the datasets and the layers; analyse: gains, verdicts, figures, report"):
-        script.run("sft", "measure", str(folder))
+        few = [] if file is None else ["--max-examples", str(MAX_EXAMPLES)]
+        script.run("sft", "measure", str(folder), *few)
         script.run("sft", "analyse", str(folder))
     return read_study(folder)
 
