@@ -200,6 +200,7 @@ def _serve_children() -> None:
         pid = os.fork()
         if pid == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
             try:
                 main(json.loads(line))
             except SystemExit as error:
