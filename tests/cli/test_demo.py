@@ -181,7 +181,7 @@ def test_demo_runs_to_the_end_and_again_without_training(tmp_path: Path):
     assert result["ok"] and {step["exit_code"] for step in result["steps"]} == {0, 1}
     assert [step["command"].split()[1] for step in result["steps"] if step["exit_code"]] == ["verify", "check"]
     commands = [step["command"].split()[1:3] for step in result["steps"]]
-    assert [words[1] for words in commands if words[0] == "sft"] == ["prepare", "plan", "run", "measure", "analyse"]
+    assert [words[1] for words in commands if words[:1] == ["sft"]] == ["prepare", "plan", "run", "measure", "analyse"]
     assert "9 cells completed in" in first.stderr
     assert second.returncode == 0, second.stderr[-3000:]
     assert "0 cells completed in" in second.stderr and "9 were complete before" in second.stderr
