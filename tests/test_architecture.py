@@ -20,7 +20,8 @@ ALLOWED = {
     "hub": {"hub", "core"},
     "release": {"release", "hub", "core"},
     "sft": {"sft", "core"},
-    "cli": {"cli", "release", "sft", "hub", "core"},
+    "bids": {"bids", "core"},
+    "cli": {"cli", "release", "sft", "bids", "hub", "core"},
 }
 """Room → rooms whose modules it may import."""
 
@@ -29,6 +30,11 @@ IMPORT_POINTS = {
     "lm_eval": {"sft/evaluate/harness.py"},
     "submitit": {"sft/engine/slurm.py"},
     "sklearn": {"sft/analysis/maps.py"},
+    "bidsschematools": {"bids/schema.py"},
+    "datalad": {"bids/versioning/annex.py"},
+    "h5py": {"bids/recordings/mat.py"},
+    "pydicom": {"bids/recordings/dicom.py"},
+    "nilearn": {"bids/sidecars/deface.py"},
     "hf_xet": {"hub/client.py", "hub/server/xet.py"},
     "model_signing": set(),
     "bagit": set(),

@@ -31,6 +31,7 @@ COMMANDS = {
     "export": ("release_kit.cli.export:export_group", "Export as SHA256SUMS, BagIt, Croissant or RO-Crate."),
     "audit": ("release_kit.cli.audit:audit_command", "Examine releases made by others, from metadata only."),
     "sft": ("release_kit.cli.sft:sft_group", "Fine-tuning studies: prepare, plan, train, evaluate, analyse."),
+    "bids": ("release_kit.cli.bids:bids_group", "Recordings and annotations to BIDS: convert, validate, save, prove."),
     "hub": ("release_kit.cli.hub:hub_group", "The local Hub: serve it on this machine."),
     "demo": ("release_kit.cli.demo:demo_command", "Run the whole loop on real small models."),
     "completion": ("release_kit.cli.completion:completion_command", "Print the completion script of a shell."),

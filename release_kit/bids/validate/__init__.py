@@ -1,0 +1,1 @@
+"""Is this a sound BIDS dataset: the reference validator and the checks that it lacks, in one report."""
