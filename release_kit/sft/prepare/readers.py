@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from release_kit.sft.prepare.packages import PackageFiles
+from release_kit.core.packages import PackageFiles
 
 Row = dict[str, Any]
 LETTERS = "ABCD"

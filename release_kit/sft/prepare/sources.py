@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core.errors import ArtifactError, StudyError
+from release_kit.core.packages import PackageFiles, open_package
 from release_kit.core.records import nearest
 from release_kit.sft.data.record import DataRecord
 from release_kit.sft.prepare import readers
-from release_kit.sft.prepare.packages import PackageFiles, open_package
 from release_kit.sft.prepare.readers import MAX_CHARACTERS, Row
 from release_kit.sft.prepare.records import write_examples
 

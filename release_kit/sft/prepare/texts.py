@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from release_kit.core.errors import ArtifactError, StudyError
-from release_kit.sft.prepare.packages import open_package
+from release_kit.core.packages import open_package
 from release_kit.sft.prepare.sources import TEST, find_source, read_rows
 
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from release_kit.core.packages import PackageFiles
 from release_kit.sft.prepare import readers
-from release_kit.sft.prepare.packages import PackageFiles
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_prose_is_cut_at_the_end_of_a_sentence(text: str, characters: int, expec
 
 
 def test_held_out_questions_of_the_harness_are_no_training_examples():
-    from release_kit.sft.prepare.packages import installed_package
+    from release_kit.core.packages import installed_package
 
     package, folder = installed_package("lm_eval"), "lm_eval/tasks/mmlu/flan_cot_fewshot"
     train, test = (list(readers.iter_mmlu_examples(package, folder, held_out=held)) for held in (False, True))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from release_kit.core.errors import StudyError
+from release_kit.core.packages import PINS, PackageFiles
 from release_kit.sft.data.record import read_record
-from release_kit.sft.prepare.packages import PINS, PackageFiles
 from release_kit.sft.prepare.readers import iter_open
 from release_kit.sft.prepare.sources import SOURCES, TEST, TRAIN, Source, find_source, prepare_data, read_rows
 from release_kit.sft.prepare.texts import read_texts

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from release_kit.core.packages import PackageFiles
 from release_kit.sft.prepare.inputs import shipped_tasks
-from release_kit.sft.prepare.packages import PackageFiles
 from release_kit.sft.prepare.readers import iter_json_lines
 from release_kit.sft.prepare.sources import ALL, SOURCES, TEST, prepare_data, read_rows
 

