@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.recipe.model import Anatomy, Recipe, Run
+from release_kit.bids.schema import sidecar_keys
 from release_kit.bids.sidecars.privacy import scrub
 from release_kit.core.errors import StudyError
 
@@ -50,7 +51,7 @@ def sidecar(
         StudyError: sources contradict each other (TR, number of slice times, dummy scans); all at once.
     """
     datatype = "func" if isinstance(item, Run) else "anat"
-    sources = {"DICOM": {key: value for key, value in (extra or {}).items() if key not in _DERIVED}}
+    sources = {"DICOM": _from_dicom(extra or {}, item.suffix, datatype)}
     sources["the header"] = _from_header(facts) if isinstance(item, Run) else {}
     sources["the recipe"] = {**recipe.sidecars.get(item.suffix, {}), **item.sidecar}
     if isinstance(item, Run):
@@ -62,6 +63,13 @@ def sidecar(
     merged = {key: value for source in sources.values() for key, value in source.items() if value is not None}
     values, removed = scrub(merged, recipe.privacy)
     return Sidecar(suffix=item.suffix, datatype=datatype, values=dict(sorted(values.items())), removed=removed)
+
+
+def _from_dicom(extra: Mapping[str, Any], suffix: str, datatype: str) -> dict[str, Any]:
+    """Return dcm2niix' facts without its guesses and without keys that BIDS no longer wants for such a file."""
+    levels = sidecar_keys(suffix, datatype, values=extra)
+    unwanted = {key for key, level in levels.items() if level in ("deprecated", "prohibited")}
+    return {key: value for key, value in extra.items() if key not in unwanted and key not in _DERIVED}
 
 
 def _from_run(recipe: Recipe, run: Run) -> dict[str, Any]:
