@@ -1,0 +1,58 @@
+"""What can be wrong with a recipe: one record a problem, and the error that holds all of them.
+
+Used by reading (``read.py``) and by checking against the recordings (``check.py``). Owns no rule.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from release_kit.core.errors import StudyError
+from release_kit.core.wording import counted
+
+SHOWN = 100
+"""Problems that an error spells out; ``--json`` has all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong: a stable ``code``, a sentence, the place, and what to do."""
+
+    code: str
+    what: str
+    where: str
+    next_step: str
+    severity: str = "error"
+    """``error``: conversion is refused; ``warning``: worth a look."""
+
+    def sentence(self) -> str:
+        """Return ``where: what — next step``."""
+        return f"{self.where}: {self.what}" + (f" — {self.next_step}" if self.next_step else "")
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the record for ``--json``."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "what": self.what,
+            "where": self.where,
+            "next_step": self.next_step,
+        }
+
+
+class RecipeError(StudyError):
+    """Everything that is wrong with a recipe, at once."""
+
+    def __init__(self, problems: Iterable[Problem], *, where: str):
+        self.problems = tuple(problems)
+        one = self.problems[0] if len(self.problems) == 1 else None
+        if one is not None:
+            super().__init__(one.what, where=one.where, next_step=one.next_step)
+            return
+        lines = [f"  {problem.sentence()}" for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"  … and {counted(len(self.problems) - SHOWN, 'more problem')}")
+        super().__init__("\n".join([counted(len(self.problems), "problem"), *lines]), where=where)
+
+    def to_dict(self) -> dict:
+        """Return the parts for ``--json`` with every problem as a record."""
+        return {**super().to_dict(), "problems": [problem.to_dict() for problem in self.problems]}
