@@ -101,11 +101,11 @@ def open_image(path: Path, kind: str = "nifti", options: Mapping[str, Any] | Non
 
 def read_ahead(read: "Callable[[int], np.ndarray]", n: int, volume_bytes: int) -> "Iterator[np.ndarray]":
     """Yield ``read(0)`` … ``read(n - 1)``; large volumes are read one ahead in a second thread."""
-    if volume_bytes < THREAD_BYTES:
+    if volume_bytes < THREAD_BYTES or n < 2:
         yield from (read(index) for index in range(n))
         return
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-        ahead = reader.submit(read, 0) if n else None
+        ahead = reader.submit(read, 0)
         for index in range(n):
             volume = ahead.result()
             ahead = reader.submit(read, index + 1) if index + 1 < n else None
