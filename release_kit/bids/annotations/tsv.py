@@ -72,7 +72,7 @@ def parse_tsv(data: bytes, where: str) -> tuple[list[str], list[list[str | None]
     header = lines[0].split("\t")
     if not lines[0]:
         raise RecordError("has no header line", where=where)
-    numbered = [(n, line) for n, line in enumerate(lines[1:], start=2) if line or len(header) == 1 and n < len(lines)]
+    numbered = [(n, line) for n, line in enumerate(lines[1:], start=2) if line or (len(header) == 1 and n < len(lines))]
     return header, [_parsed(line, len(header), f"{where}, line {n}") for n, line in numbered]
 
 
