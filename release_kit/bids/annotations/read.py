@@ -14,7 +14,7 @@ from release_kit.bids.annotations.cues import Cue
 from release_kit.bids.annotations.encodings import decode
 from release_kit.bids.annotations.merge import merge_steps
 from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem, Problems
-from release_kit.bids.annotations.readers import intervals, seconds
+from release_kit.bids.annotations.readers import elan, intervals, seconds, subtitles, textgrid
 from release_kit.bids.annotations.table import Row
 from release_kit.bids.annotations.times import decimal_text, exact, minus, plus
 from release_kit.bids.recipe.model import AnnotationSource, Run, Shown, Stimulus
@@ -35,6 +35,10 @@ READERS = {
     "seconds": Reader(options=seconds.seconds_options, read=seconds.read_seconds, suffixes=(".txt",)),
     "seconds-table": Reader(options=seconds.table_options, read=seconds.read_seconds, suffixes=(".txt", ".tsv")),
     "intervals": Reader(options=intervals.interval_options, read=intervals.read_intervals, suffixes=(".csv", ".tsv")),
+    "srt": Reader(options=subtitles.subtitle_options, read=subtitles.read_srt, suffixes=(".srt",)),
+    "vtt": Reader(options=subtitles.subtitle_options, read=subtitles.read_vtt, suffixes=(".vtt",)),
+    "textgrid": Reader(options=textgrid.tier_options, read=textgrid.read_textgrid, suffixes=(".TextGrid",)),
+    "elan": Reader(options=textgrid.tier_options, read=elan.read_elan, suffixes=(".eaf",)),
 }
 """Name in the recipe → format."""
 

@@ -166,10 +166,9 @@ def _span(cells: dict[str, str], line: int, unit: str, problems: Problems) -> tu
     if times["duration"] < 0:
         problems.add(f"has the negative duration {times['duration']}", line)
         return None
-    span = checked_span(times["onset"], times["onset"] + times["duration"], problems, line)
-    if span and "end" in times and abs(times["onset"] + times["duration"] - times["end"]) > Decimal("0.0005"):
-        problems.add(
-            f"ends at {times['end']} s, but onset and duration say {times['onset'] + times['duration']} s", line
-        )
+    end = plus(times["onset"], times["duration"])
+    span = checked_span(times["onset"], end, problems, line)
+    if span and "end" in times and abs(minus(end, times["end"])) > ROUNDING_S:
+        problems.add(f"ends at {times['end']} s, but onset and duration say {end} s", line)
         return None
     return span and (span[0], times["duration"])
