@@ -109,7 +109,7 @@ class MatImage(Image):
         return read_ahead(read, n - start, self.header.volume_bytes)
 
     def digest(self) -> str:
-        """Return the sha256 of the file, followed by those of mask and reference where there are such."""
+        """Return the sha256 of the sha256 of the file, of the mask and of the reference, a line each."""
         digests = []
         for path in (self._path, *self._geometry.files):
             with open(path, "rb") as stream:

@@ -49,7 +49,7 @@ def series_files(path: Path) -> list[Path]:
         step = "name the files of this run by a pattern, such as f_*.nii"
         raise RecordingError(f"the names are of {len(skeletons)} kinds ({kinds})", where=str(path), next_step=step)
     numbered = sorted((_numbers(names, path)[file], file) for file in names)
-    if problems := _gaps([number for number, _ in numbered]):
+    if problems := gaps([number for number, _ in numbered]):
         what = f"the series of {len(numbered)} files is not complete: {'; '.join(problems)}"
         step = "fetch the missing files, or move what does not belong to the run elsewhere"
         raise RecordingError(what, where=str(path), next_step=step)
@@ -146,7 +146,7 @@ def _numbers(names: list[Path], path: Path) -> dict[Path, int]:
     return {file: row[varying[-1]] for file, row in groups.items()}
 
 
-def _gaps(numbers: list[int]) -> list[str]:
+def gaps(numbers: list[int]) -> list[str]:
     """Return what is missing between the first and the last number, and what is there twice."""
     problems = [f"number {number} comes {n} times" for number, n in sorted(Counter(numbers).items()) if n > 1]
     for before, after in itertools.pairwise(numbers):
