@@ -1,0 +1,164 @@
+"""git, git-annex and DataLad as child processes: the one place from which they are called.
+
+Owns their environment (who commits, which settings of the user must not change bytes), their exit codes turned into
+errors, and git-annex's JSON lines. What the commands mean for a dataset is ``save``, ``siblings``, ``get``, ``verify``.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from release_kit.core.errors import MissingExtraError, ReleaseKitError, UsageError
+
+DESCRIPTION = "release_kit"
+"""What git-annex records of a copy instead of user, host and folder, which are its default."""
+
+_SETTINGS = {
+    "core.excludesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.quotePath": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "init.defaultBranch": "main",
+    "advice.detachedHead": "false",
+    "annex.dotfiles": "false",
+    "protocol.ext.allow": "never",
+}
+"""The user's own ignore list would hide files of the dataset, line-end conversion would change their bytes, and
+collecting garbage would leave a process behind."""
+
+_OF_ANOTHER_REPOSITORY = re.compile(
+    r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX|CONFIG.*)"
+)
+
+
+class VersioningError(ReleaseKitError):
+    """git, git-annex or DataLad did not do what was asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """Who commits."""
+
+    name: str
+    email: str
+
+
+def parse_identity(text: str) -> Identity:
+    """Return the identity of ``Name <mail@example.org>``.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    found = re.fullmatch(r"\s*([^<>\x00-\x1f]*[^<>\s\x00-\x1f])\s*<([^<>\s\x00-\x1f]+@[^<>\s\x00-\x1f]+)>\s*", text)
+    if not found:
+        raise UsageError(f"{text!r} is not an author", next_step="write it as 'Ada Example <ada@example.org>'")
+    return Identity(name=found[1], email=found[2])
+
+
+def environment(identity: Identity | None = None, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of every child: found commands, a fixed identity, settings that keep bytes as they are.
+
+    Args:
+        identity: who commits; None leaves it to git's own configuration.
+        settings: further git settings (``annex.security.allowed-ip-addresses`` …).
+    """
+    kept = {name: value for name, value in os.environ.items() if not _OF_ANOTHER_REPOSITORY.fullmatch(name)}
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    kept |= {"LC_ALL": "C.UTF-8", "LANGUAGE": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    kept |= {"DATALAD_UI_PROGRESSBAR": "none", "DATALAD_LOG_LEVEL": "warning"}
+    if identity:
+        for role in ("AUTHOR", "COMMITTER"):
+            kept |= {f"GIT_{role}_NAME": identity.name, f"GIT_{role}_EMAIL": identity.email}
+    every = {**_SETTINGS, **(settings or {})}
+    kept["GIT_CONFIG_COUNT"] = str(len(every))
+    for number, (key, value) in enumerate(every.items()):
+        kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return kept
+
+
+class Repository:
+    """One repository (or folder that becomes one) and how commands are run in it.
+
+    Args:
+        folder: its root.
+        identity: who commits.
+        settings: further git settings of every command.
+        held: descriptor of a lock that children inherit, so that it is held until the last of them has ended.
+    """
+
+    def __init__(self, folder: Path, identity: Identity | None = None, *, settings: Mapping[str, str] | None = None,
+                 held: int | None = None):  # fmt: skip
+        self.folder, self.identity, self.held = Path(folder), identity, held
+        self.environment = environment(identity, settings)
+
+    def run(
+        self, command: Iterable[str], *, stdin: bytes | None = None, ok: tuple[int, ...] = (0,)
+    ) -> tuple[int, bytes]:
+        """Run one command and return its exit code and output.
+
+        Raises:
+            MissingExtraError: git, git-annex or DataLad is not installed.
+            VersioningError: the exit code is none of ``ok``; the message holds what the command said.
+        """
+        words = [str(word) for word in command]
+        program = shutil.which(words[0], path=self.environment["PATH"])
+        if program is None:
+            raise MissingExtraError(words[0], "bids")
+        given: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        ran = subprocess.run([program, *words[1:]], cwd=self.folder, env=self.environment, capture_output=True,
+                             pass_fds=() if self.held is None else (self.held,), **given)  # fmt: skip
+        if ran.returncode not in ok:
+            raise self._error(words, ran.returncode, ran.stderr + b"\n" + ran.stdout)
+        return ran.returncode, ran.stdout
+
+    def git(self, *words: str, stdin: bytes | None = None) -> str:
+        """Run git; return what it printed without the last newline."""
+        return os.fsdecode(self.run(["git", *words], stdin=stdin)[1]).removesuffix("\n")
+
+    def ask(self, *words: str) -> str | None:
+        """Run git for an answer that may not exist (a revision, a setting); None when there is none."""
+        code, said = self.run(["git", *words], ok=(0, 1, 2, 128))
+        return None if code else os.fsdecode(said).removesuffix("\n")
+
+    def annex(self, *words: str, stdin: bytes | None = None) -> str:
+        """Run git-annex; return what it printed."""
+        return os.fsdecode(self.run(["git-annex", *words], stdin=stdin)[1]).removesuffix("\n")
+
+    def annex_records(self, *words: str, stdin: bytes | None = None) -> list[dict[str, Any]]:
+        """Run git-annex with ``--json`` and return its records, failed ones (``success`` is false) included."""
+        code, said = self.run(["git-annex", *words, "--json", "--json-error-messages"], stdin=stdin, ok=(0, 1))
+        records = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+        if code and not any(record.get("success") is False for record in records):
+            raise self._error(["git-annex", *words], code, said)
+        return records
+
+    def _error(self, words: list[str], code: int, said: bytes) -> VersioningError:
+        text = said.decode("utf-8", "replace")
+        if "dubious ownership" in text:
+            found = re.search(r"repository at '([^']+)'", text)
+            place = found[1] if found else str(self.folder)
+            step = f"if you trust it: git config --global --add safe.directory {place}"
+            return VersioningError(
+                "belongs to another user, and git reads no such repository", where=place, next_step=step
+            )
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("{")]
+        what = "; ".join(lines[:4])[:600] or "it said nothing"
+        return VersioningError(f"`{' '.join(words[:3])}` ended with {code}: {what}", where=str(self.folder))
+
+
+def failed_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each record of git-annex that tells of a failure: the file and what was said."""
+    return [
+        f"{record.get('file') or record.get('key') or record.get('command')}: "
+        + (" ".join(" ".join(record.get("error-messages") or []).split()) or str(record.get("note") or "failed"))
+        for record in records
+        if record.get("success") is False
+    ]

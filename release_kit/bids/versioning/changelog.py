@@ -1,0 +1,86 @@
+"""``CHANGES`` of a dataset: the entry of a version from what differs, and which number the next version should have.
+
+Pure functions on text and differences. The form is the one that BIDS names: ``VERSION DATE`` and indented items, the
+newest first.
+"""
+
+import re
+from collections.abc import Iterable
+
+from release_kit.bids.versioning.manifest import Difference
+from release_kit.bids.versioning.paths import CHANGES_FILE, is_of_git, meaning
+from release_kit.core.wording import counted
+
+N_NAMED = 3
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+def has_entry(text: str, version: str) -> bool:
+    """Return whether ``CHANGES`` speaks of a version."""
+    return any(line.split(maxsplit=1)[:1] == [version] for line in text.splitlines() if line[:1].strip())
+
+
+def changes_entry(version: str, date: str, difference: Difference, *, first: bool) -> str:
+    """Return the entry of a version.
+
+    Args:
+        version: the version.
+        date: day of the release, ``YYYY-MM-DD``.
+        difference: what changed since the version before (everything was added, for the first one).
+        first: whether there is no version before.
+    """
+    items = ["First version."] if first else []
+    for part in touched_meanings(difference):
+        items += _items(part, difference, first)
+    return (
+        "\n".join([f"{version} {date}", *(f"  - {item}" for item in items or ["Nothing in the files changed."])]) + "\n"
+    )
+
+
+def with_entry(text: str, entry: str) -> str:
+    """Return ``CHANGES`` with an entry on top."""
+    return f"{entry}\n{text}" if text.strip() else entry
+
+
+def touched_meanings(difference: Difference) -> list[str]:
+    """Return the meanings that a difference touches: data first, then annotations, derivatives, metadata."""
+    touched = {meaning(path) for path in _paths(difference)}
+    return [name for name in ("recordings", "annotations", "derivatives", "metadata") if name in touched]
+
+
+def next_version(version: str, difference: Difference) -> str:
+    """Return the number that a version with this difference should have.
+
+    Recordings removed or changed: the first number; anything of recordings, annotations or derivatives else: the
+    second; metadata only: the third. A version of another form gives an empty text.
+    """
+    found = _VERSION.fullmatch(version)
+    if not found:
+        return ""
+    major, minor, patch = (int(part) for part in found.groups())
+    lost = [*difference.removed, *difference.changed, *(old for old, _ in difference.moved)]
+    if any(meaning(path) == "recordings" for path in lost):
+        return f"{major + 1}.0.0"
+    if any(meaning(path) != "metadata" for path in _paths(difference)):
+        return f"{major}.{minor + 1}.0"
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def _items(part: str, difference: Difference, first: bool) -> Iterable[str]:
+    lists = {"added": difference.added, "changed": difference.changed, "removed": difference.removed,
+             "renamed": tuple(new for _, new in difference.moved)}  # fmt: skip
+    for what, paths in lists.items():
+        own = [path for path in paths if _counts(path) and meaning(path) == part]
+        if own:
+            named = "" if first else f" ({', '.join(own[:N_NAMED])}{', …' if len(own) > N_NAMED else ''})"
+            yield f"{part.capitalize()}: {counted(len(own), 'file')} {what}{named}."
+
+
+def _paths(difference: Difference) -> list[str]:
+    every = [*difference.added, *difference.changed, *difference.removed]
+    every += [path for pair in difference.moved for path in pair]
+    return [path for path in every if _counts(path)]
+
+
+def _counts(path: str) -> bool:
+    return path != CHANGES_FILE and not is_of_git(path)

@@ -1,0 +1,79 @@
+"""One save at a time, and what a killed one leaves behind.
+
+A lock under ``.git`` is inherited by every child, so it is free only when the last of them has ended; only then are
+lock files of git that a killed child left removed, and only when a mark says that they are of a save.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from release_kit.core.errors import ReleaseKitError
+from release_kit.core.files import TEMPORARY_PREFIX, write_atomic, write_error
+
+STATE = "release_kit"
+"""Folder under ``.git`` with what is known only here: never cloned, never pushed."""
+
+_LOCKS = ("*.lock", "refs/**/*.lock", "annex/*.lock", "objects/**/*.lock", "logs/**/*.lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """The hold on one dataset."""
+
+    state: Path
+    held: int
+    """Descriptor of the lock, for children to inherit."""
+    cut: bool
+    """A save before this one was cut off: what is staged is its work, not somebody's."""
+
+    def begin(self) -> None:
+        """Mark that a save is at work: from here on the index and git's lock files are its own."""
+        write_atomic(self.state / "saving", b"saving\n")
+
+    def done(self) -> None:
+        """Take the mark away."""
+        (self.state / "saving").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def guarded(git_folder: Path) -> Iterator[Guard]:
+    """Hold a dataset for one save; what a killed save left of git's locks is removed.
+
+    Raises:
+        ReleaseKitError: another save, or a child of a killed one, is still at work.
+    """
+    state = git_folder / STATE
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise write_error(state, error) from error
+    try:
+        _lock(descriptor, git_folder)
+        cut = (state / "saving").exists()
+        if cut:
+            _remove_leftovers(git_folder)
+        yield Guard(state=state, held=descriptor, cut=cut)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, git_folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        step = "wait until it ends, then run again"
+        raise ReleaseKitError("another save is at work here", where=str(git_folder.parent), next_step=step) from error
+
+
+def _remove_leftovers(git_folder: Path) -> None:
+    for pattern in _LOCKS:
+        for path in git_folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    for folder in (git_folder, git_folder / STATE):
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            path.unlink(missing_ok=True)

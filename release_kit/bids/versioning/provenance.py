@@ -1,0 +1,44 @@
+"""The record of how a version was made, in the form that ``datalad rerun`` reads from a commit's message.
+
+Owns the text; whoever saves decides whether a command made the files.
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SOURCES_VARIABLE = "RELEASE_KIT_SOURCES"
+"""Where a clone finds the recordings, which are not in the dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that gives a version's files when it is run in the root of the dataset."""
+
+    words: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    """Files of the dataset that DataLad fetches before the command runs (globs)."""
+    outputs: tuple[str, ...] = ()
+
+
+def run_message(title: str, command: Command, dataset_id: str) -> str:
+    """Return the message of a commit whose files ``command`` made; plain ``datalad rerun`` runs it again."""
+    record = {
+        "chain": [],
+        "cmd": shlex.join(command.words),
+        "dsid": dataset_id,
+        "exit": 0,
+        "extra_inputs": [],
+        "inputs": list(command.inputs),
+        "outputs": list(command.outputs),
+        "pwd": ".",
+    }
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
+    start, end = "=== Do not change lines below ===", "^^^ Do not change lines above ^^^"
+    return f"[DATALAD RUNCMD] {title}\n\n{start}\n{text}\n{end}\n"
+
+
+def command_of(words: Sequence[str] | Command | None) -> Command | None:
+    """Return ``words`` as a command."""
+    return words if words is None or isinstance(words, Command) else Command(words=tuple(words))
