@@ -1,1 +1,1 @@
-"""From a recipe to a BIDS dataset: the plan of its files, stages that resume, the files about the dataset."""
+"""Recipe → dataset: what belongs into it, what of that is there already, and the writing of the rest."""

@@ -1,0 +1,49 @@
+"""Holds the recipe against the recordings before anything is written; not again for what was found good already."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from release_kit.bids.convert.identity import source_files, text_code
+from release_kit.bids.convert.jobs import ImageJob
+from release_kit.bids.convert.state import State
+from release_kit.bids.recipe.model import Recipe
+from release_kit.core.canonical import digest
+from release_kit.core.digest_cache import stamp_of
+
+if TYPE_CHECKING:
+    from release_kit.bids.recordings.header import ImageFacts
+
+MARK = "recipe"
+
+
+def check_before(
+    recipe: Recipe, jobs: list[ImageJob], state: State, said: str, say: Callable[[Mapping[str, Any]], None]
+) -> "dict[str, ImageFacts]":
+    """Refuse a recipe that contradicts its recordings.
+
+    Returns:
+        The facts of recordings, where the check has read them: target → facts.
+
+    Raises:
+        StudyError: everything that is wrong.
+    """
+    if state.marks.get(MARK) == (identity := _identity(jobs, said)) and identity:
+        return {}
+    from release_kit.bids.recipe.check import check_recipe
+
+    report = check_recipe(recipe)
+    report.refuse()
+    if identity := _identity(jobs, said):
+        state.mark(MARK, identity)
+    warnings = [problem for problem in report.problems if problem.severity == "warning"]
+    say({"event": "checked", "warnings": [f"{problem.where}: {problem.what}" for problem in warnings]})
+    return {}
+
+
+def _identity(jobs: list[ImageJob], said: str) -> str:
+    """Return what was looked at: the recipe and the state of every recording; empty when one is not there."""
+    try:
+        stamps = [[str(path), *stamp_of(path.stat())] for job in jobs for path in source_files(job)]
+    except Exception:
+        return ""
+    return digest({"recipe": said, "stamps": stamps, "code": text_code()})

@@ -1,0 +1,58 @@
+"""The last look at a dataset before it is called good: nothing in it leads back to a person."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from release_kit.bids.convert.identity import text_code
+from release_kit.bids.convert.state import State
+from release_kit.bids.recipe.model import Recipe
+from release_kit.core.canonical import digest
+from release_kit.core.errors import IntegrityError
+from release_kit.core.wording import counted
+
+N_SHOWN = 20
+
+
+def check_leaks(
+    recipe: Recipe, out: Path, holds: Mapping[str, str], state: State, say: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Refuse a dataset in which something identifying remains; not looked at again while nothing changes.
+
+    Args:
+        recipe: the study; its source names and words must appear nowhere.
+        out: the dataset.
+        holds: path → sha256 of what conversion wrote.
+        state: what was found good before.
+        say: told that the look begins.
+
+    Raises:
+        IntegrityError: the files and what is in them.
+    """
+    words = secret_words(recipe)
+    identity = digest({"files": sorted(holds.items()), "words": words, "code": text_code()})
+    mark = f"leaks:{out.resolve()}"
+    if state.marks.get(mark) == identity:
+        return
+    from release_kit.bids.sidecars.leaks import find_leaks
+
+    say({"event": "leaks"})
+    leaks = find_leaks(out, words, recipe.privacy)
+    if leaks:
+        listed = "; ".join(f"{leak.path}: {leak.what} ({leak.where})" for leak in leaks[:N_SHOWN])
+        more = f"; and {len(leaks) - N_SHOWN} more" if len(leaks) > N_SHOWN else ""
+        raise IntegrityError(
+            f"{counted(len(leaks), 'place')} of the dataset with something identifying: {listed}{more}",
+            where=str(out),
+            next_step="do not publish this folder; mend the sources or the recipe's `privacy`, and convert again",
+        )
+    state.mark(mark, identity)
+
+
+def secret_words(recipe: Recipe) -> tuple[str, ...]:
+    """Return the words that must appear nowhere: names in the lab and what the recipe adds.
+
+    A name that is the published label itself tells nothing.
+    """
+    names = {subject.source for subject in recipe.subjects if subject.source != subject.label}
+    return tuple(sorted(names | set(recipe.privacy.words)))

@@ -1,0 +1,121 @@
+"""Every describing file of a dataset but those of annotations: descriptions, tables, sidecars, reports.
+
+What each file says is ``dataset_files.py``, ``readme.py``, ``published.py`` and ``sidecars/``; this file gathers them.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from release_kit.bids.convert import dataset_files
+from release_kit.bids.convert.contents import Content, collected, of_bytes
+from release_kit.bids.convert.dataset_files import json_file
+from release_kit.bids.convert.jobs import ImageJob
+from release_kit.bids.convert.names import image_name, scans_name, sidecar_of
+from release_kit.bids.convert.published import published_recipe
+from release_kit.bids.convert.readme import readme
+from release_kit.bids.recipe.model import Anatomy, Recipe, Run
+
+if TYPE_CHECKING:
+    from release_kit.bids.recordings.header import ImageFacts
+
+CODE = "code/release_kit"
+SEEDS = frozenset({"CHANGES"})
+"""Begun once; every version then adds to them."""
+
+
+def metadata_outputs(
+    recipe: Recipe,
+    jobs: list[ImageJob],
+    facts: "Mapping[str, ImageFacts]",
+    extras: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> dict[str, Content]:
+    """Return path → content.
+
+    Args:
+        recipe: the study.
+        jobs: its images.
+        facts: target of each image → what the header of its source says.
+        extras: target of each image → what DICOM said of it ({} or absent: nothing).
+        out: the dataset, to keep the secret of the date shift out of it.
+    """
+    files = [*_whole(recipe), *_sidecars(recipe, jobs, facts, extras), *_scans(recipe, jobs, extras, out)]
+    for derivative in recipe.derivatives:
+        files += [
+            (
+                f"derivatives/{derivative.name}/dataset_description.json",
+                dataset_files.derivative_description(recipe, derivative),
+            ),
+            (f"derivatives/{derivative.name}/README.md", dataset_files.derivative_readme(recipe, derivative)),
+        ]
+    return collected((path, of_bytes(data)) for path, data in files)
+
+
+def _whole(recipe: Recipe) -> Iterator[tuple[str, bytes]]:
+    table, described = dataset_files.participants(recipe)
+    yield "dataset_description.json", dataset_files.dataset_description(recipe.dataset)
+    yield "README.md", readme(recipe)
+    yield "CITATION.cff", dataset_files.citation(recipe.dataset)
+    yield "CHANGES", dataset_files.changes(recipe.dataset)
+    yield "participants.tsv", table
+    yield "participants.json", described
+    yield f"{CODE}/recipe.yaml", published_recipe(recipe)
+
+
+def _sidecars(recipe: Recipe, jobs: list[ImageJob], facts: Any, extras: Any) -> Iterator[tuple[str, bytes]]:
+    from release_kit.bids.sidecars.completeness import completeness
+    from release_kit.bids.sidecars.facts import sidecar
+
+    made = []
+    for job in jobs:
+        if isinstance(job.item, Run | Anatomy):
+            found = sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {})
+            made.append(found)
+            yield sidecar_of(job.target), json_file(dict(found.values))
+        else:
+            yield sidecar_of(job.target), json_file(_derived(recipe, job))
+    yield f"{CODE}/sidecar_report.json", json_file(completeness(made).to_dict())
+
+
+def _derived(recipe: Recipe, job: ImageJob) -> dict[str, Any]:
+    """Return the sidecar of a derived image: what it is and of which recording it was made."""
+    assert job.run is not None
+    values = {
+        "TaskName": recipe.tasks[job.run.task].name,
+        "RepetitionTime": job.run.tr_s,
+        "Description": job.item.description,
+        "Sources": [f"bids:raw:{image_name(job.subject, job.run)}"],
+    }
+    return values | dict(getattr(job.item, "columns", {}))
+
+
+def _scans(recipe: Recipe, jobs: list[ImageJob], extras: Any, out: Path) -> Iterator[tuple[str, bytes]]:
+    shift = _shifter(recipe, extras, out)
+    tables: dict[str, list[tuple[str, str | None]]] = {}
+    for job in jobs:
+        if job.role != "derivative":
+            path = scans_name(job.subject, job.session)
+            relative = PurePosixPath(job.target).relative_to(PurePosixPath(path).parent).as_posix()
+            tables.setdefault(path, []).append((relative, shift(job)))
+    for path, rows in tables.items():
+        yield path, dataset_files.scans(rows)
+
+
+def _shifter(recipe: Recipe, extras: Mapping[str, Mapping[str, Any]], out: Path):
+    """Return the function that gives the shifted acquisition time of a job, None where there is none to give.
+
+    Without a secret to shift by, no time is given: the true one would identify.
+    """
+    from release_kit.bids.sidecars.privacy import acquisition_time, date_shift_days, load_shift_key, shifted
+
+    times = {target: time for target, extra in extras.items() if (time := acquisition_time(extra)) is not None}
+    if recipe.privacy.shift_key is None or not times:
+        return lambda job: None
+    key = load_shift_key(recipe.folder / recipe.privacy.shift_key, dataset=out)
+
+    def shift(job: ImageJob) -> str | None:
+        time = times.get(job.target)
+        return shifted(time, date_shift_days(job.subject, key)) if time else None
+
+    return shift
