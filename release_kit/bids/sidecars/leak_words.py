@@ -1,0 +1,162 @@
+"""Finds words that must appear nowhere, in any of the encodings that labs use, in streams of any size.
+
+Owns what counts as an occurrence: spelling, encodings and word borders. Which files are searched and how they are
+opened is ``leaks.py`` and ``leak_files.py``.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+CHUNK_BYTES = 1 << 20
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp932", "euc_jp", "iso2022_jp", "cp1252", "gb18030", "big5", "euc_kr")
+_JIS_ESCAPE = b"\x1b$b"
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """One occurrence: the word, and its place counted from 0 (``offset``) and from 1 (``line``)."""
+
+    word: str
+    offset: int
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pattern:
+    word: str
+    data: bytes
+    before: frozenset[int]
+    """Bytes that may not stand right before, else it is part of something else."""
+    after: frozenset[int]
+    needs: bytes = b""
+    """Bytes without which the pattern cannot stand in a piece of text: zero bytes of UTF-16, the escape of JIS."""
+
+
+class WordFinder:
+    """Searches bytes for words; case of ASCII letters is ignored, other letters are searched in their usual cases.
+
+    Short words and words that could be hexadecimal (``AB12``) count only where they stand alone, since every digest
+    would hold them; a word that ends in a digit is not found inside a longer number. Longer words count anywhere.
+    """
+
+    def __init__(self, words: Iterable[str]):
+        cleaned = {unicodedata.normalize("NFC", word.strip()) for word in words}
+        self.words = tuple(sorted(word for word in cleaned if word))
+        self._patterns = tuple(pattern for word in self.words for pattern in _patterns(word))
+        self._reach = max((len(pattern.data) for pattern in self._patterns), default=0) + 1
+
+    def search(self, chunks: Iterable[bytes]) -> list[Hit]:
+        """Return the first occurrence of each word in a stream that comes in pieces, in the order of ``words``.
+
+        Memory: one piece and the longest pattern.
+        """
+        found: dict[str, Hit] = {}
+        kept, base, lines = b"", 0, 0
+        for chunk, last in _with_last(chunks):
+            window = kept + chunk.lower()
+            # A hit needs one byte to its right, so what touches the end is left to the next window.
+            limit = len(window) if last else max(len(window) - 1, 0)
+            for hit in self._search_window(window, limit, base, lines, found):
+                found[hit.word] = hit
+            kept = window[-self._reach :] if not last else b""
+            gone = len(window) - len(kept)
+            base, lines = base + gone, lines + window.count(b"\n", 0, gone)
+        return [found[word] for word in self.words if word in found]
+
+    def search_text(self, text: str) -> list[Hit]:
+        """Return the first occurrence of each word in a text (a file name, a header field)."""
+        return self.search([text.encode("utf-8", "surrogateescape")]) if self._patterns and text else []
+
+    def _search_window(self, window: bytes, limit: int, base: int, lines: int, found: dict[str, Hit]) -> Iterator[Hit]:
+        ascii_only = window.isascii()
+        absent = {needs for needs in (b"\x00", _JIS_ESCAPE) if needs not in window}
+        for pattern in self._patterns:
+            if pattern.word in found or pattern.needs in absent or (ascii_only and not pattern.data.isascii()):
+                continue
+            at = window.find(pattern.data, 0, limit)
+            while at >= 0 and not _stands_free(window, at, pattern):
+                at = window.find(pattern.data, at + 1, limit)
+            if at >= 0:
+                yield Hit(word=pattern.word, offset=base + at, line=1 + lines + window.count(b"\n", 0, at))
+
+
+def masked(word: str) -> str:
+    """Return a word as reports may show it (reports are kept beside data): first and last letter, and its length."""
+    shown = f"{word[0]}…{word[-1]}" if len(word) > 3 else f"{word[0]}…"
+    return f"{shown!r} ({len(word)} characters)"
+
+
+def read_chunks(stream) -> Iterator[bytes]:
+    """Yield the rest of a binary stream in pieces."""
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _with_last(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    waiting: bytes | None = None
+    for chunk in chunks:
+        if waiting is not None:
+            yield waiting, False
+        waiting = chunk
+    if waiting is not None:
+        yield waiting, True
+
+
+def _stands_free(window: bytes, at: int, pattern: _Pattern) -> bool:
+    end = at + len(pattern.data)
+    before = at > 0 and window[at - 1] in pattern.before
+    return not before and not (end < len(window) and window[end] in pattern.after)
+
+
+def _patterns(word: str) -> Iterator[_Pattern]:
+    """Yield every byte string that spells the word, each once; the strings are in lower case as far as ASCII goes."""
+    before, after = _borders(word)
+    seen = set()
+    for spelling in _spellings(word):
+        for data, needs in _encoded(spelling):
+            lowered = data.lower()
+            if lowered not in seen:
+                seen.add(lowered)
+                borders = (before, after) if lowered.isascii() and not needs else (frozenset(), frozenset())
+                yield _Pattern(word=word, data=lowered, before=borders[0], after=borders[1], needs=needs)
+
+
+def _spellings(word: str) -> set[str]:
+    cases = {word, word.lower(), word.upper(), word.title()}
+    return {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD", "NFKC")}
+
+
+def _encoded(word: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (how the word is spelled in bytes, what must stand nearby for it to be that)."""
+    for encoding in _ENCODINGS:
+        try:
+            data = word.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        escaped = data.startswith(b"\x1b$B")
+        data = re.sub(rb"^\x1b\$B|\x1b\(B$", b"", data)
+        if len(data) >= 2:
+            yield data, _JIS_ESCAPE if escaped else b"\x00" if b"\x00" in data else b""
+    if not word.isascii():
+        yield json.dumps(word)[1:-1].encode(), b""
+        yield quote(word).encode(), b""
+        yield "".join(f"&#{ord(letter)};" for letter in word).encode(), b""
+        yield "".join(f"&#x{ord(letter):x};" for letter in word).encode(), b""
+
+
+def _borders(word: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the bytes that may not stand before and after the word, written in lower case."""
+    lowered = word.lower()
+    letters, digits = frozenset(b"abcdefghijklmnopqrstuvwxyz"), frozenset(b"0123456789")
+    if not word.isascii():
+        return frozenset(), frozenset()
+    if set(lowered) <= _HEX:
+        return letters | digits, letters | digits
+    before = digits if lowered[0].isdigit() else letters if len(word) < 5 and lowered[0].isalpha() else frozenset()
+    after = digits if lowered[-1].isdigit() else letters if len(word) < 5 and lowered[-1].isalpha() else frozenset()
+    return before, after
