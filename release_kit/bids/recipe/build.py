@@ -53,6 +53,7 @@ def build_recipe(
         derivatives=tuple(MatDerivative(recording=_recording(v), **_less(v)) for v in values["derivatives"]),
         sidecars=values["sidecars"],
         privacy=Privacy(**values["privacy"]),
+        allow=tuple({name: text for name, text in entry.items() if text is not None} for entry in values["allow"]),
     )
 
 

@@ -7,6 +7,7 @@ test holds ``docs/formats/recipe.md`` against it. What keys say of one another i
 from collections.abc import Mapping
 from dataclasses import replace
 
+from release_kit.bids.recipe.codes import ALLOWABLE
 from release_kit.bids.recipe.kinds import (
     LABEL,
     LABEL_WORDS,
@@ -184,6 +185,12 @@ PRIVACY: Mapping[str, Key] = {
     "words": Key(kind=Texts(), doc="Words that must appear nowhere; source names are always among them.", default=()),
 }
 
+ALLOW: Mapping[str, Key] = {
+    "code": _need(Text(choices=ALLOWABLE), "Code of the problem, as `bids check` prints it."),
+    "where": Key(kind=_line, doc="Part of the place that the problem names; everywhere without it."),
+    "reason": _need(_line, "Why it is right as it is."),
+}
+
 RECIPE = Record(
     keys={
         "schema_version": _need(Number(least=SCHEMA_VERSION, whole=True), f"{SCHEMA_VERSION}"),
@@ -212,6 +219,7 @@ RECIPE = Record(
             doc="Suffix → facts that headers do not know.",
             default={},
         ),
+        "allow": Key(kind=Many(record=Record(keys=ALLOW)), doc="Known problems that do not refuse.", default=()),
         "privacy": Key(kind=Record(keys=PRIVACY), doc="What must not leave the lab."),
     }
 )

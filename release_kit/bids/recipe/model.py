@@ -204,6 +204,8 @@ class Recipe:
     sidecars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Suffix (``bold``, ``T1w``) → facts that headers do not know."""
     privacy: Privacy = Privacy()
+    allow: tuple[Mapping[str, str], ...] = ()
+    """Problems of the check that the authors know and accept: ``{code, where?, reason}``; told, but not refused."""
     sources: Path | None = None
     """Where recordings and annotation files lie, when not in the recipe's folder."""
 

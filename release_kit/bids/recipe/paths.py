@@ -13,6 +13,8 @@ from release_kit.core.errors import StudyError
 from release_kit.core.files import safe_relative_path
 
 WILD = "*?"
+PLACEHOLDER = r"\{(?P<name>[a-z]+)(?:![a-z])?(?::[^{}]*)?\}"
+"""A name in braces, with its format (``{run:02d}``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +74,31 @@ def fill_pattern(pattern: str, **names: Any) -> str:
 
 def run_source(recipe: Recipe, run: Run, subject: Subject, recording: Recording | None = None) -> Path:
     """Return the file of one run of one subject (of ``recording``, when a derivative of the run is meant)."""
-    return source_path(recipe, (recording or run.recording).pattern, **run_names(run, subject))
+    return _one(recipe, recording or run.recording, run_names(run, subject))
 
 
 def anatomy_source(recipe: Recipe, anatomy: Anatomy, subject: Subject) -> Path:
     """Return the file of one anatomical image of one subject."""
-    names = {"subject": subject.label, "source": subject.source, "session": anatomy.session}
-    return source_path(recipe, anatomy.recording.pattern, **names)
+    return _one(recipe, anatomy.recording, anatomy_names(anatomy, subject))
+
+
+def recording_matches(recipe: Recipe, recording: Recording, **names: Any) -> list[Path]:
+    """Return every path that a recording can mean; of a series of files a wildcard in the last part stays as it is."""
+    folder, slash, last = recording.pattern.rpartition("/")
+    if recording.kind != "nifti-series" or not any(character in last for character in WILD):
+        return source_matches(recipe, recording.pattern, **names)
+    folders = source_matches(recipe, folder, **names) if slash else [recipe.root]
+    return [path / fill_pattern(last, **names) for path in folders]
+
+
+def _one(recipe: Recipe, recording: Recording, names: dict[str, Any]) -> Path:
+    found = recording_matches(recipe, recording, **names)
+    return found[0] if len(found) == 1 else source_path(recipe, recording.pattern, **names)
+
+
+def anatomy_names(anatomy: Anatomy, subject: Subject) -> dict[str, Any]:
+    """Return the names that the file pattern of an anatomical image may use."""
+    return {"subject": subject.label, "source": subject.source, "session": anatomy.session}
 
 
 def run_names(run: Run, subject: Subject) -> dict[str, Any]:

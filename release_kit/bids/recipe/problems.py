@@ -6,6 +6,7 @@ Used by reading (``read.py``) and by checking against the recordings (``check.py
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from release_kit.bids.recipe.codes import CODES
 from release_kit.core.errors import StudyError
 from release_kit.core.wording import counted
 
@@ -56,3 +57,15 @@ class RecipeError(StudyError):
     def to_dict(self) -> dict:
         """Return the parts for ``--json`` with every problem as a record."""
         return {**super().to_dict(), "problems": [problem.to_dict() for problem in self.problems]}
+
+
+def problem(code: str, what: str, where: str, next_step: str) -> Problem:
+    """Return the problem of a code that ``codes.py`` knows, with its severity."""
+    return Problem(code=code, what=what, where=where, next_step=next_step, severity=CODES[code].severity)
+
+
+def listed(names: Iterable[str], shown: int = 4) -> str:
+    """Return ``a, b, c, d and 12 more``."""
+    names = list(names)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
