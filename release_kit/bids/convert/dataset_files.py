@@ -48,19 +48,19 @@ def generated_by() -> list[dict[str, str]]:
 
 
 def dataset_description(facts: DatasetFacts) -> bytes:
-    """Return ``dataset_description.json`` of the raw dataset."""
+    """Return ``dataset_description.json`` of the raw dataset.
+
+    Authors, licence and how to cite stand in ``CITATION.cff``: BIDS refuses them here when there is one. References
+    stand in the README, since the citation file takes none without authors and a title of their own.
+    """
     value = {
         "Name": facts.name,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
-        "License": facts.license,
-        "Authors": list(facts.authors),
         "Keywords": list(facts.keywords),
         "Acknowledgements": facts.acknowledgements,
-        "HowToAcknowledge": facts.how_to_acknowledge,
         "Funding": list(facts.funding),
         "EthicsApprovals": list(facts.ethics_approvals),
-        "ReferencesAndLinks": list(facts.references),
         "DatasetDOI": facts.doi,
         "GeneratedBy": generated_by(),
     }

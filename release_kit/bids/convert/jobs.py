@@ -11,7 +11,7 @@ from typing import Any
 
 from release_kit.bids.convert.names import PREPROCESSED, derivative_image, image_name
 from release_kit.bids.recipe.model import Anatomy, MatDerivative, Recipe, Recording, Run
-from release_kit.bids.recipe.read import anatomy_source, run_source, source_path
+from release_kit.bids.recipe.paths import anatomy_names, anatomy_source, run_names, run_source, source_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,10 @@ def _anatomies(recipe: Recipe, pictures: Path | None) -> Iterator[ImageJob]:
                 continue
             target = image_name(subject.label, anatomy)
             picture = pictures / f"{Path(target).name.split('.')[0]}.png" if pictures and anatomy.deface else None
-            names = {"source": subject.source, "subject": subject.label, "session": anatomy.session or ""}
             yield ImageJob(
                 target=target, subject=subject.label, source=anatomy_source(recipe, anatomy, subject),
                 recording=anatomy.recording, role="anatomy", item=anatomy, deface=anatomy.deface, picture=picture,
-                options=_options(recipe, anatomy.recording, names),
+                options=_options(recipe, anatomy.recording, anatomy_names(anatomy, subject)),
             )  # fmt: skip
 
 
@@ -89,21 +88,13 @@ def _derivatives(recipe: Recipe) -> Iterator[ImageJob]:
                 if subject.label in run.missing:
                     continue
                 names = run_names(run, subject)
-                source = source_path(recipe, derivative.recording.pattern, **names)
+                source = run_source(recipe, run, subject, derivative.recording)
                 target = f"derivatives/{derivative.name}/{derivative_image(subject.label, run, PREPROCESSED)}"
                 yield ImageJob(
                     target=target, subject=subject.label, source=source, recording=derivative.recording,
                     role="derivative", item=derivative, run=run, tr_s=run.tr_s,
                     options=_options(recipe, derivative.recording, names),
                 )  # fmt: skip
-
-
-def run_names(run: Run, subject: Any) -> dict[str, Any]:
-    """Return what patterns of a run may name."""
-    return {
-        "source": subject.source, "subject": subject.label, "session": run.session or "", "task": run.task,
-        "run": run.run, "stimulus": run.shows.stimulus if run.shows else "",
-    }  # fmt: skip
 
 
 FILE_OPTIONS = ("mask", "reference")

@@ -33,7 +33,7 @@ def published_recipe(recipe: Recipe) -> bytes:
     value: dict[str, Any] = {
         "schema_version": 1,
         "dataset": _record(recipe.dataset),
-        "subjects": {subject.label: dict(subject.columns) for subject in recipe.subjects},
+        "subjects": {one.label: {"source": one.label, **one.columns} for one in recipe.subjects},
         "tasks": {label: _record(task, leave="label") for label, task in recipe.tasks.items()},
         "stimuli": {label: _record(stimulus, leave="label") for label, stimulus in recipe.stimuli.items()},
         "runs": [_run(run) for run in recipe.runs],
@@ -42,6 +42,7 @@ def published_recipe(recipe: Recipe) -> bytes:
         "annotations": [_annotation(source) for source in recipe.annotations],
         "derivatives": [_recorded(derivative) for derivative in recipe.derivatives],
         "sidecars": _plain(recipe.sidecars),
+        "allow": _plain(recipe.allow),
         "privacy": _record(recipe.privacy, leave=("shift_key", "words")),
     }
     kept = {key: item for key, item in value.items() if item not in ([], {})}

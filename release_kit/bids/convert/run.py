@@ -24,6 +24,7 @@ from release_kit.bids.convert.state import State, state_folder
 from release_kit.bids.convert.texts import annotation_outputs, is_of_annotations, with_annotation_root
 from release_kit.bids.recipe.model import Recipe
 from release_kit.core.digest_cache import DigestCache, default_cache_path
+from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import write_error
 
 LAST = "dataset_description.json"
@@ -107,7 +108,7 @@ class _Conversion:
             path.unlink(missing_ok=True)
         self.annotated = with_annotation_root(self.recipe, self.out)
         self.said = recipe_digest(self.recipe)
-        self.jobs = [] if self.only else plan_images(self.recipe, pictures=self.folder / "defaced")
+        self.jobs = [] if self.only else self._jobs()
         self._check()
         self._plan()
         if self.jobs:
@@ -116,6 +117,15 @@ class _Conversion:
         self._write_texts()
         self._remove(self.decision)
         self._finish()
+
+    def _jobs(self) -> list[ImageJob]:
+        try:
+            return plan_images(self.recipe, pictures=self.folder / "defaced")
+        except ReleaseKitError:
+            from release_kit.bids.recipe.check import check_recipe
+
+            check_recipe(self.recipe).refuse()  # says everything that is wrong, not the first thing only
+            raise
 
     def _check(self) -> None:
         """Hold the recipe against the recordings, unless exactly this was found good before."""

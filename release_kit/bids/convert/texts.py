@@ -38,10 +38,8 @@ def annotation_sources(recipe: Recipe) -> list[tuple[str, Path]]:
 
 
 def _copies(recipe: Recipe, source: AnnotationSource) -> Iterator[tuple[str, Path]]:
-    renamed = replace(source, pattern=published_pattern(source.pattern))
-    files = annotation_files(recipe, source)
-    for file, copy in zip(files, annotation_files(recipe, renamed), strict=True):
-        yield f"{SOURCEDATA}/{copy.path.relative_to(recipe.root).as_posix()}", file.path
+    for file in annotation_files(recipe, source):
+        yield f"{SOURCEDATA}/{published_pattern(file.path.relative_to(recipe.root).as_posix())}", file.path
 
 
 def media_sources(recipe: Recipe) -> list[tuple[str, Path]]:
