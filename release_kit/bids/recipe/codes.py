@@ -62,7 +62,7 @@ CHECKING: Mapping[str, Code] = {
     "annotation-empty": _warning("An annotation file without a single entry."),
     "annotation-long": _error("Annotations that go on after the run or the stimulus has ended.", allowable=True),
     "bids-name": _error("A file name that BIDS has no rule for."),
-    "pseudonym": _error("A pseudonym that is the name it hides.", allowable=True),
+    "pseudonym": _warning("A pseudonym that is the name it hides."),
     "pattern": _error("A file pattern that cannot be filled in."),
 }
 """Found by holding the recipe against itself and the files."""
