@@ -51,6 +51,10 @@ class Identity:
     email: str
 
 
+NOBODY = Identity(name="release_kit", email="release_kit@example.invalid")
+"""Who commits in a clone that nobody has named: notes of git-annex on where content is, never pushed."""
+
+
 def parse_identity(text: str) -> Identity:
     """Return the identity of ``Name <mail@example.org>``.
 

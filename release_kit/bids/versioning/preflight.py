@@ -106,7 +106,7 @@ def _refuse_odd_branch(repository: Repository) -> None:
                               next_step="git switch main, and run again")  # fmt: skip
     if branch.startswith("adjusted/"):
         raise ReleaseKitError(f"the branch {branch} is a view of git-annex on another", where=str(repository.folder),
-                              next_step="git annex sync --no-pull --no-push, git switch to the other, and run again")  # fmt: skip
+                              next_step="git annex sync --no-pull --no-push, switch to the other, run again")  # fmt: skip
 
 
 def _everything_in(folder: Path) -> list[Change]:

@@ -104,8 +104,9 @@ def _with_keys(repository: Repository, listing: bytes) -> list[Tracked]:
     for line in filter(None, listing.split(b"\0")):
         found = _ENTRY.fullmatch(line)
         if found is None:
-            raise VersioningError(f"git lists a file as {line[:80]!r}: a merge is under way", where=str(repository.folder),
-                                  next_step="finish the merge and commit, then run again")  # fmt: skip
+            what = f"git lists a file as {line[:80]!r}: a merge is under way"
+            step = "finish the merge and commit, then run again"
+            raise VersioningError(what, where=str(repository.folder), next_step=step)
         rows.append((os.fsdecode(found[3]), found[1].decode(), found[2].decode()))
     sizes = dict(_sizes(repository, {blob for _, mode, blob in rows if mode != SUBMODULE}))
     small = {blob for _, mode, blob in rows if mode != SUBMODULE and sizes[blob] <= _POINTER_BYTES}
