@@ -112,16 +112,21 @@ class Repository:
             MissingExtraError: git, git-annex or DataLad is not installed.
             VersioningError: the exit code is none of ``ok``; the message holds what the command said.
         """
+        ran = self._run(command, stdin)
+        if ran.returncode not in ok:
+            raise self._error(ran)
+        return ran.returncode, ran.stdout
+
+    def _run(self, command: Iterable[str], stdin: bytes | None) -> subprocess.CompletedProcess[bytes]:
         words = [str(word) for word in command]
         program = shutil.which(words[0], path=self.environment["PATH"])
         if program is None:
             raise MissingExtraError(words[0], "bids")
         given: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        ran = subprocess.run([program, *words[1:]], cwd=self.folder, env=self.environment, capture_output=True,
-                             pass_fds=() if self.held is None else (self.held,), **given)  # fmt: skip
-        if ran.returncode not in ok:
-            raise self._error(words, ran.returncode, ran.stderr + b"\n" + ran.stdout)
-        return ran.returncode, ran.stdout
+        held = () if self.held is None else (self.held,)
+        return subprocess.run(
+            [program, *words[1:]], cwd=self.folder, env=self.environment, capture_output=True, pass_fds=held, **given
+        )
 
     def git(self, *words: str, stdin: bytes | None = None) -> str:
         """Run git; return what it printed without the last newline."""
@@ -138,24 +143,24 @@ class Repository:
 
     def annex_records(self, *words: str, stdin: bytes | None = None) -> list[dict[str, Any]]:
         """Run git-annex with ``--json`` and return its records, failed ones (``success`` is false) included."""
-        code, said = self.run(["git-annex", *words, "--json", "--json-error-messages"], stdin=stdin, ok=(0, 1))
-        records = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
-        if code and not any(record.get("success") is False for record in records):
-            raise self._error(["git-annex", *words], code, said)
+        ran = self._run(["git-annex", words[0], "--json", "--json-error-messages", *words[1:]], stdin)
+        records = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith(b"{")]
+        if ran.returncode and not any(record.get("success") is False for record in records):
+            raise self._error(ran)
         return records
 
-    def _error(self, words: list[str], code: int, said: bytes) -> VersioningError:
-        text = said.decode("utf-8", "replace")
+    def _error(self, ran: subprocess.CompletedProcess[bytes]) -> VersioningError:
+        text = (ran.stderr + b"\n" + ran.stdout).decode("utf-8", "replace")
         if "dubious ownership" in text:
             found = re.search(r"repository at '([^']+)'", text)
             place = found[1] if found else str(self.folder)
             step = f"if you trust it: git config --global --add safe.directory {place}"
-            return VersioningError(
-                "belongs to another user, and git reads no such repository", where=place, next_step=step
-            )
+            what = "belongs to another user, and git reads no such repository"
+            return VersioningError(what, where=place, next_step=step)
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("{")]
-        what = "; ".join(lines[:4])[:600] or "it said nothing"
-        return VersioningError(f"`{' '.join(words[:3])}` ended with {code}: {what}", where=str(self.folder))
+        command = " ".join([Path(ran.args[0]).name, *ran.args[1:3]])
+        what = f"`{command}` ended with {ran.returncode}: {'; '.join(lines[:4])[:600] or 'it said nothing'}"
+        return VersioningError(what, where=str(self.folder))
 
 
 def failed_records(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -18,7 +18,7 @@ from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, iter_files
 
 CODES = {
     "changed": "the bytes are not those of the version",
-    "truncated": "the file has another size",
+    "size": "the file has another size",
     "swapped": "the bytes are those of another file of the version",
     "missing": "the file is not there",
     "content": "the content that was fetched is not there any more",

@@ -23,6 +23,7 @@ from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, inside, open_atomic
 
 SET_ASIDE = "set-aside"
+_PATHS_AT_ONCE = 200
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -119,7 +120,8 @@ def _heal_repository(
                        stdin=_listed(f":(literal){file.path}" for file in wrong))  # fmt: skip
     annexed = [file for file in files if file.key]
     if annexed:
-        repository.annex_records("fsck", "--batch", "-z", stdin=_listed(file.path for file in annexed))
+        for start in range(0, len(annexed), _PATHS_AT_ONCE):
+            repository.annex_records("fsck", "--", *(file.path for file in annexed[start : start + _PATHS_AT_ONCE]))
     for file in files:
         if file.key is None:
             yield Healed(path=file.path, source="the commit")

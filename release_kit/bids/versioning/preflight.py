@@ -105,8 +105,9 @@ def _refuse_odd_branch(repository: Repository) -> None:
         raise ReleaseKitError("no branch is checked out (a version or a commit is)", where=str(repository.folder),
                               next_step="git switch main, and run again")  # fmt: skip
     if branch.startswith("adjusted/"):
-        raise ReleaseKitError(f"the branch {branch} is a view of git-annex on another", where=str(repository.folder),
-                              next_step="git annex sync --no-pull --no-push, switch to the other, run again")  # fmt: skip
+        what = f"the branch {branch} is a view of git-annex on another"
+        step = "git annex sync --no-pull --no-push, switch to the other, run again"
+        raise ReleaseKitError(what, where=str(repository.folder), next_step=step)
 
 
 def _everything_in(folder: Path) -> list[Change]:

@@ -123,7 +123,7 @@ class _Reading:
         except OSError as error:
             return self._bad(file, "unchecked", f"cannot be read ({error.strerror})")
         if file.size_bytes is not None and size != file.size_bytes:
-            return self._bad(file, "truncated", f"has {size:,} bytes instead of {file.size_bytes:,}", size)
+            return self._bad(file, "size", f"has {size:,} bytes instead of {file.size_bytes:,}", size)
         wrong = (
             (file.key and file.key.digest and digests[_ALGORITHMS[file.key.backend]] != file.key.digest)
             or (file.listed and not (file.key and file.key.sha256) and digests["sha256"] != file.listed.sha256)

@@ -16,6 +16,7 @@ from release_kit.bids.versioning.contents import manifest_at
 from release_kit.bids.versioning.sources import DIRECTORY_ANNEX, DIRECTORY_GIT
 from release_kit.bids.versioning.tracked import changes, has_commit, is_repository
 from release_kit.core.errors import ReleaseKitError, UsageError
+from release_kit.core.wording import counted
 
 KINDS = ("ria", "directory", "tree", "web")
 
@@ -173,8 +174,8 @@ class _Publish:
         for record in records:
             self.say({"event": "copied", "path": record.get("file") or record.get("key"), "ok": record.get("success")})
         if failed := failed_records(records):
-            raise VersioningError(f"{len(failed)} files could not be copied: {'; '.join(failed[:5])}",
-                                  where=str(self.location), next_step="free space or mend the place, run again")  # fmt: skip
+            what = f"{counted(len(failed), 'file')} could not be copied: {'; '.join(failed[:5])}"
+            raise VersioningError(what, where=str(self.location), next_step="free space or mend the place, run again")
         return sum(bool(record.get("success")) for record in records)
 
     def _push(self, name: str, bare: Path) -> None:
