@@ -31,6 +31,8 @@ class TierOptions:
     """``tier``: the tier's name is the speaker."""
     unknown: tuple[str, ...] = ("n/a",)
     keep_missing: bool = True
+    every: bool = False
+    """Read every tier without a choice; for files whose tiers are told apart elsewhere."""
 
 
 def tier_options(fields: Fields) -> TierOptions:
@@ -118,7 +120,7 @@ def read_textgrid(text: str, options: TierOptions, problems: Problems) -> list[C
 def wanted_tiers(names: list[str], options: TierOptions, problems: Problems) -> set[str]:
     """Return the names of the tiers to read; a choice that the recipe must make is noted as a problem."""
     if not options.tiers:
-        if len(names) > 1 and options.speakers == "none":
+        if len(names) > 1 and options.speakers == "none" and not options.every:
             problems.add(f"has the tiers {', '.join(map(repr, names))}; name one (or several) in `tier`")
             return set()
         return set(names)
@@ -145,7 +147,7 @@ def _tiers(tokens: _Tokens, problems: Problems) -> Iterator[tuple[str, list[Cue]
     if tokens.take("flag", "<exists>") != "<exists>":
         return
     for _ in range(tokens.count("the number of tiers")):
-        kind, name = tokens.take("text", "the class of a tier"), tokens.take("text", "the name of a tier")
+        kind, name = tokens.take("text", "the class of a tier"), _unquoted(tokens, "the name of a tier")
         tokens.number("the start of the tier"), tokens.number("the end of the tier")
         read = {"IntervalTier": _interval, "TextTier": _point}.get(kind)
         if read is None:
@@ -159,7 +161,7 @@ def _interval(tokens: _Tokens, tier: str, problems: Problems) -> Cue | None:
     onset = tokens.number("the start of an interval")
     line = tokens.line
     end = tokens.number("the end of an interval")
-    label = tokens.take("text", "the label of an interval").replace('""', '"')
+    label = _unquoted(tokens, "the label of an interval")
     span = checked_span(onset, end, problems, line) if label else None
     return span and Cue(onset_s=span[0], duration_s=span[1], text=label, tier=tier)
 
@@ -167,8 +169,12 @@ def _interval(tokens: _Tokens, tier: str, problems: Problems) -> Cue | None:
 def _point(tokens: _Tokens, tier: str, problems: Problems) -> Cue | None:
     onset = tokens.number("the time of a point")
     span = checked_span(onset, onset, problems, tokens.line)
-    label = tokens.take("text", "the label of a point").replace('""', '"')
+    label = _unquoted(tokens, "the label of a point")
     return span and Cue(onset_s=span[0], duration_s=span[1], text=label, tier=tier)
+
+
+def _unquoted(tokens: _Tokens, meaning: str) -> str:
+    return tokens.take("text", meaning).replace('""', '"')
 
 
 def _tokens(text: str) -> Iterator[_Token]:
