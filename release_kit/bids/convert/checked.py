@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from release_kit.bids.convert.identity import source_files, text_code
+from release_kit.bids.convert.identity import plain, source_files, text_code
 from release_kit.bids.convert.jobs import ImageJob
 from release_kit.bids.convert.state import State
 from release_kit.bids.recipe.model import Recipe
@@ -31,13 +31,19 @@ def check_before(
         return {}
     from release_kit.bids.recipe.check import check_recipe
 
-    report = check_recipe(recipe)
+    report = check_recipe(recipe, on_event=lambda _, done, total: say({"event": "header", "n": done, "total": total}))
     report.refuse()
     if identity := _identity(jobs, said):
         state.mark(MARK, identity)
-    warnings = [problem for problem in report.problems if problem.severity == "warning"]
-    say({"event": "checked", "warnings": [f"{problem.where}: {problem.what}" for problem in warnings]})
-    return {}
+    say({"event": "checked", "warnings": [f"{problem.where}: {problem.what}" for problem in report.warnings]})
+    read = {(str(one.expected.path), plain_key(one.expected.options)): one.facts for one in report.facts}
+    keys = {job.target: (str(job.source), plain_key(job.options)) for job in jobs}
+    return {target: read[key] for target, key in keys.items() if key in read}
+
+
+def plain_key(options: Mapping[str, Any]) -> str:
+    """Return the options of a reader as something that can be looked up."""
+    return digest(plain(options))
 
 
 def _identity(jobs: list[ImageJob], said: str) -> str:

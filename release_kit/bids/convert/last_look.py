@@ -16,7 +16,7 @@ N_SHOWN = 20
 
 def check_leaks(
     recipe: Recipe, out: Path, holds: Mapping[str, str], state: State, say: Callable[[Mapping[str, Any]], None]
-) -> None:
+) -> tuple[str, ...]:
     """Refuse a dataset in which something identifying remains; not looked at again while nothing changes.
 
     Args:
@@ -26,6 +26,9 @@ def check_leaks(
         state: what was found good before.
         say: told that the look begins.
 
+    Returns:
+        What needs a look but tells nothing by itself.
+
     Raises:
         IntegrityError: the files and what is in them.
     """
@@ -33,20 +36,24 @@ def check_leaks(
     identity = digest({"files": sorted(holds.items()), "words": words, "code": text_code()})
     mark = f"leaks:{out.resolve()}"
     if state.marks.get(mark) == identity:
-        return
+        return ()
     from release_kit.bids.sidecars.leaks import find_leaks
 
     say({"event": "leaks"})
-    leaks = find_leaks(out, words, recipe.privacy)
-    if leaks:
-        listed = "; ".join(f"{leak.path}: {leak.what} ({leak.where})" for leak in leaks[:N_SHOWN])
+    fetched = all((out / path).exists() for path in holds)
+    found = find_leaks(out, words, recipe.privacy, content=fetched)
+    warnings = tuple(f"{leak.path}: {leak.what}" for leak in found if leak.severity == "warning")
+    if leaks := [leak for leak in found if leak.severity != "warning"]:
+        listed = "; ".join(f"{leak.path}: {leak.what}" for leak in leaks[:N_SHOWN])
         more = f"; and {len(leaks) - N_SHOWN} more" if len(leaks) > N_SHOWN else ""
         raise IntegrityError(
             f"{counted(len(leaks), 'place')} of the dataset with something identifying: {listed}{more}",
             where=str(out),
             next_step="do not publish this folder; mend the sources or the recipe's `privacy`, and convert again",
         )
-    state.mark(mark, identity)
+    if not warnings:
+        state.mark(mark, identity)
+    return warnings
 
 
 def secret_words(recipe: Recipe) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class ImageMaker:
         temporaries = {job.target: self._temporary(job.target) for job in jobs}
         differ: list[str] = []
         problems: list[ReleaseKitError] = []
+        self.say({"event": "images", "total": len(jobs)})
         try:
             pieces = self._pieces(jobs, temporaries)
             for n, (target, made) in enumerate(run_pieces(make_image, pieces, _workers(jobs, workers)), start=1):

@@ -236,7 +236,7 @@ class _Conversion:
         if self.only:
             self.holds = {p: next(iter(s)) for p, s in self.state.owned.items() if len(s) == 1} | self.holds
         used = {identity for identity in self.identities.values() if identity} | {s.identity for s in self.stages}
-        check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
+        self.problems += check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
         self.state.finish(used, self.holds)
 
     def report(self, seconds: float) -> ConvertReport:
