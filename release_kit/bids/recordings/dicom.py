@@ -7,6 +7,7 @@ names of people do not; what of them enters a dataset is for ``release_kit.bids.
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release_kit.bids.recordings.header import RecordingError
+from release_kit.bids.recordings.header import ImageFacts, RecordingError
 from release_kit.bids.recordings.image import Image
 from release_kit.bids.recordings.nifti_read import NiftiImage
 from release_kit.bids.recordings.series import gaps
@@ -47,6 +48,8 @@ class Series:
     instances: tuple[int, ...]
     n_frames: int
     """Images over all files; a mosaic counts as one."""
+    n_pixels: int
+    """Of all images."""
     mosaic: bool
     enhanced: bool
 
@@ -98,7 +101,7 @@ def convert_series(
 
     Args:
         source: a series, or a folder (or file) from which ``series`` chooses.
-        out_folder: where ``series-<number>.nii`` is put; made if missing.
+        out_folder: where ``series-<12 hex digits>.nii`` is put; made if missing.
         series: number or description, for a folder with more than one.
 
     Returns:
@@ -117,7 +120,8 @@ def convert_series(
         raise RecordingError(what, where=where, next_step="fetch the missing files from the scanner's archive")
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as scratch:
         image, sidecar = _dcm2niix(source, Path(scratch), where)
-        out = out_folder / f"series-{source.number if source.number is not None else 'x'}.nii"
+        _check_count(source, NiftiImage(image).header, where)
+        out = out_folder / f"series-{hashlib.sha256(source.uid.encode()).hexdigest()[:12]}.nii"
         out_folder.mkdir(parents=True, exist_ok=True)
         shutil.move(image, out)
     return out, sidecar
@@ -150,9 +154,9 @@ class DicomImage(Image):
                 digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
         return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(digests)).encode()).hexdigest()
 
-    def check_size(self) -> None:
+    def check_size(self) -> int:
         """Hold what dcm2niix wrote against its header."""
-        self._image.check_size()
+        return self._image.check_size()
 
 
 def _read(file: Path) -> Any:
@@ -178,7 +182,7 @@ def _series(uid: str, members: list[tuple[Any, Path]]) -> Series:
         return int(value) if value not in (None, "") else default
 
     members = sorted(members, key=lambda pair: (number(pair[0], "InstanceNumber", 0), pair[1]))
-    first = members[0][0]
+    first, frames = members[0][0], [number(header, "NumberOfFrames", 1) for header, _ in members]
     return Series(
         number=number(first, "SeriesNumber", -1) if first.get("SeriesNumber") not in (None, "") else None,
         description=str(first.get("SeriesDescription", "")),
@@ -187,7 +191,10 @@ def _series(uid: str, members: list[tuple[Any, Path]]) -> Series:
         uid=uid,
         files=tuple(file for _, file in members),
         instances=tuple(number(header, "InstanceNumber", 0) for header, _ in members),
-        n_frames=sum(number(header, "NumberOfFrames", 1) for header, _ in members),
+        n_frames=sum(frames),
+        n_pixels=sum(
+            n * number(h, "Rows", 0) * number(h, "Columns", 0) for n, (h, _) in zip(frames, members, strict=True)
+        ),
         mosaic=any("MOSAIC" in (header.get("ImageType") or ()) for header, _ in members),
         enhanced=any(header.get("SOPClassUID", "").endswith(".4.1") for header, _ in members),
     )
@@ -202,6 +209,16 @@ def _incomplete(series: Series) -> list[str]:
     return [f"instance {problem}" for problem in gaps(sorted(set(numbers)))] + (
         [f"{twice} instance numbers come twice"] if twice else []
     )
+
+
+def _check_count(series: Series, facts: ImageFacts, where: str) -> None:
+    """Hold what was made against the files: dcm2niix leaves out what it cannot read and goes on."""
+    made, expected, unit = facts.n_volumes, series.n_frames, "volumes"
+    if not series.mosaic:
+        made, expected, unit = math.prod(facts.shape) * facts.n_volumes, series.n_pixels, "voxels"
+    if made != expected:
+        what = f"dcm2niix made {made} {unit} of the {expected} in series {series.label()}"
+        raise RecordingError(what, where=where, next_step="look for damaged files and fetch them again")
 
 
 def _dcm2niix(series: Series, scratch: Path, where: str) -> tuple[Path, dict[str, Any]]:

@@ -53,6 +53,8 @@ class ImageFacts:
     """Header extensions of the source (private notes of other programs); they are not written."""
     free_text: tuple[str, ...] = ()
     """Names of header fields of the source that hold free text (``descrip`` …); they are written empty."""
+    n_surplus_bytes: int = 0
+    """Bytes of the source behind its last volume, less than a volume; they are not written."""
     raw_header: bytes | None = field(default=None, repr=False)
     """The header of the source (348 bytes NIfTI-1, 540 NIfTI-2): everything that has no field of its own."""
 
@@ -103,6 +105,7 @@ class ImageFacts:
             "sform_code": self.sform_code,
             "n_extensions": self.n_extensions,
             "free_text": list(self.free_text),
+            "n_surplus_bytes": self.n_surplus_bytes,
         }
 
 
@@ -119,10 +122,9 @@ def read_facts(path: Path, kind: str = "nifti", options: Mapping[str, Any] | Non
         options: as for ``image.open_image``.
 
     Raises:
-        RecordingError: the file is missing, truncated, longer than its header says, or no such image.
+        RecordingError: the file is missing, truncated, longer than its header says by a volume, or no such image.
     """
     from release_kit.bids.recordings.image import open_image
 
     with open_image(path, kind, options) as image:
-        image.check_size()
-        return image.header
+        return replace(image.header, n_surplus_bytes=image.check_size())

@@ -39,8 +39,8 @@ class Image(abc.ABC):
         One further volume is read ahead; memory does not grow with the number of volumes.
 
         Raises:
-            RecordingError: the source ends too early (the volume is named), is damaged, or holds more than its header
-                says. The last is known, and raised, only after the last volume.
+            RecordingError: the source ends too early (the volume is named), is damaged, or holds more volumes than its
+                header says. The last is known, and raised, only after the last volume.
         """
 
     @abc.abstractmethod
@@ -51,8 +51,12 @@ class Image(abc.ABC):
         """
 
     @abc.abstractmethod
-    def check_size(self) -> None:
-        """Raise RecordingError if the source is shorter or longer than its header says, without reading voxels."""
+    def check_size(self) -> int:
+        """Return how many bytes follow the last volume (0, or less than a volume), without reading voxels.
+
+        Raises:
+            RecordingError: the source is shorter than its header says, or longer by at least a volume.
+        """
 
     def close(self) -> None:
         """Free what the reader holds (temporary folders, open files)."""

@@ -118,8 +118,9 @@ class MatImage(Image):
             digests[0] if len(digests) == 1 else hashlib.sha256("".join(f"{d}\n" for d in digests).encode()).hexdigest()
         )
 
-    def check_size(self) -> None:
-        """Do nothing more: HDF5 refuses a file that is shorter than it says when it is opened."""
+    def check_size(self) -> int:
+        """Return 0: HDF5 itself refuses a file that is shorter than it says, when it is opened."""
+        return 0
 
     def _find_time(self, layout: str | None) -> int | None:
         """Return the axis of the HDF5 array (MATLAB's axes in reverse) that is time, None for a single volume."""

@@ -78,7 +78,7 @@ def build_header(facts: ImageFacts) -> bytes:
     """Return the header of a ``.nii`` for these facts, without free text, with mm and seconds as its units.
 
     Everything in ``facts.raw_header`` that ``ImageFacts`` has no field for (slice timing codes, cal_min …) is kept.
-    The four bytes that say "no extensions" follow it.
+    An image that has a TR is a series (4D), also with one volume. The four bytes that say "no extensions" follow.
     """
     import nibabel
 
@@ -91,6 +91,8 @@ def build_header(facts: ImageFacts) -> bytes:
         _to_mm_and_s(header)
     _clean(header)
     header["magic"] = b"n+1" if int(header["sizeof_hdr"]) == 348 else b"n+2"
+    if "eol_check" in header:
+        header["eol_check"] = (13, 10, 26, 10)
     header["vox_offset"] = int(header["sizeof_hdr"]) + 4
     _set_dimensions(header, facts)
     header["scl_slope"], header["scl_inter"] = facts.slope, facts.inter
@@ -103,9 +105,7 @@ def _check_magic(magic: bytes, version: int, where: str) -> None:
         return
     what = "this is an ANALYZE 7.5 header, which does not say which side is left"
     if version == 2 or magic.strip(b"\0"):
-        what = (
-            f"this is not NIfTI: the header holds {magic!r} where {known[0].decode()!r} or {known[1].decode()!r} stands"
-        )
+        what = f"this is not NIfTI: its magic is {magic!r}, expected {known[0].decode()!r} or {known[1].decode()!r}"
     raise RecordingError(what, where=where, next_step="convert it to NIfTI with the program that wrote it")
 
 
@@ -205,11 +205,12 @@ def _set_dimensions(header, facts: ImageFacts) -> None:
     limit = 2**15 - 1 if int(header["sizeof_hdr"]) == 348 else 2**63 - 1
     if max(*facts.shape, facts.n_volumes) > limit:
         raise RecordingError(f"an image of {facts.shape} x {facts.n_volumes} does not fit NIfTI-1 (limit {limit})")
-    header["dim"] = [facts.n_dims, *facts.shape, facts.n_volumes if facts.n_dims == 4 else 1, 1, 1, 1]
+    series = facts.n_dims == 4 or facts.n_volumes > 1 or facts.tr_s is not None
+    header["dim"] = [3 + series, *facts.shape, facts.n_volumes, 1, 1, 1]
     pixdim = header["pixdim"].copy()
-    pixdim[4:] = [facts.tr_s or 0.0 if facts.n_dims == 4 else 0.0, 0, 0, 0]
+    pixdim[4:] = [facts.tr_s or 0.0 if series else 0.0, 0, 0, 0]
     header["pixdim"] = pixdim
-    header["xyzt_units"] = 2 | (8 if facts.n_dims == 4 and facts.tr_s and facts.tr_unit_known else 0)
+    header["xyzt_units"] = 2 | (8 if series and facts.tr_s and facts.tr_unit_known else 0)
 
 
 def _new_header(facts: ImageFacts):

@@ -70,16 +70,17 @@ class NiftiImage(Image):
                 source.close()
         return self._digest
 
-    def check_size(self) -> None:
+    def check_size(self) -> int:
         """Hold the size of the file against its header; a gzip file that disagrees is read through and counted."""
         source = Source(self.data_path)
         try:
             expected = self._offset + self.header.n_volumes * self.header.volume_bytes
             if not source.compressed:
-                self._check_content(source.size_bytes)
-            elif source.content_size() != expected % 2**32:
-                self._skip(source, expected)
-                self._check_end(source)
+                return self._check_content(source.size_bytes)
+            if source.content_size() == expected % 2**32:
+                return 0
+            self._skip(source, expected)
+            return self._check_end(source)
         finally:
             source.close()
 
@@ -136,21 +137,23 @@ class NiftiImage(Image):
         if got < n_bytes:
             raise self._ends_at(source.position, "")
 
-    def _check_end(self, source: Source) -> None:
+    def _check_end(self, source: Source) -> int:
         try:
             position = source.position
-            self._check_content(position + source.count_rest())
+            return self._check_content(position + source.count_rest())
         except Damage as damage:
             raise self._error(f"{damage.reason} (after the last volume)") from damage
 
-    def _check_content(self, n_bytes: int) -> None:
-        surplus = n_bytes - self._offset - self.header.n_volumes * self.header.volume_bytes
+    def _check_content(self, n_bytes: int) -> int:
+        """Return how many bytes follow the last volume: less than a volume, which some programs leave there."""
+        n, size = self.header.n_volumes, self.header.volume_bytes
+        surplus = n_bytes - self._offset - n * size
         if surplus < 0:
             raise self._ends_at(n_bytes, "")
-        if surplus > 0:
-            volumes = f", {surplus / self.header.volume_bytes:g} volumes" if self.header.n_dims == 4 else ""
-            what = f"it holds {surplus} bytes{volumes} more than the {self.header.n_volumes} volumes its header names"
+        if surplus >= size:
+            what = f"its header names {n} volumes, but it holds {n + surplus / size:g}"
             raise self._error(what, "find out which is right, and repair the header or the file")
+        return surplus
 
     def _ends_at(self, position: int, reason: str) -> RecordingError:
         """Return the sentence for content that ends at byte ``position``."""

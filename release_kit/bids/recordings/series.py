@@ -78,15 +78,16 @@ class SeriesImage(Image):
         """Return the sha256 of the files' digests, a line each, in the order of the series."""
         return hashlib.sha256("".join(f"{image.digest()}\n" for image in self._images).encode()).hexdigest()
 
-    def check_size(self) -> None:
+    def check_size(self) -> int:
         """Hold the size of every file against its header and name all that are wrong."""
-        problems = []
+        problems, surplus = [], 0
         for image in self._images:
             try:
-                image.check_size()
+                surplus += image.check_size()
             except RecordingError as error:
                 problems.append(f"{image.data_path.name}: {error.what}")
         self._refuse(problems, "copy them again from where they were recorded")
+        return surplus
 
     def _common(self) -> ImageFacts:
         """Return the facts that all files share."""

@@ -54,12 +54,9 @@ class Source:
             Damage: gzip's own check failed, or the file ends inside its gzip stream.
         """
         filled = 0
-        while filled < len(view):
-            n = self._some(view[filled:])
-            if not n:
-                break
+        while filled < len(view) and (n := self._some(view[filled:])):
             filled += n
-        self.position += filled
+            self.position += n
         return filled
 
     def skip(self, n_bytes: int) -> int:
