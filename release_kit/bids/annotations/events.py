@@ -77,7 +77,7 @@ def scene_sources(recipe: Recipe, table: pa.Table) -> dict[str, Annotation]:
     that scenes of two annotators never mix.
     """
     annotations = [a for a in annotations_of(annotation_table(table_rows(table)), recipe) if a.level == SCENE_LEVEL]
-    annotations.sort(key=lambda a: (bool(a.source and a.source.translated_from), a.id))
+    annotations.sort(key=lambda a: (a.translated_from is not None, a.id))
     found: dict[str, Annotation] = {}
     for annotation in annotations:
         for row in annotation.rows:

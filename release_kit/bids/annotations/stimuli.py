@@ -5,7 +5,7 @@ annotated, never resampled) and one Parquet table for each level. Names come fro
 ``runs.py``. Format: ``docs/formats/annotations.md``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,9 @@ class Annotation:
     annotator: str
     language: str
     rows: tuple[Row, ...]
-    source: AnnotationSource | None = None
-    """What the recipe says of it; None when the table has it from elsewhere."""
+    translated_from: str | None = None
+    """Id of the annotation that this one translates."""
+    tool: str | None = None
 
 
 def annotations_of(table: pa.Table, recipe: Recipe | None = None) -> tuple[Annotation, ...]:
@@ -64,17 +65,7 @@ def annotations_of(table: pa.Table, recipe: Recipe | None = None) -> tuple[Annot
             next_step="give each annotator, level and language an id of its own",
         )
     sources = {source.id: source for source in recipe.annotations} if recipe else {}
-    return tuple(
-        Annotation(
-            id=name,
-            level=rows[0].level,
-            annotator=rows[0].annotator,
-            language=rows[0].language,
-            rows=tuple(rows),
-            source=sources.get(name) or _split_source(name, sources),
-        )
-        for name, rows in sorted(by_id.items())
-    )
+    return tuple(_annotation(name, rows, sources, by_id) for name, rows in sorted(by_id.items()))
 
 
 def stimuli_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str, bytes]]:
@@ -126,10 +117,23 @@ def _who(row: Row) -> tuple[str, str, str]:
     return row.level, row.annotator, row.language
 
 
-def _split_source(name: str, sources: Mapping[str, AnnotationSource]) -> AnnotationSource | None:
-    """One file may hold several annotators; their ids begin with the id of the source."""
-    known = [source for key, source in sources.items() if name.startswith(key)]
-    return max(known, key=lambda source: len(source.id), default=None)
+def _annotation(name: str, rows: list[Row], sources: Mapping[str, AnnotationSource], ids: Container[str]) -> Annotation:
+    """Where one file holds several annotators, their ids begin with the id of the source; so do those translated."""
+    begins = [source for key, source in sources.items() if name.startswith(key)]
+    source = sources.get(name) or max(begins, key=lambda source: len(source.id), default=None)
+    origin = source.translated_from if source else None
+    if source and origin and (whole := origin + name.removeprefix(source.id)) in ids:
+        origin = whole
+    level, annotator, language = _who(rows[0])
+    return Annotation(
+        id=name,
+        level=level,
+        annotator=annotator,
+        language=language,
+        rows=tuple(rows),
+        translated_from=origin,
+        tool=source.tool if source else None,
+    )
 
 
 def _refuse_unknown_stimuli(recipe: Recipe, table: pa.Table) -> None:
@@ -186,7 +190,7 @@ def _annotation_tables(recipe: Recipe, annotations: Iterable[Annotation]) -> Ite
 
 
 def _annotation_row(recipe: Recipe, annotation: Annotation) -> tuple[Any, ...]:
-    source, level = annotation.source, recipe.levels.get(annotation.level)
+    level = recipe.levels.get(annotation.level)
     stimuli = {row.stim_id for row in annotation.rows}
     length = sum(recipe.stimuli[name].duration_s for name in stimuli)
     covered = sum(covered_s(row for row in annotation.rows if row.stim_id == name) for name in sorted(stimuli))
@@ -196,8 +200,8 @@ def _annotation_row(recipe: Recipe, annotation: Annotation) -> tuple[Any, ...]:
         annotation.level,
         annotation.annotator,
         annotation.language,
-        source and source.translated_from,
-        source and source.tool,
+        annotation.translated_from,
+        annotation.tool,
         level and level.granularity,
         len(annotation.rows),
         round(covered / length, 4) if length else None,
@@ -224,8 +228,8 @@ def event_sidecar(annotation: Annotation) -> dict[str, Any]:
         "AnnotationLevel": annotation.level,
         "Annotator": annotation.annotator,
         "Language": annotation.language,
-        "TranslatedFrom": annotation.source and annotation.source.translated_from,
-        "Tool": annotation.source and annotation.source.tool,
+        "TranslatedFrom": annotation.translated_from,
+        "Tool": annotation.tool,
     }
     return {**_EVENT_SIDECAR, **{key: value for key, value in facts.items() if value is not None}}
 
