@@ -18,6 +18,7 @@ from release_kit.bids.validate.tables import Table, read_table, seconds
 
 DESCRIPTIONS = "descriptions.tsv"
 _TEXTUAL = re.compile(r"(?i)annot|transcri|caption|subtitle|utterance|dialog")
+_ANNOTATED = ("derivatives", "stimuli", "annotations", "annotation")
 _TEXT_TYPES = (".txt", ".csv", ".1D")
 
 
@@ -107,9 +108,10 @@ def _unaligned(survey: Survey) -> Iterator[Finding]:
     folders: dict[str, list[Entry]] = defaultdict(list)
     for entry in survey.entries:
         top = entry.path.split("/")[0]
-        if top in ("derivatives", "stimuli", "annotations", "annotation") and entry.extension in _TEXT_TYPES:
-            if _TEXTUAL.search(entry.path) and not entry.path.rpartition("/")[2].startswith(("README", "LICENSE")):
-                folders[entry.path.rpartition("/")[0]].append(entry)
+        folder, _, name = entry.path.rpartition("/")
+        textual = entry.extension in _TEXT_TYPES and _TEXTUAL.search(entry.path) is not None
+        if top in _ANNOTATED and textual and not name.startswith(("README", "LICENSE")):
+            folders[folder].append(entry)
     for folder, files in sorted(folders.items()):
         example = files[0].path.rpartition("/")[2]
         what = f"{len(files):,} files of lines (such as {example}); no onset, annotator or stimulus position"

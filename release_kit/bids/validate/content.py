@@ -1,4 +1,4 @@
-"""What is not on this machine: how much of a dataset could be looked at, and which verdicts must not be drawn from gaps.
+"""What is not on this machine: how much could be looked at, and which verdicts must not be drawn from gaps.
 
 A clone without content is a sound dataset of which little can be seen. What the reference validator says of absent
 content is set aside and counted, never passed on as a defect, and never dropped in silence.

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from release_kit.bids.validate.codes import finding
+from release_kit.bids.validate.explained import cited, read_citation
 from release_kit.bids.validate.finding import Finding
 from release_kit.bids.validate.images import Looked
 from release_kit.bids.validate.survey import DESCRIPTION, Part, Survey
@@ -60,10 +61,11 @@ def _description(survey: Survey, part: Part) -> Iterator[Finding]:
         step = f'write "{bare}"' if _VERSION.fullmatch(bare) else None
         yield finding("bids-version", path, f"BIDSVersion is {version!r}", next_step=step)
     if part.path == ".":
-        if not str(value.get("License") or "").strip():
-            yield finding("licence-absent", path, "License is missing or empty")
-        if not value.get("Authors"):
-            yield finding("authors-absent", path, "Authors is missing or empty")
+        citation = read_citation(survey)
+        if not str(value.get("License") or cited(citation, "License") or "").strip():
+            yield finding("licence-absent", path, "License is missing or empty, and no CITATION.cff names one")
+        if not (value.get("Authors") or cited(citation, "Authors")):
+            yield finding("authors-absent", path, "Authors is missing or empty, and no CITATION.cff names any")
 
 
 def check_participants(survey: Survey, looked: Looked) -> Iterator[Finding]:

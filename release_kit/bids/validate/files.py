@@ -13,6 +13,7 @@ from typing import BinaryIO
 from release_kit.bids.validate.codes import finding
 from release_kit.bids.validate.finding import Finding
 from release_kit.bids.validate.survey import Entry, Survey
+from release_kit.core.wording import counted
 
 PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth", ".dill", ".cpickle")
 FOREIGN = {
@@ -28,7 +29,7 @@ FOREIGN = {
     ".pzfx": "Prism",
     ".fig": "MATLAB",
 }
-ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".zarr", ".rds", ".pt", *PICKLES[:2])
+ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".zarr", ".rds")
 _UNNAMED = ("", ".bin", ".dat", ".data", ".model")
 _OBJECTS = (b"'descr': '|O'", b"'descr': 'O'", b"|O")
 _HEADER_BYTES = 512
@@ -65,7 +66,7 @@ def _group(entry: Entry) -> str:
 
 def _counted(entries: list[Entry], last: str) -> str:
     n = len(entries)
-    return f"{n:,} {last} {'file' if n == 1 else 'files'} (such as {entries[0].path.rpartition('/')[2]})"
+    return f"{counted(n, f'{last} file')} (such as {entries[0].path.rpartition('/')[2]})"
 
 
 def _explained(survey: Survey, entry: Entry, last: str) -> bool:

@@ -47,6 +47,8 @@ class Finding:
     """The key, entity or column that a code of the reference validator is about."""
     row: int | None = None
     """1-based data row of a table (the header is not counted)."""
+    explained: str | None = None
+    """Why a warning of the reference validator is as it should be, by what the dataset itself says."""
 
     @property
     def order(self) -> tuple:
@@ -57,8 +59,8 @@ class Finding:
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; ``sub_code`` and ``row`` only where they are known."""
-        known = {"sub_code": self.sub_code, "row": self.row}
+        """Return the JSON form; ``sub_code``, ``row`` and ``explained`` only where there are any."""
+        known = {"sub_code": self.sub_code, "row": self.row, "explained": self.explained}
         return {
             "code": self.code,
             "severity": self.severity,

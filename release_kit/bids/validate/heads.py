@@ -1,8 +1,8 @@
 """The ends of an image file: what its header declares, and what gzip notes of its content, without reading the rest.
 
 The eight bytes at the end of a ``.gz`` are the CRC-32 of the unpacked content and its length (RFC 1952): enough to see
-a truncated file, and to suspect that two files hold the same image although they were packed differently. A suspicion is
-made sure by reading, never reported as it is.
+a truncated file, and to suspect that two files hold the same image although they were packed differently. A suspicion
+is made sure by reading, never reported as it is.
 """
 
 import hashlib

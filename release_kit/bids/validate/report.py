@@ -59,6 +59,7 @@ class Group:
     family: str
     summary: str
     why: str
+    explained: str | None
     findings: tuple[Finding, ...]
 
 
@@ -92,21 +93,32 @@ class ValidationReport:
         found = Counter(one.severity for one in self.findings)
         return {severity: found.get(severity, 0) for severity in SEVERITIES}
 
+    @property
+    def n_unexplained(self) -> int:
+        """Number of warnings that nothing in the dataset explains."""
+        return sum(one.severity == WARNING and one.explained is None for one in self.findings)
+
     def passed(self, *, strict: bool = False) -> bool:
-        """Return whether the dataset passes; with ``strict`` a warning fails it, and so does an incomplete look."""
-        return self.ok and not (strict and (self.counts[WARNING] or self.not_checked))
+        """Return whether the dataset passes; ``strict`` fails it for an unexplained warning or an incomplete look."""
+        return self.ok and not (strict and (self.n_unexplained or self.not_checked))
 
     def groups(self) -> list[Group]:
         """Return the findings by code: worst first, then families in their order, our own before the reference's."""
         together: dict[tuple, list[Finding]] = {}
         for one in self.findings:
-            together.setdefault((one.code, one.sub_code if one.source == REFERENCE else None, one.severity), []).append(
-                one
-            )
+            sub_code = one.sub_code if one.source == REFERENCE else None
+            together.setdefault((one.code, sub_code, one.severity, one.explained), []).append(one)
         groups = [_group(key, found) for key, found in together.items()]
         families = list(FAMILIES)
         return sorted(
-            groups, key=lambda g: (SEVERITIES.index(g.severity), families.index(g.family), g.code, g.sub_code or "")
+            groups,
+            key=lambda g: (
+                SEVERITIES.index(g.severity),
+                families.index(g.family),
+                g.explained is not None,
+                g.code,
+                g.sub_code or "",
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,6 +130,7 @@ class ValidationReport:
             "name": self.name,
             "facts": dict(self.facts),
             "counts": self.counts,
+            "n_unexplained_warnings": self.n_unexplained,
             "reference": {
                 "package": PACKAGE,
                 "version": self.validator_version,
@@ -148,14 +161,17 @@ class ValidationReport:
 def verdict_line(report: ValidationReport) -> str:
     """Return the one sentence that a report comes down to."""
     counts = report.counts
-    said = ", ".join(counted(counts[severity], severity) for severity in (ERROR, WARNING, NOTE))
+    warnings = counted(counts[WARNING], WARNING)
+    if n := counts[WARNING] - report.n_unexplained:
+        warnings += f" ({n:,} explained)"
+    said = f"{counted(counts[ERROR], ERROR)}, {warnings}, {counted(counts[NOTE], NOTE)}"
     if not report.ok:
         return f"not valid: {said}"
     return f"valid: {said}" if report.complete else f"valid as far as it could be looked at: {said}"
 
 
 def _group(key: tuple, found: list[Finding]) -> Group:
-    code, sub_code, severity = key
+    code, sub_code, severity, explained = key
     kind = CODES.get(code)
     summary = kind.summary if kind else found[0].what
     return Group(
@@ -165,5 +181,6 @@ def _group(key: tuple, found: list[Finding]) -> Group:
         family=found[0].family,
         summary=summary,
         why=kind.why if kind else "",
+        explained=explained,
         findings=tuple(found),
     )

@@ -16,6 +16,7 @@ from release_kit.bids.validate.codes import finding
 from release_kit.bids.validate.content import check_content, headers_needed, not_looked_at, without_gaps
 from release_kit.bids.validate.describe import check_description, check_participants
 from release_kit.bids.validate.events import RunEvents, check_events, read_runs
+from release_kit.bids.validate.explained import with_explanations
 from release_kit.bids.validate.files import check_files
 from release_kit.bids.validate.finding import SEVERITIES, Finding
 from release_kit.bids.validate.identity import check_identity
@@ -66,6 +67,7 @@ def validate_dataset(
         verdicts, said, aside = _answers(survey, asked)
     found = sorted({*own, *said}, key=lambda one: one.order)
     found = [replace(one, dataset=_dataset_of(survey, one.path)) for one in found]
+    found = with_explanations(survey, privacy, found)
     unchecked = [*aside, *not_looked_at(survey, read=content is not False)]
     return ValidationReport(
         name=_name(survey),

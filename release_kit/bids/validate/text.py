@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from release_kit.bids.validate.finding import ERROR, REFERENCE, Finding
+from release_kit.bids.validate.finding import ERROR, REFERENCE, SEVERITIES, Finding
 from release_kit.bids.validate.report import Group, ValidationReport, verdict_line
 from release_kit.core.wording import counted, printable
 
@@ -13,14 +13,17 @@ KINDS = 5
 def render_text(report: ValidationReport, *, everything: bool = False) -> str:
     """Return the report as text of a screen or two, or with every place."""
     lines = [printable(report.name), facts_line(report), ""]
-    recommended: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for group in report.groups():
-        if group.findings[0].source == REFERENCE and group.severity != ERROR and not everything:
-            recommended[group.severity, group.code].append(f"{group.sub_code or ''} ({len(group.findings):,})".strip())
-        else:
-            lines += _group_lines(group, everything)
-    for (severity, code), subs in recommended.items():
-        lines += [f"{severity:<8}{code}: {', '.join(subs)}"]
+    groups = report.groups()
+    for severity in SEVERITIES:
+        brief: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+        for group in (one for one in groups if one.severity == severity):
+            if group.findings[0].source == REFERENCE and severity != ERROR and not everything:
+                brief[group.code, group.explained].append(f"{group.sub_code or ''} ({len(group.findings):,})".strip())
+            else:
+                lines += _group_lines(group, everything)
+        for (code, explained), subs in brief.items():
+            lines.append(f"{'answered' if explained else severity:<9}{code}: {', '.join(subs)}")
+            lines += [f"          because {explained}"] if explained else []
     lines.append("")
     for verdict in report.verdicts:
         said = verdict.crash or ("errors" if verdict.exit_code else "no errors")

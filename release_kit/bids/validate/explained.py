@@ -1,0 +1,124 @@
+"""Warnings of the reference validator that the dataset itself answers, each with the answer.
+
+Only what a file of the dataset says explains a warning: its citation file, its sidecar report, its layout. Errors are
+never explained away, and what is explained stays in the report.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from release_kit.bids.recipe.model import Privacy
+from release_kit.bids.sidecars.privacy import scrub_reasons
+from release_kit.bids.validate.finding import REFERENCE, WARNING, Finding
+from release_kit.bids.validate.survey import Part, Survey, parse_name
+from release_kit.core.errors import ReleaseKitError
+from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
+
+CITATION = "CITATION.cff"
+SIDECAR_REPORT = "code/release_kit/sidecar_report.json"
+_CITED = {"Authors": "authors", "License": "license", "ReferencesAndLinks": "references"}
+"""Field of dataset_description.json → where a citation file holds it; the specification wants it in one of the two."""
+
+
+def read_citation(survey: Survey) -> Mapping[str, Any]:
+    """Return the fields of ``CITATION.cff``; empty where there is none that can be read."""
+    import yaml
+
+    entry = survey.by_path.get(CITATION)
+    if entry is None or not entry.readable:
+        return {}
+    try:
+        text = survey.bytes_of(CITATION).decode("utf-8-sig")
+        check_foreign_yaml(text)
+        value = yaml.load(text, Loader=fast_loader())  # the safe loader of libyaml
+    except (ReleaseKitError, ValueError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def cited(citation: Mapping[str, Any], field: str) -> Any:
+    """Return what a citation file says for a field of ``dataset_description.json``; None when nothing."""
+    return citation.get(_CITED[field]) or None
+
+
+def with_explanations(survey: Survey, privacy: Privacy | None, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, each warning of the reference validator with its explanation where there is one."""
+    citation = read_citation(survey)
+    reasons = scrub_reasons(privacy or Privacy())
+    known = _Known(survey, citation, reasons)
+    explained = []
+    for one in findings:
+        if one.source == REFERENCE and one.severity == WARNING:
+            one = replace(one, explained=known.explain(one))
+        explained.append(one)
+    return explained
+
+
+class _Known:
+    """What the dataset says that can answer a warning."""
+
+    def __init__(self, survey: Survey, citation: Mapping[str, Any], reasons: Mapping[str, str]):
+        self._survey, self._citation, self._reasons = survey, citation, reasons
+        self._parts = {part.path: part for part in survey.parts}
+        self._reported = _reported_keys(survey)
+        self._has_hed = _uses_hed(survey)
+
+    def explain(self, one: Finding) -> str | None:
+        """Return why a warning is as it should be; None when nothing says so."""
+        key = one.sub_code or ""
+        if one.code == "SUBJECT_FOLDERS" and one.dataset != "." and not _has_subjects(self._parts[one.dataset]):
+            return "this derivative holds only files that apply to all subjects"
+        if one.code in ("JSON_KEY_RECOMMENDED", "TOO_FEW_AUTHORS", "NO_AUTHORS"):
+            return self._of_description("Authors" if one.code != "JSON_KEY_RECOMMENDED" else key, one.dataset)
+        if one.code == "SIDECAR_KEY_RECOMMENDED":
+            return self._of_sidecar(one, key)
+        return None
+
+    def _of_description(self, key: str, dataset: str) -> str | None:
+        if key in _CITED and dataset == "." and cited(self._citation, key):
+            return f"{CITATION} holds it, and the specification wants it in one place"
+        if key == "HEDVersion" and not self._has_hed:
+            return "no table of the dataset uses HED tags"
+        if key == "SourceDatasets" and dataset == ".":
+            return "it was made from recordings, which are no dataset that could be named"
+        return None
+
+    def _of_sidecar(self, one: Finding, key: str) -> str | None:
+        if key.lower() in self._reasons:
+            return f"left out so that nothing identifies anybody ({self._reasons[key.lower()]})"
+        suffix = parse_name(one.path)[1]
+        if (suffix, key) in self._reported:
+            return f"{SIDECAR_REPORT} says that neither header nor study know it"
+        return None
+
+
+def _has_subjects(part: Part) -> bool:
+    return any(part.inside(entry.path).startswith("sub-") for entry in part.entries)
+
+
+def _uses_hed(survey: Survey) -> bool:
+    """Whether any events table has a HED column or its sidecar HED tags."""
+    for entry in survey.entries:
+        if entry.suffix in ("events", "scans", "participants") and entry.extension == ".json":
+            value = survey.json_of(entry.path)
+            columns = value.values() if isinstance(value, dict) else ()
+            if any(isinstance(column, dict) and "HED" in column for column in columns):
+                return True
+        if entry.suffix == "events" and entry.extension == ".tsv" and entry.readable:
+            with open(survey.folder / entry.path, "rb") as stream:
+                if b"HED" in stream.readline(65_536).rstrip().split(b"\t"):
+                    return True
+    return False
+
+
+def _reported_keys(survey: Survey) -> set[tuple[str, str]]:
+    """Return (suffix, key) of every key that the dataset's sidecar report declares as absent or removed."""
+    value = survey.json_of(SIDECAR_REPORT)
+    found: set[tuple[str, str]] = set()
+    suffixes = value.get("suffixes") if isinstance(value, dict) else None
+    for suffix in suffixes if isinstance(suffixes, list) else ():
+        for key in suffix.get("keys", ()) if isinstance(suffix, dict) else ():
+            if isinstance(key, dict) and (key.get("n_absent") or key.get("n_scrubbed")):
+                found.add((str(suffix.get("suffix")), str(key.get("key"))))
+    return found
