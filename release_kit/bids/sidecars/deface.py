@@ -5,6 +5,7 @@ is the face, the check that the registration can be trusted, and the zeros. Read
 picture is ``deface_picture.py``. The method is written up in ``docs/bids-privacy.md``.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -28,8 +29,10 @@ MARGIN_MM = 6
 FACE_PLANE = (-20.0, 1.286, -60.0)
 """The face lies where y > ``FACE_PLANE[0]`` and z < slope · (y - 20) + offset, in mm of ICBM152: from the throat up to
 the hairline (about z = 30 at the forehead)."""
-MIN_AGREEMENT = 0.55
-"""Correlation ratio between image and template inside the brain, below which a registration is not believed."""
+MIN_AGREEMENT = 0.4
+"""Correlation ratio between image and template inside the brain, below which a registration is not believed.
+
+Measured on a real head: 0.64 where it is right, 0.50 when 5 mm off, 0.37 when 10 mm off, 0.2 for one upside down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +85,14 @@ def deface(source: Path, out: Path, picture: Path | None = None) -> DefaceFacts:
     values = _values(stored, facts)
     template = _template()
     to_image = _register(niimath, values, facts, template, source)
-    agreement, kept = _judge(values, facts, template, to_image)
+    face = face_region(facts, template, to_image)
+    agreement, kept = _judge(values, face, facts, template, to_image)
     if not agreement >= MIN_AGREEMENT:
         what = f"cannot be registered to the template (agreement {agreement:.2f}, needed {MIN_AGREEMENT})"
         step = (
             "look whether it is a whole head and its orientation is right; else set `deface: false` and deface by hand"
         )
         raise RecordingError(what, where=str(source), next_step=step)
-    face = face_region(facts, template, to_image)
     defaced = _blank(stored, face, facts)
     written = write_nifti_gz(out, facts, [defaced])
     if picture is not None:
@@ -140,6 +143,7 @@ def face_region(facts: ImageFacts, template: Any, to_image: "np.ndarray") -> "np
     return face
 
 
+@functools.cache
 def _template() -> _Template:
     try:
         from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
@@ -184,7 +188,9 @@ def _register(niimath: str, values: "np.ndarray", facts: ImageFacts, template: _
         return np.array(json.loads(matrix.read_text())["fixed_to_moving"], dtype=float)
 
 
-def _judge(values: "np.ndarray", facts: ImageFacts, template: _Template, to_image: "np.ndarray") -> tuple[float, float]:
+def _judge(
+    values: "np.ndarray", face: "np.ndarray", facts: ImageFacts, template: _Template, to_image: "np.ndarray"
+) -> tuple[float, float]:
     """Return (agreement, share of the brain that is kept) at every second voxel of the template's brain.
 
     Agreement is the correlation ratio: the share of the image's variance that 32 classes of template intensity explain,
@@ -196,7 +202,6 @@ def _judge(values: "np.ndarray", facts: ImageFacts, template: _Template, to_imag
     known = template.t1[tuple(index)]
     points = to_image @ template.affine @ np.vstack([index, np.ones(index.shape[1])])
     seen = _sample(values, np.array(facts.affine), points, np.nan)
-    face = face_region(facts, template, to_image)
     kept = 1.0 - float(_sample(face, np.array(facts.affine), points, False).mean())
     here = np.isfinite(seen)
     if here.mean() < 0.5:
