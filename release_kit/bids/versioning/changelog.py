@@ -12,34 +12,47 @@ from release_kit.bids.versioning.paths import CHANGES_FILE, is_of_git, meaning
 from release_kit.core.wording import counted
 
 N_NAMED = 3
+NOT_RELEASED = "not released"
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
-def has_entry(text: str, version: str) -> bool:
-    """Return whether ``CHANGES`` speaks of a version."""
-    return any(line.split(maxsplit=1)[:1] == [version] for line in text.splitlines() if line[:1].strip())
+def released(text: str, version: str, date: str, difference: Difference, *, first: bool) -> str:
+    """Return ``CHANGES`` with a dated entry for a version.
 
-
-def changes_entry(version: str, date: str, difference: Difference, *, first: bool) -> str:
-    """Return the entry of a version.
+    An entry that people have written and dated stays as it is; one that says ``Not Released`` gets the date, and below
+    its own items what the difference tells; none at all is made from the difference.
 
     Args:
+        text: ``CHANGES`` as it is, or an empty text.
         version: the version.
         date: day of the release, ``YYYY-MM-DD``.
         difference: what changed since the version before (everything was added, for the first one).
         first: whether there is no version before.
     """
+    lines = text.splitlines(keepends=True)
+    place = next(
+        (n for n, line in enumerate(lines) if line.split(maxsplit=1)[:1] == [version] and line[0] != " "), None
+    )
+    items = [f"  - {item}\n" for item in describe(difference, first=first)]
+    if place is None:
+        entry = "".join([f"{version} {date}\n", *items])
+        return f"{entry}\n{text}" if text.strip() else entry
+    if lines[place].split(maxsplit=1)[1:] and NOT_RELEASED not in lines[place].lower():
+        return text
+    end = next(
+        (n for n in range(place + 1, len(lines)) if not lines[n][:1].isspace() or not lines[n].strip()), len(lines)
+    )
+    own = [line if line.endswith("\n") else f"{line}\n" for line in lines[place + 1 : end]]
+    new = [item for item in items if item not in own]
+    return "".join([*lines[:place], f"{version} {date}\n", *own, *new, *lines[end:]])
+
+
+def describe(difference: Difference, *, first: bool) -> list[str]:
+    """Return the items of an entry: what was added, changed, removed and renamed, by meaning."""
     items = ["First version."] if first else []
     for part in touched_meanings(difference):
         items += _items(part, difference, first)
-    return (
-        "\n".join([f"{version} {date}", *(f"  - {item}" for item in items or ["Nothing in the files changed."])]) + "\n"
-    )
-
-
-def with_entry(text: str, entry: str) -> str:
-    """Return ``CHANGES`` with an entry on top."""
-    return f"{entry}\n{text}" if text.strip() else entry
+    return items or ["Nothing in the files changed."]
 
 
 def touched_meanings(difference: Difference) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from release_kit.bids.versioning.annex import Repository, VersioningError
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest
 from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE
+from release_kit.bids.versioning.provenance import RECIPE_FILE
 from release_kit.bids.versioning.tracked import SUBMODULE, SYMLINK, Tracked, commit_files, read_blobs
 from release_kit.core.canonical import read_json
 from release_kit.core.errors import RecordError
@@ -78,3 +79,20 @@ def dataset_name(folder: Path) -> str:
     if not isinstance(name, str) or not name.strip():
         raise RecordError("`Name` is missing", where=str(path), next_step="every BIDS dataset has a name")
     return name
+
+
+def declared_version(folder: Path) -> str | None:
+    """Return the version that the recipe inside the dataset declares, or None when it carries none.
+
+    Raises:
+        RecordError: the recipe cannot be read.
+    """
+    from release_kit.core.strict_yaml import parse_yaml
+
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        return None
+    value = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    dataset = value.get("dataset") if isinstance(value, dict) else None
+    version = dataset.get("version") if isinstance(dataset, dict) else None
+    return None if version is None else str(version)

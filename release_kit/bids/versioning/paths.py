@@ -51,9 +51,11 @@ _OF_GIT = re.compile(r"(?:^|/)\.git[^/]*$|^\.datalad/")
 
 def meaning(path: str) -> str:
     """Return which of ``MEANINGS`` a file has."""
+    if path.startswith(("stimuli/", "derivatives/annotations/", "sourcedata/annotations/")):
+        return "annotations"
     if path.startswith("derivatives/"):
         return "derivatives"
-    if path.startswith(("stimuli/", "sourcedata/annotations/")) or re.search(r"_events\.(tsv|json)$", path):
+    if re.search(r"_events\.(tsv|json)$", path):
         return "annotations"
     if path.startswith(("sub-", "sourcedata/")):
         return "recordings"

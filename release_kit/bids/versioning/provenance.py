@@ -7,9 +7,10 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-SOURCES_VARIABLE = "RELEASE_KIT_SOURCES"
-"""Where a clone finds the recordings, which are not in the dataset."""
+RECIPE_FILE = "code/release_kit/recipe.yaml"
+COPIES_FOLDER = "sourcedata/annotations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,23 @@ def run_message(title: str, command: Command, dataset_id: str) -> str:
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
     start, end = "=== Do not change lines below ===", "^^^ Do not change lines above ^^^"
     return f"[DATALAD RUNCMD] {title}\n\n{start}\n{text}\n{end}\n"
+
+
+def conversion_commands(folder: Path) -> dict[str, Command]:
+    """Return what makes a converted dataset again, from inside it: the whole version, and its annotations alone.
+
+    The recipe lies in the dataset; the recordings do not, so the whole needs ``RELEASE_KIT_SOURCES`` (and
+    ``RELEASE_KIT_PSEUDONYMS``), while annotations follow from their copies under ``sourcedata/``. Empty when the
+    dataset carries no recipe.
+    """
+    if not (folder / RECIPE_FILE).is_file():
+        return {}
+    words = ("release-kit", "bids", "convert", RECIPE_FILE, ".")
+    copies = (COPIES_FOLDER,) if (folder / COPIES_FOLDER).is_dir() else ()
+    return {
+        "annotations": Command(words=(*words, "--only", "annotations"), inputs=copies),
+        "version": Command(words=words, inputs=copies),
+    }
 
 
 def command_of(words: Sequence[str] | Command | None) -> Command | None:

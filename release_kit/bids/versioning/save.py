@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, Identity, Repository, failed_records, parse_identity
-from release_kit.bids.versioning.changelog import changes_entry, has_entry, next_version, with_entry
+from release_kit.bids.versioning.changelog import next_version, released
 from release_kit.bids.versioning.contents import dataset_name, files_at, files_of, manifest_at
 from release_kit.bids.versioning.guard import Guard, guarded
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest, Difference, compare_manifests
@@ -26,7 +26,6 @@ from release_kit.bids.versioning.paths import (
     MEANINGS,
     SIGNATURE_FILE,
     attributes_text,
-    is_of_git,
     meaning,
 )
 from release_kit.bids.versioning.preflight import Plan, plan_save
@@ -88,6 +87,7 @@ def save_version(
     version: str,
     author: str | None = None,
     command: Sequence[str] | Command | None = None,
+    commands: Mapping[str, Sequence[str] | Command] | None = None,
     written: Mapping[str, Collection[str]] | None = None,
     everything: bool = False,
     date: str | None = None,
@@ -102,7 +102,8 @@ def save_version(
         folder: a BIDS dataset; made a DataLad dataset (SHA256E) when it is none.
         version: the version, and the name of its tag.
         author: ``Name <mail>`` of the commits; None takes git's own configuration and refuses when there is none.
-        command: what made the files, for ``datalad rerun``; None records nothing.
+        command: what made the files, for ``datalad rerun`` of the version; None records nothing.
+        commands: meaning → what made the files of that commit, for ``datalad rerun`` of it alone.
         written: path → sha256 of the contents that conversion wrote; what else changed since the last version is
             somebody's and refused by name. None: every change is somebody's once there is a commit.
         everything: save those changes too.
@@ -129,7 +130,8 @@ def save_version(
         if there is None:
             guard.begin()
             saving = _Saving(repository=repository, name=name, version=version, say=say, commits=[])
-            there = saving.run(plan, command_of(command), date or _today(), sign)
+            recorded = {part: command_of(words) for part, words in {**(commands or {}), "version": command}.items()}
+            there = saving.run(plan, recorded, date or today(), sign)
         if written is not None:
             write_atomic(guard.state / _WRITTEN, canonical_bytes(sorted(written)))
         guard.done()
@@ -146,41 +148,39 @@ class _Saving:
     say: Callable[[Mapping[str, Any]], None]
     commits: list[tuple[str, str]]
 
-    def run(self, plan: Plan, command: Command | None, date: str, sign: Callable[[bytes], bytes] | None) -> SaveReport:
+    def run(
+        self, plan: Plan, commands: Mapping[str, Command | None], date: str, sign: Callable[[bytes], bytes] | None
+    ) -> SaveReport:
         repository = self.repository
         if repository.ask("config", "--local", "annex.uuid") is None:
             repository.annex("init", "--quiet", DESCRIPTION)
         self._write(ATTRIBUTES_FILE, attributes_text(self._read(ATTRIBUTES_FILE)).encode())
+        dataset_id = self._dataset_id(plan.paths)
         groups: dict[str, list[str]] = {part: [] for part in MEANINGS}
-        for path in (*plan.paths, ATTRIBUTES_FILE):
-            if path not in OWN_FILES or path == ATTRIBUTES_FILE:
-                groups[meaning(path)].append(path)
+        for path in {*plan.paths, ATTRIBUTES_FILE, CONFIG_FILE} - {CHANGES_FILE, MANIFEST_FILE, SIGNATURE_FILE}:
+            groups[meaning(path)].append(path)
         for part, paths in groups.items():
-            self._commit(part, sorted(set(paths)), f"{part.capitalize()} of {self.version}")
-        difference, files, dataset_id = self._describe(date, sign)
-        message = f"Version {self.version}"
-        if command is not None:
-            message = run_message(message, command, dataset_id)
-        self._commit("version", [path for path in OWN_FILES if (repository.folder / path).exists()], message)
+            self._commit(part, sorted(paths), f"{part.capitalize()} of {self.version}", commands.get(part))
+        difference, files = self._describe(dataset_id, date, sign)
+        own = [path for path in OWN_FILES if (repository.folder / path).exists()]
+        self._commit("version", own, f"Version {self.version}", commands.get("version"))
         repository.git("tag", "--annotate", "--message", f"Version {self.version}", self.version)
         return _report(
             repository, self.version, files, written=True, commits=tuple(self.commits), difference=difference
         )
 
     def _describe(
-        self, date: str, sign: Callable[[bytes], bytes] | None
-    ) -> tuple[Difference, dict[str, DatasetFile], str]:
-        """Write the identity of the dataset, the entry in CHANGES, the manifest and its signature."""
+        self, dataset_id: str, date: str, sign: Callable[[bytes], bytes] | None
+    ) -> tuple[Difference, dict[str, DatasetFile]]:
+        """Write the entry in CHANGES, the manifest and its signature."""
         repository = self.repository
         files = files_of(repository, index_files(repository))
-        dataset_id = self._dataset_id(files)
         before = _version_before(repository)
         difference = compare_manifests(files_at(repository, before) if before else {}, files)
         changes = self._read(CHANGES_FILE)
-        if not has_entry(changes, self.version):
-            entry = changes_entry(self.version, date, difference, first=before is None)
-            self._write(CHANGES_FILE, with_entry(changes, entry).encode())
-        self._stage([path for path in (CONFIG_FILE, CHANGES_FILE) if (repository.folder / path).exists()])
+        text = released(changes, self.version, date, difference, first=before is None)
+        self._write(CHANGES_FILE, text.encode("utf-8", "surrogateescape"))
+        self._stage([CHANGES_FILE])
         files = files_of(repository, index_files(repository))
         manifest = DatasetManifest(name=self.name, dataset_id=dataset_id, version=self.version,
                                    files=tuple(files.values()))  # fmt: skip
@@ -189,27 +189,28 @@ class _Saving:
             self._write(SIGNATURE_FILE, sign(manifest.to_bytes()))
         else:
             (repository.folder / SIGNATURE_FILE).unlink(missing_ok=True)
-        return difference, files, dataset_id
+        return difference, files
 
-    def _dataset_id(self, files: Mapping[str, DatasetFile]) -> str:
-        """Return the id that DataLad knows the dataset by; made from the content of the first version."""
-        place = str(self.repository.folder / CONFIG_FILE)
-        known = self.repository.ask("config", "--file", place, "datalad.dataset.id")
+    def _dataset_id(self, paths: Sequence[str]) -> str:
+        """Return the id that DataLad knows the dataset by; made at the first save from its name, files and sizes."""
+        folder = self.repository.folder
+        known = self.repository.ask("config", "--file", str(folder / CONFIG_FILE), "datalad.dataset.id")
         if known:
             return known
-        content = {path: file.sha256 for path, file in files.items() if path not in OWN_FILES and not is_of_git(path)}
-        made = str(uuid.uuid5(_ID_SPACE, canonical_bytes([self.name, content]).decode()))
-        text = self._read(CONFIG_FILE)
-        self._write(CONFIG_FILE, f'{text}[datalad "dataset"]\n\tid = {made}\n'.encode())
+        sizes = {path: (folder / path).stat().st_size for path in paths if path not in OWN_FILES}
+        made = str(uuid.uuid5(_ID_SPACE, canonical_bytes([self.name, sizes]).decode()))
+        self._write(CONFIG_FILE, f'{self._read(CONFIG_FILE)}[datalad "dataset"]\n\tid = {made}\n'.encode())
         return made
 
-    def _commit(self, part: str, paths: list[str], message: str) -> None:
-        """Commit the paths if anything in them differs from HEAD."""
+    def _commit(self, part: str, paths: list[str], message: str, command: Command | None) -> None:
+        """Commit the paths if anything in them differs from HEAD; with the record of what made them."""
         repository = self.repository
         self._stage(paths)
         unborn = not has_commit(repository)
         if not unborn and repository.run(["git", "diff-index", "--cached", "--quiet", "HEAD"], ok=(0, 1))[0] == 0:
             return
+        if command is not None:
+            message = run_message(message, command, self._dataset_id(()))
         hooks = f"core.hooksPath={os.devnull}"
         repository.run(["git", "-c", hooks, "commit", "--quiet", "--file=-"], stdin=message.encode())
         commit = repository.git("rev-parse", "HEAD")
@@ -302,7 +303,8 @@ def _check_version(version: str) -> None:
         raise UsageError(f"{version!r} is no version", next_step="take a number such as 1.0.0")
 
 
-def _today() -> str:
+def today() -> str:
+    """Return the day of a version in CHANGES: ``SOURCE_DATE_EPOCH`` if it is set, else today (UTC)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch else datetime.datetime.now(datetime.UTC)
     return now.date().isoformat()
