@@ -39,11 +39,18 @@ class Verdict:
     crash: str | None = None
     """Why there is no verdict; None when there is one."""
 
+    @property
+    def said(self) -> str:
+        """``no errors``, ``errors``, or ``no verdict``; errors that only follow from absent content do not count."""
+        if self.crash:
+            return "no verdict"
+        return "errors" if any(one.severity == ERROR for one in self.findings) else "no errors"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, without the findings, which stand with all others."""
         return {
             "dataset": self.dataset,
-            "verdict": "none" if self.crash else "errors" if self.exit_code else "no errors",
+            "verdict": self.said,
             "exit_code": self.exit_code,
             "n_files": self.n_files,
             "schema_version": self.schema_version,

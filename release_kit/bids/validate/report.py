@@ -62,6 +62,11 @@ class Group:
     explained: str | None
     findings: tuple[Finding, ...]
 
+    @property
+    def source_is_own(self) -> bool:
+        """Whether our own checks found it (also a validator that crashed), not the reference validator."""
+        return self.findings[0].source != REFERENCE
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:

@@ -26,7 +26,7 @@ def render_text(report: ValidationReport, *, everything: bool = False) -> str:
             lines += [f"          because {explained}"] if explained else []
     lines.append("")
     for verdict in report.verdicts:
-        said = verdict.crash or ("errors" if verdict.exit_code else "no errors")
+        said = verdict.crash or verdict.said
         lines.append(f"reference validator {report.validator_version}, {_place(verdict.dataset)}: {said}")
     for one in report.not_checked:
         lines.append(f"not checked: {one.what}: {one.n:,}, such as {printable(one.examples[0])}")
