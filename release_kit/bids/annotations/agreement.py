@@ -43,11 +43,16 @@ class Agreement:
     """Mean cosine of the embeddings; None when they were not asked for or the encoder does not know the language."""
     cosine_null: Null | None = None
     n_embedded: int = 0
+    profile: tuple[float | None, ...] = ()
+    """F1 in equal stretches of the stimulus, for the picture; None where not both wrote."""
 
     @property
     def above_chance(self) -> bool | None:
         """Whether the tokens agree more than at shuffled times in 95 % of the shuffles; None when that is unknown."""
         return None if self.f1 is None or self.f1_null is None else self.f1 > self.f1_null.p95
+
+
+MAX_STRETCHES = 120
 
 
 def token_scores(left: Binned, right: Binned) -> tuple[Score, Score]:
@@ -77,7 +82,13 @@ def token_agreement(left: Binned, right: Binned) -> dict[str, Any]:
         "f1": mean_score(pairs, f1),
         "jaccard": mean_score(pairs, jaccard),
         "f1_null": shuffled_null(left, right, f1) if pairs else None,
+        "profile": tuple(mean_score(both(left, right, span=span), f1) for span in _stretches(n)),
     }
+
+
+def _stretches(n: int) -> list[range]:
+    n_parts = min(n, MAX_STRETCHES)
+    return [range(i * n // n_parts, (i + 1) * n // n_parts) for i in range(n_parts)]
 
 
 def embedding_agreement(left: Binned, right: Binned, encode: Encode) -> dict[str, Any]:

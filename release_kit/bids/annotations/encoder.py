@@ -42,9 +42,14 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path):
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        if shown:
+            logging.enable_progress_bar()
         self._known: dict[str, Any] = {}
 
     def encode(self, texts: Sequence[str]) -> Any:

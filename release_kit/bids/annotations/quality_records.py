@@ -87,6 +87,8 @@ class Track:
     spans: tuple[Span, ...] = ()
     """Where it has a text, for the picture: joined, in order."""
     empty_spans: tuple[Span, ...] = ()
+    onsets: tuple[float, ...] = ()
+    """Of its intervals with a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +170,12 @@ class Quality:
         """Return the report as plain values for JSON; times and scores to six decimals, spans left to the picture."""
         value = asdict(self)
         for track in value["tracks"]:
-            del track["spans"], track["empty_spans"]
+            del track["spans"], track["empty_spans"], track["onsets"]
         for finding, record in zip(value["findings"], self.findings, strict=True):
             finding["severity"] = record.severity
         for agreement, record in zip(value["agreements"], self.agreements, strict=True):
             agreement["above_chance"] = record.above_chance
+            del agreement["profile"]
         return {"schema_version": SCHEMA_VERSION, "ok": self.ok, **_plain(value)}
 
 

@@ -55,6 +55,7 @@ def measure_track(annotation: Annotation, rows: Sequence[Row], stimulus: Stimulu
         last_s=max(row.onset_s + row.duration_s for row in rows),
         spans=tuple(spans),
         empty_spans=tuple(empty),
+        onsets=tuple(row.onset_s for row in texts),
     )
 
 
