@@ -60,7 +60,9 @@ class Plan:
         if self.problems:
             step = "remove or mend them and run again; nothing was saved"
             raise ReleaseKitError(
-                _sentence("file that cannot be saved", self.problems), where=str(self.folder), next_step=step
+                _sentence(f"{counted(len(self.problems), 'file')} cannot be saved", self.problems),
+                where=str(self.folder),
+                next_step=step,
             )
         staged = [] if cut or not self.initialised else [change for change in self.changes if change.staged]
         foreign = [change for change in self.foreign if not (change.removed and change.path in before)]
@@ -68,7 +70,9 @@ class Plan:
         if named and not self.everything:
             step = "commit them, take them back, or save them too with --all; nothing was saved"
             raise ReleaseKitError(
-                _sentence("change that conversion did not make", named), where=str(self.folder), next_step=step
+                _sentence(f"{counted(len(named), 'change')} not made by conversion", named),
+                where=str(self.folder),
+                next_step=step,
             )
 
 
@@ -94,7 +98,7 @@ def plan_save(
         foreign = _not_written(folder, found, written, own)
     elif not first:
         foreign = tuple(change for change in found if change.path not in own)
-    problems = tuple(text for change in found if (text := _problem(folder, change)))
+    problems = tuple(text for change in found if (text := _problem(folder, change, initialised)))
     return Plan(folder=folder, initialised=initialised, changes=tuple(found), problems=problems, foreign=foreign,
                 everything=everything)  # fmt: skip
 
@@ -137,7 +141,7 @@ def _not_written(
     return tuple(change for change in asked if change.path not in good)
 
 
-def _problem(folder: Path, change: Change) -> str | None:
+def _problem(folder: Path, change: Change, initialised: bool) -> str | None:
     name = change.path.rsplit("/", 1)[-1]
     if "U" in change.code:
         return f"{change.path} (in conflict)"
@@ -146,6 +150,8 @@ def _problem(folder: Path, change: Change) -> str | None:
     place = folder / change.path
     if place.is_symlink() and key_of_link(os.readlink(place)) is None:
         return f"{change.path} (a symbolic link)"
+    if place.is_symlink() and not initialised:
+        return f"{change.path} (a link into an annex that is not here)"
     if place.is_dir():
         return f"{change.path} (a repository of its own)"
     try:
@@ -157,4 +163,4 @@ def _problem(folder: Path, change: Change) -> str | None:
 
 def _sentence(what: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
-    return f"{counted(len(names), what)}: {', '.join(names[:N_SHOWN])}{more}"
+    return f"{what}: {', '.join(names[:N_SHOWN])}{more}"

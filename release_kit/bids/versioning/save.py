@@ -121,6 +121,7 @@ def save_version(
     identity = _identity(folder, author)
     plan = plan_save(folder, written=written, everything=everything, own=OWN_FILES)
     if not plan.initialised:
+        plan.refuse(cut=False, before=())
         Repository(folder, identity).git("init", "--quiet", "-b", "main")
     git_folder = Path(Repository(folder).git("rev-parse", "--absolute-git-dir"))
     with guarded(git_folder) as guard:

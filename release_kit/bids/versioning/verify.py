@@ -87,7 +87,7 @@ def verify_dataset(
     check_signature: CheckSignature | None = None,
     heal: bool = False,
     heal_from: Sequence[str] = (),
-    validate: Callable[[Path, bool], tuple[Mapping[str, Any], Sequence[str]]] | None = None,
+    validate: bool = False,
     on_event: Say | None = None,
 ) -> VerifyReport:
     """Prove a dataset in a folder: a clone, the dataset itself, or a plain tree.
@@ -99,7 +99,7 @@ def verify_dataset(
         check_signature: checks the signature; without it a signature is only named.
         heal: mend what is damaged from the dataset's siblings.
         heal_from: mend it from these references, in their order.
-        validate: validates the folder (told whether all content is here); returns what to keep and the errors.
+        validate: run the validator on it again; each of its errors is a finding.
         on_event: told ``{"event": "files", "n", "size_bytes"}`` and ``{"event": "read", "path", "size_bytes"}``.
 
     Raises:
@@ -122,11 +122,21 @@ def verify_dataset(
     signature, signed, problem = _signature(folder, expectation, check_signature)
     findings += problem
     report = _report(expectation, proofs, parts, findings, tuple(healed), signature, signed)
-    if validate is not None:
-        kept, errors = validate(folder, report.whole)
-        found = tuple(Finding(code="invalid", path="", what=text) for text in errors)
-        report = replace(report, validation=kept, findings=(*report.findings, *found))
+    if validate:
+        report = _validated(report)
     return report
+
+
+def _validated(report: VerifyReport) -> VerifyReport:
+    """Add what the validator says; where content was not asked for, images are not opened."""
+    from release_kit.bids.validate.finding import ERROR
+    from release_kit.bids.validate.run import validate_dataset
+
+    judged = validate_dataset(report.folder, content=None if report.whole else False)
+    errors = [one for one in judged.findings if one.severity == ERROR]
+    found = tuple(Finding(code="invalid", path=one.path, what=f"{one.code}: {one.what}") for one in errors)
+    kept = {"ok": judged.ok, "counts": judged.counts, "validator": judged.validator_version}
+    return replace(report, validation=kept, findings=(*report.findings, *found))
 
 
 def verify_reference(ref: str, **options: Any) -> VerifyReport:
