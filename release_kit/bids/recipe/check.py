@@ -16,7 +16,7 @@ from release_kit.bids.recipe.check_sources import check_sources, expected_record
 from release_kit.bids.recipe.check_spans import check_names, check_spans
 from release_kit.bids.recipe.codes import CODES
 from release_kit.bids.recipe.model import Recipe
-from release_kit.bids.recipe.problems import Problem, RecipeError
+from release_kit.bids.recipe.problems import Problem, RecipeError, problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,12 @@ class RecipeReport:
     @cached_property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that refuse a conversion."""
-        return tuple(problem for problem in self.problems if problem.severity == "error")
+        return tuple(one for one in self.problems if one.severity == "error")
 
     @cached_property
     def warnings(self) -> tuple[Problem, ...]:
         """The problems that are worth a look."""
-        return tuple(problem for problem in self.problems if problem.severity != "error")
+        return tuple(one for one in self.problems if one.severity != "error")
 
     def refuse(self) -> None:
         """Raise the errors, if there are any.
@@ -72,9 +72,9 @@ class RecipeReport:
             "seconds": self.seconds(),
             "n_errors": len(self.errors),
             "n_warnings": len(self.warnings),
-            "codes": dict(sorted(Counter(problem.code for problem in self.problems).items())),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "accepted": [{**problem.to_dict(), "reason": reason} for problem, reason in self.accepted],
+            "codes": dict(sorted(Counter(one.code for one in self.problems).items())),
+            "problems": [one.to_dict() for one in self.problems],
+            "accepted": [{**one.to_dict(), "reason": reason} for one, reason in self.accepted],
             "recordings": [one.to_dict() for one in self.facts],
         }
 
@@ -94,14 +94,16 @@ def check_recipe(
         on_event: called as ``on_event("recording", done, total)``.
         known: problems found before (what a draft left open), reported with the others.
     """
-    expected, found = expected_recordings(recipe)
-    headers, unreadable = read_headers(expected, workers=workers, on_event=on_event)
-    found += [*known, *unreadable]
-    found += check_names(recipe)
-    found += check_spans(recipe)
-    found += check_sources(recipe, expected)
-    found += check_headers(headers)
-    found += check_annotations(recipe)
+    found = [*known, *check_names(recipe), *check_spans(recipe)]
+    headers: list[HeaderFacts] = []
+    if recipe.root.is_dir():
+        expected, unnamed = expected_recordings(recipe)
+        headers, unreadable = read_headers(expected, workers=workers, on_event=on_event)
+        found += [*unnamed, *unreadable, *check_sources(recipe, expected), *check_headers(headers)]
+        found += check_annotations(recipe)
+    else:
+        step = "name it in `sources`, or with --sources"
+        found.append(problem("sources-missing", "the folder of the sources is not there", str(recipe.root), step))
     problems, accepted = _allow(recipe, list(dict.fromkeys(found)))
     order = {code: place for place, code in enumerate(CODES)}
     problems.sort(key=lambda one: (one.severity != "error", order[one.code]))

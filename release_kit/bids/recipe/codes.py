@@ -40,6 +40,7 @@ CHECKING: Mapping[str, Code] = {
     "overlap": _error("A part does not begin where the part before it ended, less the declared overlap."),
     "gap": _warning("A stretch of a stimulus that no run shows."),
     "unused": _warning("A stimulus, task or default that nothing uses."),
+    "sources-missing": _error("The folder of recordings and annotations is not there."),
     "file-missing": _error("A recording that the recipe promises is not there."),
     "file-surplus": _warning("A recording in the folders of the study that no run names."),
     "missing-but-there": _warning("Declared missing, and the file is there."),

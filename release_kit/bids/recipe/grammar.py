@@ -36,7 +36,7 @@ _KEYS = r"[A-Za-z][A-Za-z0-9_]*"
 
 _label = Text(pattern=LABEL, words=LABEL_WORDS)
 _line = Text(one_line=True)
-_language = Text(pattern=_LANGUAGE, words="a BCP 47 tag, as in 'ja' or 'en-GB'")
+_language = Text(pattern=_LANGUAGE, words="a BCP 47 tag, as in 'ja' or 'en-GB'", stand_in="und")
 _columns = Free(scalars=True)
 
 

@@ -21,6 +21,8 @@ class Text:
     placeholders: tuple[str, ...] = ()
     """The names that a file pattern may hold in braces; empty for text that is no file pattern."""
     one_line: bool = False
+    stand_in: str | None = None
+    """Legal text that stands in while a draft is not filled in, so that the rest of it can be checked."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def _text(kind: Text, value: Any, key: str, found: Findings) -> Any:
         found.unfilled.append(key)
         if not (kind.pattern or kind.choices or kind.placeholders):
             return value
-        return BROKEN
+        return kind.stand_in or BROKEN
     if not value.strip() or any(c < " " and c not in "\n\t" for c in value):
         return found.refuse(key, f"is {value!r}, expected readable text")
     if kind.one_line and ("\n" in value or "\t" in value):
