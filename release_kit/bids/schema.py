@@ -64,13 +64,14 @@ def bids_name(
         extension: with its dot.
         subject: label without ``sub-``.
         session: label without ``ses-``.
-        datatype: folder (``func``); found from the schema if None (``func`` where it is one of several).
+        datatype: the folder (``func``); found from the schema if None (``func`` where it is one of several).
         entities: by long or short name (``description`` or ``desc``); None is absent; an integer gets two digits.
 
     Raises:
         StudyError: the schema knows no such file, an entity is unknown, or a label has other characters than allowed.
     """
     labels = _labels({"subject": subject, "session": session, **entities})
+    subject = labels.get("sub")
     rule_types = _datatypes(suffix, extension, labels, datatype)
     stem = "_".join([f"{name}-{label}" for name, label in labels.items()] + [suffix])
     if subject is None:
@@ -214,6 +215,7 @@ def _no_such_file(
     if not rules:
         every = sorted({each for rule in _name_rules() for each in rule.suffixes if extension in rule.extensions})
         return f"BIDS has no file {name!r}: the suffix {suffix!r} with {extension!r} is unknown{nearest(suffix, every)}"
+    rules = [rule for rule in rules if not rule.derivative] or rules
     takes = sorted({entity for rule in rules for entity in rule.entities})
     needs = sorted(set.intersection(*[{k for k, v in rule.entities.items() if v == "required"} for rule in rules]))
     place = f" in {asked}/" if asked else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.recipe.model import Anatomy, Recipe, Run
 from release_kit.bids.schema import sidecar_keys
+from release_kit.bids.sidecars.deface import METHOD
 from release_kit.bids.sidecars.privacy import scrub
 from release_kit.core.errors import StudyError
 
@@ -39,7 +40,7 @@ def sidecar(
     """Return the sidecar of a recording of a run or an anatomy; the later of these sources wins.
 
     ``extra`` (dcm2niix) · the header (TR, slice times where it says them) · ``recipe.sidecars[suffix]`` ·
-    ``item.sidecar`` · the task. Nothing is guessed: a fact that no source has is absent.
+    ``item.sidecar`` · the task, or the defacing. Nothing is guessed: a fact that no source has is absent.
 
     Args:
         recipe: the study.
@@ -56,6 +57,8 @@ def sidecar(
     sources["the recipe"] = {**recipe.sidecars.get(item.suffix, {}), **item.sidecar}
     if isinstance(item, Run):
         sources["the run"] = _from_run(recipe, item)
+    elif item.deface:
+        sources["the defacing"] = {"DeidentificationMethod": [METHOD]}
     problems = _contradictions(sources, facts.shape[2]) if isinstance(item, Run) else []
     if problems:
         step = "correct the recipe, or convert the right file"

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,12 @@ def shifted(text: str, days: int) -> str:
     moved = None
     if match:
         with contextlib.suppress(ValueError, OverflowError):
-            moved = datetime.strptime(match[1], "%Y-%m-%d") - timedelta(days=days)
+            moved = date.fromisoformat(match[1]) - timedelta(days=days)
     if match is None or moved is None or moved.year >= 1925:
         what = f"{text!r} cannot be shifted by {days} days to before 1925"
         raise StudyError(what, where="acquisition time", next_step="give it as YYYY-MM-DDTHH:MM:SS")
     # A time zone says where the scanner stood; time of day alone does not.
-    return f"{moved:%Y-%m-%d}".zfill(10) + (match[2] or "").replace(" ", "T")
+    return moved.isoformat() + (match[2] or "").replace(" ", "T")
 
 
 def acquisition_time(extra: Mapping[str, Any]) -> str | None:
