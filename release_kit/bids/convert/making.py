@@ -55,6 +55,8 @@ class ImageMaker:
         """
         from release_kit.bids.recordings.header import RecordingError
 
+        if not jobs:
+            return
         temporaries = {job.target: self._temporary(job.target) for job in jobs}
         differ: list[str] = []
         problems: list[ReleaseKitError] = []

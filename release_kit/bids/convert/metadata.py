@@ -4,6 +4,7 @@ What each file says is ``dataset_files.py``, ``readme.py``, ``published.py`` and
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from release_kit.bids.convert.names import image_name, scans_name, sidecar_of
 from release_kit.bids.convert.published import published_recipe
 from release_kit.bids.convert.readme import readme
 from release_kit.bids.recipe.model import Anatomy, Recipe, Run
+from release_kit.core.errors import StudyError
 
 if TYPE_CHECKING:
     from release_kit.bids.recordings.header import ImageFacts
@@ -71,23 +73,43 @@ def _sidecars(recipe: Recipe, jobs: list[ImageJob], facts: Any, extras: Any) -> 
     for job in jobs:
         if isinstance(job.item, Run | Anatomy):
             found = sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {})
-            made.append(found)
-            yield sidecar_of(job.target), json_file(dict(found.values))
+            made.append(replace(found, values=_with_defacing(job, found.values)))
+            yield sidecar_of(job.target), json_file(made[-1].values)
         else:
             yield sidecar_of(job.target), json_file(_derived(recipe, job))
     yield f"{CODE}/sidecar_report.json", json_file(completeness(made).to_dict())
 
 
+def _with_defacing(job: ImageJob, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not job.deface:
+        return dict(values)
+    from release_kit.bids.sidecars.deface import METHOD
+
+    return {**values, "DeidentificationMethod": [*values.get("DeidentificationMethod", ()), METHOD]}
+
+
 def _derived(recipe: Recipe, job: ImageJob) -> dict[str, Any]:
-    """Return the sidecar of a derived image: what it is and of which recording it was made."""
-    assert job.run is not None
-    values = {
+    """Return the sidecar of a derived image: what it is and of which recording it was made.
+
+    Raises:
+        StudyError: whether the skull is in it is required, and nothing says it.
+    """
+    columns: Mapping[str, Any] = getattr(job.item, "columns", {})
+    if job.run is None or not ("SkullStripped" in columns or "mask" in job.options):
+        raise StudyError(
+            "BIDS wants to know of a derived image whether the skull was taken out; neither a mask nor the recipe says it",
+            where=f"derivatives.{getattr(job.item, 'name', '')}",
+            next_step="write `columns: {SkullStripped: true}` (or false) there",
+        )
+    values: dict[str, Any] = {
         "TaskName": recipe.tasks[job.run.task].name,
         "RepetitionTime": job.run.tr_s,
         "Description": job.item.description,
         "Sources": [f"bids:raw:{image_name(job.subject, job.run)}"],
     }
-    return values | dict(getattr(job.item, "columns", {}))
+    if "mask" in job.options:
+        values["SkullStripped"] = True  # outside the mask everything is 0
+    return values | dict(columns)
 
 
 def _scans(recipe: Recipe, jobs: list[ImageJob], extras: Any, out: Path) -> Iterator[tuple[str, bytes]]:

@@ -52,9 +52,11 @@ def _fresh(study: Path, out: Path) -> None:
 
 
 def _n_points(study: Path, out: Path) -> int:
-    end, n = run_child(lambda: convert(read_recipe(study), out, workers=1))
-    assert end == "done"
-    _fresh(study, out)
+    """Count what a conversion does; twice, since the first one remembers digests of sources for all that follow."""
+    for _ in range(2):
+        end, n = run_child(lambda: convert(read_recipe(study), out, workers=1))
+        assert end == "done"
+        _fresh(study, out)
     return n
 
 
@@ -105,7 +107,7 @@ def _change(study: Path) -> None:
     os.replace(study / "AB12" / "keep.tmp", study / "CD34" / "film_run1.nii.gz")
 
 
-@pytest.mark.parametrize("n_images", [1, 4])
+@pytest.mark.parametrize("n_images", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_with_its_workers_at_work_it_leaves_no_process_and_continues(
     n_images: int, study: Path, out: Path, whole: dict[str, str]
 ):
@@ -182,7 +184,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("size_kb", [4, 40, 80, 120, 200])
+@pytest.mark.parametrize("size_kb", [4, 60, pytest.param(90, marks=pytest.mark.slow), 150])
 def test_full_disk_is_said_and_nothing_half_written_is_left(
     size_kb: int, study: Path, whole: dict[str, str], small_disk: Callable[[int], Path]
 ):

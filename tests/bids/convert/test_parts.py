@@ -1,0 +1,260 @@
+"""Parts of a dataset beside its runs: derivatives, DICOM, defaced anatomies, scans, citation, the published recipe."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import bids_factory
+import nibabel
+import numpy as np
+import pytest
+import yaml
+from bids_factory import add_preprocessed, add_to_recipe, replace_in_recipe, snapshot
+
+from release_kit.bids.convert.dataset_files import citation, dataset_description
+from release_kit.bids.convert.private import with_private
+from release_kit.bids.convert.published import published_pattern
+from release_kit.bids.convert.run import ConvertReport, convert
+from release_kit.bids.recipe.model import DatasetFacts
+from release_kit.bids.recipe.read import read_recipe
+from release_kit.core.errors import RecordError, StudyError
+
+Convert = Callable[..., ConvertReport]
+FACTS = DatasetFacts(
+    name="Two: films", version="1.0.0", authors=("Example, Ada", "Ben von Example"), license="CC0-1.0",
+    description='Films, "long"\nand short.', doi="doi:10.1000/x", keywords=("fMRI",), how_to_acknowledge="Cite us.",
+)  # fmt: skip
+
+
+def test_preprocessed_responses_become_a_derivative_dataset(study: Path, out: Path, converted: Convert):
+    import h5py
+
+    add_preprocessed(study)
+    converted()
+    folder = out / "derivatives/preprocessed"
+    described = json.loads((folder / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative" and described["SourceDatasets"][0]["URL"] == "../../"
+    assert [one["Name"] for one in described["GeneratedBy"]] == ["preprocessed", "release_kit"]
+    image = nibabel.load(folder / "sub-02/func/sub-02_task-film_run-01_desc-preproc_bold.nii.gz")
+    mask = np.asanyarray(nibabel.load(study / "mask.nii.gz").dataobj) != 0
+    with h5py.File(study / "preprocessed/CD34_run1.mat") as file:
+        responses = file["dataDT"][()]  # (n_voxels, n_volumes)
+    found = np.asanyarray(image.dataobj)
+    columns = np.stack([volume.T[mask.T] for volume in np.moveaxis(found, 3, 0)], axis=1)
+    assert np.array_equal(columns, responses)  # MATLAB counts voxels x fastest
+    assert not found[~mask].any() and image.header.get_zooms()[3] == 1.0
+    sidecar = json.loads((folder / "sub-02/func/sub-02_task-film_run-01_desc-preproc_bold.json").read_text())
+    assert sidecar["SkullStripped"] is True
+    assert (out / sidecar["Sources"][0].removeprefix("bids:raw:")).is_file()
+
+
+def test_derivative_that_does_not_say_whether_the_skull_is_in_it_is_refused(study: Path, converted: Convert, out: Path):
+    add_preprocessed(study)
+    pattern = "preprocessed/{source}_run{run}.mat"
+    replace_in_recipe(study, f'kind: mat, pattern: "{pattern}", options: {{variable: dataDT, mask: mask.nii.gz}}',
+                      'kind: nifti, pattern: "preprocessed/{source}_run{run}.nii.gz"')  # fmt: skip
+    for source in ("AB12", "CD34"):
+        for run in (1, 2):
+            data = np.arange(8 * 8 * 6 * 20).reshape(8, 8, 6, 20) + run + ord(source[0])
+            bids_factory.write_nifti(study / f"preprocessed/{source}_run{run}.nii.gz", data)
+    with pytest.raises(StudyError, match="SkullStripped"):
+        converted()
+    assert not out.exists()
+
+
+def test_dicom_is_converted_scrubbed_and_its_time_shifted(study: Path, out: Path, converted: Convert, real_package):
+    package = real_package("heudiconv")
+    for source in ("AB12", "CD34"):
+        (study / source / "t1.nii.gz").unlink()
+        folder = study / source / "dicom"
+        folder.mkdir()
+        (folder / "one.dcm").write_bytes(package.read("heudiconv/tests/data/axasc35.dcm"))
+    replace_in_recipe(study, '{suffix: T1w, pattern: "{source}/t1.nii.gz", deface: false}',
+                      '{suffix: T1w, pattern: "{source}/dicom", kind: dicom, deface: false}')  # fmt: skip
+    add_to_recipe(study, "privacy: {shift_key: shift.key}\n")
+    add_to_recipe(study, "allow:\n  - {code: same-content, reason: one scan stands for both}\n")
+    converted()
+    sidecar = json.loads((out / "sub-01/anat/sub-01_T1w.json").read_text())
+    assert sidecar["Manufacturer"] == "Siemens"
+    assert not {"DeviceSerialNumber", "StationName", "AcquisitionTime", "SeriesInstanceUID"} & sidecar.keys()
+    times = [_times(out, subject)["anat"] for subject in ("01", "02")]
+    assert all(time[0] == "1" and time < "1925" for time in times) and times[0] != times[1]
+    before = snapshot(out)
+    report = converted()
+    assert not report.written and snapshot(out) == before
+
+
+def _times(out: Path, subject: str) -> dict[str, str]:
+    lines = (out / f"sub-{subject}/sub-{subject}_scans.tsv").read_text().splitlines()
+    assert lines[0] == "filename\tacq_time"
+    return {line.split("/")[0]: line.split("\t")[1] for line in lines[1:]}
+
+
+def test_facts_of_a_json_beside_a_recording_are_taken_and_its_time_is_not_told_without_a_secret(
+    study: Path, out: Path, converted: Convert
+):
+    said = {"Manufacturer": "Siemens", "DeviceSerialNumber": "67055", "AcquisitionDateTime": "2021-03-04T10:20:30"}
+    (study / "AB12" / "film_run1.json").write_text(json.dumps(said))
+    converted()
+    sidecar = json.loads((out / "sub-01/func/sub-01_task-film_run-01_bold.json").read_text())
+    assert sidecar["Manufacturer"] == "Siemens"
+    assert not {"DeviceSerialNumber", "AcquisitionDateTime"} & sidecar.keys()
+    assert _times(out, "01")["func"] == "n/a"
+    (study / "AB12" / "film_run1.json").write_text(json.dumps(said | {"Manufacturer": "GE"}))
+    assert set(converted().written) == {"sub-01/func/sub-01_task-film_run-01_bold.json"}
+
+
+@pytest.mark.slow
+def test_defaced_anatomy_is_said_and_pictured_outside_the_dataset(
+    tmp_path: Path, study: Path, out: Path, converted: Convert
+):
+    import nilearn.datasets
+
+    head = nilearn.datasets.load_mni152_template(resolution=2)
+    for index, source in enumerate(("AB12", "CD34")):
+        data = np.round(head.get_fdata() * (1000 + index)).astype(np.int16)
+        image = nibabel.Nifti1Image(data, head.affine)
+        image.header.set_xyzt_units("mm")
+        nibabel.save(image, study / source / "t1.nii.gz")
+    replace_in_recipe(study, "deface: false", "deface: true")
+    report = converted()
+    sidecar = json.loads((out / "sub-01/anat/sub-01_T1w.json").read_text())
+    assert any("Face removed" in line for line in sidecar["DeidentificationMethod"])
+    pictures = sorted(path.name for path in report.pictures.iterdir())
+    assert pictures == ["sub-01_T1w.png", "sub-02_T1w.png"] and not list(out.rglob("*.png"))
+    assert not converted().written
+
+
+def test_published_recipe_says_everything_but_who(study: Path, out: Path, converted: Convert):
+    add_preprocessed(study)
+    add_to_recipe(
+        study, "sidecars: {bold: {Manufacturer: Siemens}}\nprivacy: {words: [Kanda Hospital], shift_key: s.key}\n"
+    )
+    converted()
+    text = (out / "code/release_kit/recipe.yaml").read_text()
+    assert not any(word in text for word in ("AB12", "CD34", "Kanda", "s.key"))
+    lab, published = read_recipe(study), read_recipe(out / "code/release_kit/recipe.yaml")
+    nameless = tuple(replace(one, source=one.label) for one in lab.subjects)
+    public = replace(lab.privacy, words=(), shift_key=None)
+    assert replace(published, folder=lab.folder) == replace(lab, subjects=nameless, privacy=public)
+
+
+def test_published_recipe_with_names_and_sources_makes_the_same_dataset(
+    study: Path, out: Path, tmp_path: Path, converted: Convert
+):
+    converted()
+    names = tmp_path / "names.tsv"
+    names.write_text("participant_id\tsource\nsub-01\tAB12\nsub-02\tCD34\n")
+    recipe = with_private(read_recipe(out / "code/release_kit/recipe.yaml", sources=study), pseudonyms=names)
+    before = snapshot(out)
+    for path in list(before):
+        if "/func/" in path or path.startswith("derivatives/annotations/"):
+            (out / path).unlink()
+    convert(recipe, out)
+    assert snapshot(out) == before
+
+
+def test_pseudonyms_must_cover_every_participant(study: Path, tmp_path: Path):
+    names = tmp_path / "names.tsv"
+    names.write_text("participant_id\tsource\n01\tAB12\n")
+    with pytest.raises(RecordError, match="02"):
+        with_private(read_recipe(study), pseudonyms=names)
+
+
+@pytest.mark.parametrize("pattern", ["annotations/{stimulus}.csv", "x/{stimulus}.csv", "a.txt"])
+def test_published_pattern_lies_below_annotations_and_is_a_fixed_point(pattern: str):
+    once = published_pattern(pattern)
+    assert once.startswith("annotations/") and published_pattern(once) == once
+
+
+def test_citation_file_is_yaml_with_every_author_whole(tmp_path: Path):
+    value = yaml.safe_load(citation(FACTS))
+    assert value["authors"] == [{"family-names": "Example", "given-names": "Ada"}, {"name": "Ben von Example"}]
+    assert value["doi"] == "10.1000/x" and value["license"] == "CC0-1.0" and value["message"] == "Cite us."
+    assert value["abstract"] == 'Films, "long" and short.'
+
+
+def test_authors_and_licence_stand_in_the_citation_file_only():
+    assert not {"Authors", "License", "HowToAcknowledge"} & json.loads(dataset_description(FACTS)).keys()
+
+
+def _git(out: Path, *words: str) -> None:
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    subprocess.run(["git", *who, *words], cwd=out, check=True, capture_output=True)
+
+
+def test_uncommitted_changes_of_somebody_are_refused_by_name(study: Path, out: Path, converted: Convert):
+    converted()
+    _git(out, "init", "-q")
+    _git(out, "add", ".")
+    _git(out, "commit", "-qm", "first")
+    (out / "notes.txt").write_text("mine\n")
+    (out / "participants.json").write_text("{}\n")
+    (out / "notes in a folder").mkdir()
+    (out / "notes in a folder" / "ä.txt").write_text("mine\n")
+    replace_in_recipe(study, "age: 28", "age: 29")
+    before = snapshot(out)
+    with pytest.raises(StudyError) as refused:
+        converted()
+    assert all(name in str(refused.value) for name in ("notes.txt", "participants.json", "notes in a folder/ä.txt"))
+    assert snapshot(out) == before
+
+
+def test_own_uncommitted_work_is_no_reason_to_refuse(study: Path, out: Path, converted: Convert):
+    converted()
+    _git(out, "init", "-q")
+    _git(out, "add", ".")
+    _git(out, "commit", "-qm", "first")
+    replace_in_recipe(study, "age: 28", "age: 29")
+    assert converted().written
+    replace_in_recipe(study, "age: 29", "age: 30")
+    assert "participants.tsv" in converted().written
+
+
+def test_command_prints_what_it_did(study: Path, out: Path):
+    from cli_in_process import release_kit
+
+    ran = release_kit("bids", "convert", study, out)
+    assert ran.returncode == 0 and "written, 0 unchanged" in ran.stdout
+    assert "6/6  sub-02/func/sub-02_task-film_run-02_bold.nii.gz" in ran.stderr
+    ran = release_kit("bids", "convert", study, out, "--json")
+    report = json.loads(ran.stdout)
+    assert ran.returncode == 0 and report["ok"] and report["written"] == [] and report["n_unchanged"] > 40
+    (out / "README.md").write_text("mine\n")
+    ran = release_kit("bids", "convert", study, out, "--json")
+    assert ran.returncode == 1 and "README.md" in json.loads(ran.stdout)["what"] and "README.md" in ran.stderr
+    assert release_kit("bids", "convert", study, out, "--workers", "0").returncode == 2
+
+
+@pytest.mark.slow
+def test_reference_validator_finds_no_error_in_the_dataset_or_a_derivative(study: Path, out: Path, converted: Convert):
+    add_preprocessed(study)
+    converted()
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    for folder in (out, out / "derivatives/annotations", out / "derivatives/preprocessed"):
+        ran = subprocess.run([validator, "--max-rows", "-1", "--json", folder], capture_output=True, text=True)
+        found = json.loads(ran.stdout)["issues"]["issues"]
+        assert not [one for one in found if one["severity"] == "error"], found
+
+
+@pytest.mark.slow
+def test_second_conversion_of_258_runs_takes_less_than_three_seconds(tmp_path: Path):
+    recipe = bids_factory.make_many(tmp_path / "study", n_subjects=6, n_runs=43)
+    first = convert(read_recipe(recipe), tmp_path / "made")
+    assert sum(path.endswith("_bold.nii.gz") for path in first.written) == 258
+    convert(read_recipe(recipe), tmp_path / "made")
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from pathlib import Path\n"
+        "from release_kit.bids.convert.run import convert\n"
+        "from release_kit.bids.recipe.read import read_recipe\n"
+        "report = convert(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+        "assert not report.written, report.written\n"
+        "print(time.process_time())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, recipe, tmp_path / "made"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 3.0
