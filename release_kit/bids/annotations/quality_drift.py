@@ -20,7 +20,7 @@ MAX_LAG = 15
 """Bins to either side that are searched."""
 PART_S = 60.0
 MAX_PARTS = 12
-CLEARER = 0.03
+CLEARER = 0.05
 """How much more tokens must agree at another lag than at none for it to count."""
 
 

@@ -121,7 +121,8 @@ def _track_table(tracks: Sequence[Track]) -> Iterator[str]:
         )
         for track in tracks
     ]
-    yield f"<details><summary>Figures of {counted(len(tracks), 'annotation')}</summary>{_table(heads, rows, text=4)}</details>"
+    title = f"Figures of {counted(len(tracks), 'annotation')}"
+    yield f"<details><summary>{title}</summary>{_table(heads, rows, text=4)}</details>"
 
 
 def _agreements(agreements: Sequence[Agreement]) -> Iterator[str]:
@@ -189,9 +190,9 @@ def _drifts(quality: Quality) -> Iterator[str]:
             (
                 escape(item.stimulus),
                 f"<code>{escape(item.left)}</code> <code>{escape(item.right)}</code>",
-                f"{item.lag_s:+g} s",
+                f"{item.lag_s:+g} s" if item.lag_s else "0 s",
                 "&ndash;" if item.stretch is None else f"{item.stretch:+.4f}",
-                " ".join(f"{lag:+d}" for _, lag in item.parts),
+                " ".join(f"{lag:+d}" if lag else "0" for _, lag in item.parts),
             )
             for item in quality.lag_drifts
         ]
