@@ -18,7 +18,9 @@ _PIECES = (
     *("\x00", "\x0b", "\x1f", "\x7f", "\x85", "\u2028", "\u00a0", "\ufeff", "\ufffe", "\U0001f600", "WEBVTT", "NOTE"),
 )
 _anything = st.characters(exclude_categories=("Cs",))
-texts = st.one_of(st.text(_anything, min_size=1, max_size=8), st.lists(st.sampled_from(_PIECES), min_size=1).map("".join))
+texts = st.one_of(
+    st.text(_anything, min_size=1, max_size=8), st.lists(st.sampled_from(_PIECES), min_size=1).map("".join)
+)
 speakers = st.one_of(st.sampled_from(("Bo", "Walter White", "ジェシー")), texts)
 seconds = st.integers(0, 40).map(float)
 milliseconds = st.integers(0, 40_000).map(lambda ms: ms / 1000)

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.encodings import decode
+from release_kit.bids.annotations.formats import COMPANION, FORMATS, TABLES, TIMED
 from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem
 from release_kit.bids.annotations.table import Row, annotation_table
 from release_kit.bids.annotations.tsv import parse_tsv
-from release_kit.bids.annotations.write import COMPANION, FORMATS, TABLES, TIMED
 from release_kit.bids.annotations.writers.companion import read_companion
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.records import nearest
