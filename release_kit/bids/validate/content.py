@@ -70,8 +70,8 @@ def not_looked_at(survey: Survey, *, read: bool) -> list[Unchecked]:
     tables = [e.path for e in survey.entries if e.absent and e.extension in (".tsv", ".json", ".tsv.gz")]
     aside = _unchecked("images: damage, equal content beyond annex keys, lengths of runs", blind)
     aside += _unchecked("tables and sidecars that are not here", tables)
-    loose = [path for path in survey.loose]
-    return aside + _unchecked("by the reference validator: derivatives that are no dataset", loose)
+    aside += _unchecked("content searched for identifying data", [e.path for e in survey.entries if e.absent])
+    return aside + _unchecked("by the reference validator: derivatives that are no dataset", survey.loose)
 
 
 def _lacks_sidecar(survey: Survey, part: Part, entry: Entry) -> bool:

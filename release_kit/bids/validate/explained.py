@@ -11,7 +11,7 @@ from typing import Any
 from release_kit.bids.recipe.model import Privacy
 from release_kit.bids.sidecars.privacy import scrub_reasons
 from release_kit.bids.validate.finding import REFERENCE, WARNING, Finding
-from release_kit.bids.validate.survey import Part, Survey, parse_name
+from release_kit.bids.validate.survey import DESCRIPTION, Part, Survey, parse_name
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
@@ -63,6 +63,7 @@ class _Known:
         self._parts = {part.path: part for part in survey.parts}
         self._reported = _reported_keys(survey)
         self._has_hed = _uses_hed(survey)
+        self._is_ours = _made_by_us(survey)
 
     def explain(self, one: Finding) -> str | None:
         """Return why a warning is as it should be; None when nothing says so."""
@@ -80,7 +81,7 @@ class _Known:
             return f"{CITATION} holds it, and the specification wants it in one place"
         if key == "HEDVersion" and not self._has_hed:
             return "no table of the dataset uses HED tags"
-        if key == "SourceDatasets" and dataset == ".":
+        if key == "SourceDatasets" and dataset == "." and self._is_ours:
             return "it was made from recordings, which are no dataset that could be named"
         return None
 
@@ -91,6 +92,13 @@ class _Known:
         if (suffix, key) in self._reported:
             return f"{SIDECAR_REPORT} says that neither header nor study know it"
         return None
+
+
+def _made_by_us(survey: Survey) -> bool:
+    description = survey.json_of(DESCRIPTION)
+    makers = description.get("GeneratedBy") if isinstance(description, dict) else None
+    names = [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
+    return "release_kit" in names
 
 
 def _has_subjects(part: Part) -> bool:

@@ -63,7 +63,8 @@ def _head(report: ValidationReport) -> Iterable[str]:
 
 def _card(kind: str, n: int, name: str, meaning: str) -> str:
     level = kind if n else "zero"
-    return f'<div class="card {level}"><b>{n:,}</b><span>{name}{"" if n == 1 else "s"}</span><small>{meaning}</small></div>'
+    shown = name if n == 1 else f"{name}s"
+    return f'<div class="card {level}"><b>{n:,}</b><span>{shown}</span><small>{meaning}</small></div>'
 
 
 def _overview(runs: Sequence[RunCell]) -> Iterable[str]:

@@ -62,7 +62,7 @@ def validate_dataset(
     with ThreadPoolExecutor(WORKERS) as pool:
         asked = [pool.submit(_ask, survey, part.path, headers_needed(part, content)) for part in survey.parts]
         say("own checks")
-        looked, runs, own = _own_checks(survey, content, tuple(words), privacy)
+        looked, runs, own = own_checks(survey, content=content, words=words, privacy=privacy)
         say("reference validator")
         verdicts, said, aside = _answers(survey, asked)
     found = sorted({*own, *said}, key=lambda one: one.order)
@@ -85,9 +85,10 @@ def _ask(survey: Survey, part: str, headers: bool) -> Verdict:
     return run_reference(folder.absolute(), part, headers=headers)
 
 
-def _own_checks(
-    survey: Survey, content: bool | None, words: tuple[str, ...], privacy: Privacy | None
+def own_checks(
+    survey: Survey, *, content: bool | None = None, words: Iterable[str] = (), privacy: Privacy | None = None
 ) -> tuple[Looked, list[RunEvents], list[Finding]]:
+    """Return what our own checks find, with the images and runs that they looked at; arguments as for the whole."""
     looked = look_at_images(survey, read=content is not False)
     stimuli = read_stimuli(survey)
     runs, broken = read_runs(survey, looked)
@@ -101,7 +102,7 @@ def _own_checks(
         *check_stimuli(survey, stimuli),
         *check_annotations(survey, runs, stimuli),
         *check_files(survey),
-        *check_identity(survey.folder, words, privacy),
+        *check_identity(survey.folder, tuple(words), privacy),
     ]
     return looked, runs, found
 

@@ -53,7 +53,7 @@ def kinds_of(group: Group) -> list[tuple[str, list[Finding]]]:
 
 def _group_lines(group: Group, everything: bool) -> list[str]:
     name = f"{group.code}.{group.sub_code}" if group.sub_code else group.code
-    lines = [f"{group.severity:<8}{name} ({len(group.findings):,}): {printable(group.summary)}"]
+    lines = [f"{group.severity:<9}{name} ({len(group.findings):,}): {printable(group.summary)}"]
     kinds = kinds_of(group)
     for what, found in kinds if everything else kinds[:KINDS]:
         if everything or len(found) == 1:

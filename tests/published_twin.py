@@ -16,7 +16,7 @@ import bids_factory
 import numpy as np
 import pytest
 
-PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ds005531"
+PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ds005531"
 TEXT_FILES = ("README", "CHANGES", "dataset_description.json")
 
 SIDECAR = {
@@ -100,7 +100,7 @@ def _write(path: Path, file: TreeFile, marker: Path | None) -> None:
         facts = {**SIDECAR, "TaskName": task, "RepetitionTime": 1.0} if task else SIDECAR
         path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     elif name.endswith(".pkl"):
-        path.write_bytes(_trap(marker))
+        path.write_bytes(trap(marker))
     elif name.endswith(".mat"):
         path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n" + bytes(64))
     elif name.endswith(".txt"):
@@ -114,9 +114,9 @@ def _lines(n: int) -> Iterator[str]:
         yield f"[{second}]メイン#不明:{second} 秒の出来事/人物:第二の注釈\n"
 
 
-def _trap(marker: Path | None) -> bytes:
-    """Return a pickle that makes ``marker`` when it is loaded, written by hand so that nothing here loads one."""
+def trap(marker: Path | None) -> bytes:
+    """Return a pickle that makes ``marker`` when it is loaded, written by hand."""
     if marker is None:
         return b"\x80\x03}q\x00."
     command = f"touch '{os.fspath(marker)}'"
-    return b"cposix\nsystem\n(V" + command.encode("unicode_escape") + b"\ntR."
+    return b"\x80\x02cposix\nsystem\n(V" + command.encode("unicode_escape") + b"\ntR."
