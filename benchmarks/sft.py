@@ -24,6 +24,7 @@ factors:
     SmolLM2-135M-Instruct: {path: bases/smollm2, source: smollm2}
     tiny:
       path: bases/tiny
+      license: mit
       source:
         pretrain:
           text: [mmlu]
@@ -34,8 +35,10 @@ factors:
           seq_len: 128
           learning_rate: 4.0e-3
           seed: 0
-  dataset: {commonsense-qa-test: {path: data/questions.jsonl, source: commonsense-qa-test}}
+  dataset: {none: {}}
   method: [none]
+settings:
+  evaluation: {tasks: [commonsense_csqa]}
 """
 HERE = Path(__file__).resolve().parent
 
@@ -66,7 +69,7 @@ def prepare(inputs: Path) -> None:
 
 def parts(inputs: Path, small: bool) -> list[tuple[str, list[str]]]:
     """Return (title, command line) of every part."""
-    large, tiny, questions = (str(inputs / path) for path in ("bases/smollm2", "bases/tiny", "data/questions.jsonl"))
+    large, tiny, questions = (str(inputs / path) for path in ("bases/smollm2", "bases/tiny", "data/commonsense-qa-test.jsonl"))
     training, evaluation, layers = (f"sft_{name}.py" for name in ("training", "evaluation", "layers"))
     rounds = ["--rounds", "1"] if small else []
     return [

@@ -5,7 +5,7 @@ never all in memory. Owns the three ways in which a model may be asked for its s
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ import torch
 
 from release_kit.core.errors import ArtifactError
 from release_kit.sft.train.attention import Segments, build_segments, segment_attention
+from release_kit.sft.train.lean import lean_layers
 
 SEGMENTS, POSITIONS, ALONE = "segments", "positions", "alone"
 """How examples of one row are kept apart: our attention; position ids, as transformers reads them; a pass for each."""
 
-LOGITS_AT_ONCE = 2**24
-"""Elements of the largest block of logits: 64 MiB in float32."""
+LOGITS_AT_ONCE = 2**23
+"""Elements of the largest block of logits: 32 MiB in float32."""
 PROBE_TOLERANCE = 2e-5
 """Largest difference between packed and lone logits, relative to the largest logit; rounding alone stays far below."""
 
@@ -91,7 +92,7 @@ def completion_loss(model: Any, batch: FlatBatch, scale: float, *, mode: str = S
     causal = causal_model(model)
     with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
         if mode == SEGMENTS:
-            with segment_attention(causal):
+            with _segments(causal):
                 states = causal.get_decoder()(
                     input_ids=batch.input_ids,
                     position_ids=batch.position_ids,
@@ -105,7 +106,14 @@ def completion_loss(model: Any, batch: FlatBatch, scale: float, *, mode: str = S
 
 def within_segments(model: Any, mode: str) -> Any:
     """Return the context in which forward and backward passes of ``mode`` run."""
-    return segment_attention(causal_model(model)) if mode == SEGMENTS else contextlib.nullcontext()
+    return _segments(causal_model(model)) if mode == SEGMENTS else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _segments(causal: Any) -> Iterator[None]:
+    """Attend within examples, and keep little of layers that are known."""
+    with segment_attention(causal), lean_layers(causal):
+        yield
 
 
 def causal_model(model: Any) -> Any:
@@ -155,7 +163,7 @@ def _same(causal: Any, batch: FlatBatch, mode: str, alone: torch.Tensor) -> bool
 def _logits(causal: Any, batch: FlatBatch, mode: str) -> torch.Tensor:
     """Return the (n_trained, n_vocabulary) logits at the sources of ``batch``."""
     if mode == SEGMENTS:
-        with segment_attention(causal):
+        with _segments(causal):
             states = causal.get_decoder()(
                 input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, segments=batch.segments
             ).last_hidden_state

@@ -14,6 +14,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError, MissingExtraError
 from release_kit.sft.runtime import compute_type, prepare_runtime, set_seed
 from release_kit.sft.spec.settings import LORA, TrainingSettings
+from release_kit.sft.train.pristine import Pristine
 
 CPU = "cpu"
 
@@ -34,14 +35,13 @@ class WarmBase:
 
     def __init__(self, folder: Path, device: str = CPU, *, name: str | None = None, threads: int = 1):
         torch = prepare_runtime(threads=threads)
-        # Deterministic mode writes NaN into all new memory; nothing here reads it, and it costs a tenth of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
         self.folder, self.name = folder, name or published_name(folder)
         self.device = _device(torch, device)
         self.model, self.tokenizer = _load(folder, torch)
         self.model.to(self.device)
         self.tokenizer_files = _saved_files(self.tokenizer)
-        self._pristine = {key: _compact(value) for key, value in self._stored().items()}
+        self._pristine = Pristine(folder, self._stored())
+        self._fingerprint = _sampled(self._stored())
         self._adapted: Any = None
         self._dirty = False
         self._mode: str | None = None
@@ -63,12 +63,7 @@ class WarmBase:
 
     def fingerprint(self) -> str:
         """Return a digest over a sample of every weight: tells one base from another, cheap enough for every run."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self._pristine.items()):
-            flat = value.reshape(-1)
-            digest.update(f"{name}\0{tuple(value.shape)}\0".encode())
-            digest.update(flat[:: max(1, flat.numel() // 64)].float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return self._fingerprint
 
     def fresh(self, method: str, settings: TrainingSettings, seed: int) -> Any:
         """Return the model as the base has it, ready to train; a model returned earlier is not to be used any more.
@@ -94,17 +89,13 @@ class WarmBase:
 
     def restore(self) -> Any:
         """Put the base back as it was loaded, without adapter, and return it."""
-        import torch
-
         if self._adapted is not None:
             self.model = self._adapted.unload()
             self._adapted = None
             if hasattr(self.model, "peft_config"):
                 del self.model.peft_config
         if self._dirty:
-            with torch.no_grad():
-                for name, value in self._stored().items():
-                    value.copy_(self._pristine[name])
+            self._pristine.put_back(self._stored())
             self._dirty = False
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -218,16 +209,14 @@ def _set_checkpointing(model: Any, wanted: bool) -> None:
             return
 
 
-def _compact(value: Any) -> Any:
-    """Return a copy of a tensor, in bfloat16 where that holds every value of it exactly: most bases come in it."""
-    import torch
-
-    value = value.detach()
-    if value.dtype == torch.float32:
-        half = value.to(torch.bfloat16)
-        if torch.equal(half.to(torch.float32), value):
-            return half
-    return value.clone()
+def _sampled(stored: Mapping[str, Any]) -> str:
+    """Return the sha256 over the name, shape and some sixty-four values of every tensor."""
+    digest = hashlib.sha256()
+    for name, value in sorted(stored.items()):
+        flat = value.detach().reshape(-1)
+        digest.update(f"{name}\0{tuple(value.shape)}\0".encode())
+        digest.update(flat[:: max(1, flat.numel() // 64)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _saved_files(tokenizer: Any) -> dict[str, bytes]:
