@@ -33,7 +33,7 @@ _LANGUAGES = re.compile(
 )
 _ANNOTATOR = re.compile(r"(?:^|[_.-])(?P<annotator>[AR]\d{1,2})(?=$|[_.-])")
 _FUNCTIONAL = re.compile(r"(?i)bold|epi|fmri|func|ep2d|cmrr|rest|task")
-_DICOM_MANY = 10
+_NOT_FUNCTIONAL = re.compile(r"(?i)dwi|dmri|dti|diff|field|fmap|sbref|scout|localizer|phoenix")
 
 
 def anatomy_lines(found: Found, sources: list[str]) -> list[str]:
@@ -67,10 +67,11 @@ def dicom_runs(found: Found, sources: list[str]) -> list[dict[str, Any]]:
     numbers: dict[str, int] = defaultdict(int)
     for (pattern, description), members in _dicom_groups(found, sources).items():
         first = members[0]
-        if _suffix(description) or not (first.n_files >= _DICOM_MANY or _FUNCTIONAL.search(description)):
+        if not _is_functional(first):
             continue
-        task = label(guess_name(f"{description}.dcm", ()).task, "task")
-        numbers[task] += 1
+        named = guess_name(f"{description}.dcm", ())
+        task = label(named.task, "task")
+        numbers[task] = named.run or numbers[task] + 1
         wanted = description or first.number
         facts = _dicom_facts(found.folder / first.path, wanted)
         sizes = sorted({series.n_files for series in members})
@@ -88,6 +89,13 @@ def dicom_runs(found: Found, sources: list[str]) -> list[dict[str, Any]]:
             }
         )
     return runs
+
+
+def _is_functional(series: FoundSeries) -> bool:
+    """Siemens stores echo-planar volumes as mosaics; elsewhere only the name tells."""
+    if series.n_images < 2 or _NOT_FUNCTIONAL.search(series.description) or _suffix(series.description):
+        return False
+    return series.mosaic or bool(_FUNCTIONAL.search(series.description))
 
 
 def _dicom_groups(found: Found, sources: list[str]) -> dict[tuple[str, str], list[FoundSeries]]:

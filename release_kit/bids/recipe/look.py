@@ -40,6 +40,8 @@ class FoundSeries:
     number: int | None
     description: str
     n_files: int
+    n_images: int
+    mosaic: bool
 
 
 @dataclass(kw_only=True)
@@ -148,9 +150,15 @@ def _add_dicom(found: Found, place: Path) -> None:
     for one in series:
         if one.files[0].parent != place:
             continue
-        description = one.description or one.protocol
         found.dicom.append(
-            FoundSeries(path=relative, number=one.number, description=description, n_files=len(one.files))
+            FoundSeries(
+                path=relative,
+                number=one.number,
+                description=one.description or one.protocol,
+                n_files=len(one.files),
+                n_images=one.n_frames,
+                mosaic=one.mosaic,
+            )
         )
 
 
