@@ -46,7 +46,9 @@ class WordFinder:
 
     def __init__(self, words: Iterable[str]):
         cleaned = {unicodedata.normalize("NFC", word.strip()) for word in words}
-        self.words = tuple(sorted(word for word in cleaned if word))
+        self.words = tuple(sorted(word for word in cleaned if searchable(word)))
+        self.too_short = tuple(sorted(word for word in cleaned if word and not searchable(word)))
+        """Words that stand in every dataset by chance, so that nothing can be said about them."""
         self._patterns = tuple(pattern for word in self.words for pattern in _patterns(word))
         self._reach = max((len(pattern.data) for pattern in self._patterns), default=0) + 1
 
@@ -83,6 +85,13 @@ class WordFinder:
                 at = window.find(pattern.data, at + 1, limit)
             if at >= 0:
                 yield Hit(word=pattern.word, offset=base + at, line=1 + lines + window.count(b"\n", 0, at))
+
+
+def searchable(word: str) -> bool:
+    """Return whether finding a word means something: not for one or two letters, nor for numbers of under 5 digits."""
+    if not word.isascii():
+        return len(word) >= 2
+    return len(word) >= (5 if word.isdigit() else 3)
 
 
 def masked(word: str) -> str:

@@ -17,7 +17,7 @@ from release_kit.bids.sidecars.leak_files import Looking, look_at
 from release_kit.bids.sidecars.leak_words import WordFinder, masked
 from release_kit.bids.sidecars.privacy import scrub_reasons
 
-WARNINGS = frozenset({"header-text", "gzip-time", "gzip-note"})
+WARNINGS = frozenset({"header-text", "gzip-time", "gzip-note", "short-word"})
 """Findings that need a look but tell nothing by themselves; every other code is an error."""
 _NOT_THE_DATASET = frozenset({".git"})
 _POINTER = re.compile(rb"/annex/objects/[^\n]+\n?")
@@ -67,7 +67,8 @@ def find_leaks(
         kept=frozenset(key.lower() for key in privacy.keep),
     )
     where = str(dataset_folder)
-    found: set[Leak] = set()
+    short = [f"the word {masked(word)} is too short to be searched for" for word in looking.finder.too_short]
+    found = {Leak(path=".", code="short-word", what=what, where=where) for what in short}
     for relative, error in _walk(dataset_folder):
         findings = _names(relative, looking)
         findings += [("unreadable", f"the folder cannot be read ({error})")] if error else []

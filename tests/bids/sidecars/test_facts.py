@@ -156,3 +156,24 @@ def test_completeness_agrees_with_the_validator(tmp_path: Path):
     told = {i["subCode"] for i in issues if i["code"] in ("SIDECAR_KEY_RECOMMENDED", "SIDECAR_KEY_REQUIRED")}
     (part,) = completeness([sidecar_of("bold", "func", values)]).suffixes
     assert {count.key for count in part.keys if count.n_absent} == told
+
+
+def test_nothing_of_a_real_dicom_header_that_names_the_person_or_the_place_stays(tmp_path: Path):
+    import pydicom
+
+    from release_kit.bids.recordings.dicom import convert_series
+
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    real = Path(nibabel.__file__).parent / "tests/data/0.dcm"
+    (folder / "0.dcm").write_bytes(real.read_bytes())
+    path, extra = convert_series(folder, tmp_path / "out")
+    facts, tags = read_facts(path), pydicom.dcmread(real, stop_before_pixels=True)
+    run = replace(RUN, tr_s=extra["RepetitionTime"])
+    made = sidecar(replace(RECIPE, sidecars={}), run, facts, extra)
+    written = json.dumps(dict(made.values))
+    names = ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "DeviceSerialNumber", "StationName")
+    known = [str(tags.get(name)) for name in names if len(str(tags.get(name) or "")) > 3]
+    assert len(known) >= 3 and [text for text in known if text in written] == []
+    assert {"AcquisitionTime", "DeviceSerialNumber", "SeriesInstanceUID"} <= set(made.removed)
+    assert made.values["Manufacturer"] == "Siemens" and made.values["FlipAngle"] > 0

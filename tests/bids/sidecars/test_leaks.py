@@ -90,6 +90,12 @@ def test_a_short_word_is_not_found_inside_a_digest_or_a_longer_number():
     assert [hit.word for hit in finder.search([b"sub_ab12.nii dm01_run1"])] == ["AB12", "DM01"]
 
 
+def test_a_word_that_stands_everywhere_by_chance_is_not_searched_for_but_told(dataset: Path):
+    found = find_leaks(dataset, ["01", "1867", "森", "fi", "28", "12345"])
+    assert {(leak.path, leak.code, leak.severity) for leak in found} == {(".", "short-word", "warning")}
+    assert len(found) == 5
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_words_are_found_across_the_pieces_of_a_stream(size: int):
     data = ("x" * 50 + "\nTanaka AB12\n" + "田中").encode()
