@@ -43,13 +43,15 @@ def deface_command(source: Path, out: Path, picture: Path | None, replace: bool,
 
 
 def _text(facts: Any, out: Path, picture: Path | None) -> str:
+    from release_kit.bids.sidecars.deface import MIN_AGREEMENT
+
     look = f"look at {picture} before it is shared" if picture else "add --picture to see what was removed"
     return "\n".join(
         [
             f"wrote {out}",
             f"  removed    {facts.n_removed:,} of {facts.n_voxels:,} voxels; every voxel of the face is zero",
             f"  brain      {facts.brain_kept:.2%} of the template's brain lies outside of what was removed",
-            f"  agreement  {facts.agreement:.2f} between image and template (0.40 is needed)",
+            f"  agreement  {facts.agreement:.2f} between image and template ({MIN_AGREEMENT:.2f} is needed)",
             f"  {look}",
         ]
     )

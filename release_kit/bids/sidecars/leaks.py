@@ -4,8 +4,10 @@ Owns the walk, the record of a finding and what it means for a release. How a fi
 Not looked at: voxels, sound and pictures themselves, and the history in ``.git``.
 """
 
+import csv
 import os
 import re
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from release_kit.bids.sidecars.privacy import scrub_reasons
 WARNINGS = frozenset({"header-text", "gzip-time", "gzip-note", "short-word"})
 """Findings that need a look but tell nothing by themselves; every other code is an error."""
 _NOT_THE_DATASET = frozenset({".git"})
+_DAMAGE = (OSError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, csv.Error, struct.error)
+"""What readers raise on files that are not what they claim to be."""
 _POINTER = re.compile(rb"/annex/objects/[^\n]+\n?")
 
 
@@ -107,7 +111,7 @@ def _one(root: Path, relative: str, looking: Looking, content: bool) -> list[tup
         if not path.is_file():
             return [("opaque", "neither a file nor a folder")]
         return list(look_at(path, PurePosixPath(relative).as_posix(), looking))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except _DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return [("unreadable", f"cannot be looked into ({reason})")]
 

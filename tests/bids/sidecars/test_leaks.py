@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from release_kit.bids.recipe.model import Privacy
 from release_kit.bids.sidecars.leak_words import WordFinder
@@ -270,3 +272,44 @@ def test_links_that_lead_out_of_the_dataset_are_found(dataset: Path, tmp_path: P
     os.symlink(tmp_path / "Tanaka/notes.txt", dataset / "notes.txt")
     os.symlink("nowhere", dataset / "broken.txt")
     assert codes(dataset) == [("broken.txt", "opaque"), ("notes.txt", "link"), ("notes.txt", "word")]
+
+
+def seeds() -> dict[str, bytes]:
+    """Small real files of each kind that is read byte by byte."""
+    from PIL import Image, PngImagePlugin
+
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a note"))
+    notes, png, jpg = PngImagePlugin.PngInfo(), io.BytesIO(), io.BytesIO()
+    notes.add_itxt("Comment", "a text", zip=True)
+    Image.new("L", (4, 4)).save(png, "png", pnginfo=notes)
+    Image.new("L", (4, 4)).save(jpg, "jpeg", comment=b"a comment")
+    table, parquet = pa.table({"text": ["a", "b"]}), io.BytesIO()
+    pq.write_table(table, parquet)
+    return {
+        "a.nii": image.to_bytes(),
+        "a.nii.gz": gzip_with(image.to_bytes(), 8 | 4 | 16, b"\x02\x00abname\0comment\0"),
+        "a.png": png.getvalue(),
+        "a.jpg": jpg.getvalue(),
+        "a.parquet": parquet.getvalue(),
+        "a.json": b'{"StationName": [{"x": "2014-03-10"}]}',
+        "a_scans.tsv": b"filename\tacq_time\tage\nx\t2024-01-01T00:00:00\t90\n",
+    }
+
+
+SEEDS = seeds()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(sorted(SEEDS)),
+    st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=4)), max_size=4),
+    st.data(),
+)
+def test_no_damaged_file_stops_the_look(tmp_path: Path, name: str, changes, data):
+    content = bytearray(SEEDS[name])
+    for place, new in changes:
+        content[place : place + len(new)] = new
+    cut = data.draw(st.integers(0, len(content)))
+    write(tmp_path / "d/sub-01" / name, bytes(content[:cut]) if cut % 3 == 0 else bytes(content))
+    assert all(leak.what for leak in find_leaks(tmp_path / "d", WORDS))
