@@ -4,8 +4,6 @@ Owns which rows of two runs are the same annotation (the spell that a part repea
 files there are is the recipe's to say.
 """
 
-from collections.abc import Iterable
-
 import pyarrow as pa
 
 from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem
@@ -39,6 +37,9 @@ def collect_annotations(recipe: Recipe) -> pa.Table:
 def source_rows(recipe: Recipe, source: AnnotationSource) -> list[Row]:
     """Return the rows of one source over all its files, equal steps joined when the source asks for it.
 
+    A row that a part repeats word for word from the part before it is left out; what differs there, and a row that
+    stands twice in one file, stays for the quality report.
+
     Raises:
         AnnotationError: the problems of all its files together.
     """
@@ -46,18 +47,15 @@ def source_rows(recipe: Recipe, source: AnnotationSource) -> list[Row]:
 
     options = reader_options(source)
     rows: list[Row] = []
+    seen: set[Row] = set()
     problems: list[AnnotationProblem] = []
     for file in annotation_files(recipe, source):
         try:
-            rows += _new_rows(rows, read_rows(file.path, source, file.stimulus, file.run))
+            found = read_rows(file.path, source, file.stimulus, file.run)
+            rows += [row for row in found if row not in seen]
+            seen.update(found)
         except AnnotationError as error:
             problems += error.problems
     if problems:
         raise AnnotationError(problems)
     return merge_sources(rows) if getattr(options, "merge", False) else rows
-
-
-def _new_rows(known: Iterable[Row], found: list[Row]) -> list[Row]:
-    """Leave out rows that a part repeats word for word from the part before it; what differs stays, to be reported."""
-    seen = set(known)
-    return [row for row in found if row not in seen]

@@ -8,7 +8,10 @@ guessed. Knows nothing of formats.
 import codecs
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from release_kit.core.errors import RecordError
 
@@ -30,6 +33,8 @@ RIVAL_SHARE = 0.6
 """… and no other encoding reaches this share."""
 KANA_SHARE = 0.05
 """Text with fewer kana than this may be Chinese or Korean: taken only when the recipe says that it is Japanese."""
+FEW = 8
+"""UTF-8 with fewer characters beyond ASCII may be something else by chance."""
 
 _JAPANESE_SIGNS = "…―—‥→←↑↓○●◎△▲□■☆★\u00d7\u00f7♪\u2032\u2033※〒\u00b0"
 
@@ -111,8 +116,8 @@ def _wide_without_mark(data: bytes, where: str) -> Decoded:
 
 def _sure_utf8(data: bytes, text: str, where: str) -> Decoded:
     """A few bytes beyond ASCII can be UTF-8 and Japanese in another encoding at once; many cannot."""
-    n_beyond = sum(character > "\x7f" for character in text)
-    if 0 < n_beyond < 8 and not all(map(_is_usual, text)):
+    few = list(islice((character for character in text if character > "\x7f"), FEW))
+    if few and len(few) < FEW and not all(map(_is_usual, few)):
         rivals = [name for name in _JAPANESE if (other := _strict(data, name)) and _share(other, _is_common) == 1]
         if rivals:
             raise _ambiguous(["utf-8", *rivals], where)
@@ -169,10 +174,12 @@ def _is_control(character: str) -> bool:
     return unicodedata.category(character) == "Cc" and character not in "\t\n\r\f\x1b"
 
 
-def _share(text: str, is_such: object) -> float:
+def _share(text: str, is_such: Callable[[str], bool]) -> float:
     """Return the share of the characters beyond ASCII that are such; of all characters when there are none."""
-    beyond = [character for character in text if character > "\x7f"] or list(text)
-    return sum(map(is_such, beyond)) / len(beyond) if beyond else 0.0
+    counts = Counter(text)
+    beyond = {character: n for character, n in counts.items() if character > "\x7f"} or counts
+    total = sum(beyond.values())
+    return sum(n for character, n in beyond.items() if is_such(character)) / total if total else 0.0
 
 
 def _is_usual(character: str) -> bool:

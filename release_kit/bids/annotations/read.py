@@ -4,7 +4,6 @@ Owns which reader is which and the way from a file's clock to stimulus time. Wha
 which files there are, ``collect.py``'s.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +79,9 @@ def read_annotations(path: Path, source: AnnotationSource, stimulus: Stimulus, r
 def read_rows(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> list[Row]:
     """Return the rows of one file as ``read_annotations`` does, before equal steps are joined."""
     options, problems = reader_options(source), Problems(path=path)
+    shows = _shown(run, source, stimulus) if source.clock == "run" else None
     cues = READERS[source.reader].read(_text(path, source), options, problems)
-    rows = [_row(cue, source, options, stimulus, run, problems) for cue in cues]
+    rows = [_row(cue, source, options, stimulus, shows, problems) for cue in cues]
     problems.refuse()
     return rows
 
@@ -106,20 +106,17 @@ def _text(path: Path, source: AnnotationSource) -> str:
 
 
 def _row(
-    cue: Cue, source: AnnotationSource, options: Any, stimulus: Stimulus, run: Run | None, problems: Problems
+    cue: Cue, source: AnnotationSource, options: Any, stimulus: Stimulus, shows: Shown | None, problems: Problems
 ) -> Row:
     onset = cue.onset_s
-    if source.clock == "run":
-        shows = _shown(run, source, stimulus)
-        onset = plus(exact(shows.start_s), minus(onset, exact(shows.onset_s)))
-        if cue.onset_s < exact(shows.onset_s):
+    if shows is not None:
+        onset = plus(minus(onset, exact(shows.onset_s)), exact(shows.start_s))
+        if cue.onset_s < shows.onset_s:
             problems.add(
                 f"the cue at {decimal_text(cue.onset_s)} s of the run comes before the stimulus begins "
                 f"(`shows.onset_s` is {shows.onset_s:g})"
             )
     annotator, annot_id = _who(cue, source, options)
-    if not (math.isfinite(float(onset)) and math.isfinite(float(cue.duration_s))):
-        problems.add(f"the cue at {cue.onset_s} s has a time that is not finite")
     return Row(
         stim_id=stimulus.label,
         onset_s=float(onset),

@@ -9,8 +9,9 @@ from decimal import Context, Decimal, InvalidOperation
 
 UNITS = ("s", "ms", "timecode")
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)(\d{1,2}(?:[.,]\d+)?)")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?")
+_CLOCK = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,2}):)(\d{1,2}(?:[.,]\d+)?)")
+_NUMBER = re.compile(r"[+-]?(?:\d{1,200}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?")
+"""No number that this matches is beyond the range of a float."""
 _EXACT = Context(prec=800)
 """Enough digits for the sum of any two floats; sums of everyday times use few of them."""
 
@@ -22,7 +23,7 @@ def parse_number(text: str) -> Decimal:
         ValueError: not a finite number (NaN, an infinity, a decimal comma, words).
     """
     if not _NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"{text!r} is not a number of seconds" if text.strip() else "the time is missing")
+        raise ValueError(f"{text!r} is not a plain number" if text.strip() else "the time is missing")
     return Decimal(text.strip())
 
 

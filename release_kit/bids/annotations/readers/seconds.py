@@ -5,6 +5,7 @@ equal length; joining equal neighbours is ``merge.py``'s. Nothing is guessed: a 
 time must agree with its line, and annotators that are told by position need the same number of parts in every line.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ def common_options(fields: Fields) -> dict:
     for name in ("keep_missing", "merge", "split_annotators", "ragged"):
         found[name] = fields.take(name, bool, False)
     found["part"] = fields.take("part", int, None)
+    bad = [name for name in found["annotators"] if not re.fullmatch(r"[A-Za-z0-9]+", name)]
+    if bad or len(set(found["annotators"])) < len(found["annotators"]):
+        raise fields.error("annotators", f"must be different labels of letters and digits: {found['annotators']}")
+    if found["annotators"] and not found["split_annotators"]:
+        raise fields.error("annotators", "goes with `split_annotators: true`")
     if not 0 < found["step_s"] < 1e6:
         raise fields.error("step_s", "must be above 0")
     if found["part"] is not None and (found["part"] < 1 or found["split_annotators"]):
@@ -221,12 +227,19 @@ def _cue(onset: Decimal, text: str, speaker: str | None, place: int | None, opti
     known = None if text.strip() in ("", *options.unknown) else text.strip()
     if known is None and speaker is None and not options.keep_missing:
         return None
-    return Cue(onset_s=onset, duration_s=exact(options.step_s), text=known, speaker=speaker, place=place)
+    return Cue(onset_s=onset, duration_s=_step(options.step_s), text=known, speaker=speaker, place=place)
+
+
+@functools.lru_cache
+def _step(step_s: float) -> Decimal:
+    return exact(step_s)
 
 
 def _check_parts(parted: list[tuple[int, Decimal, list[str]]], options: SecondsOptions, problems: Problems) -> None:
     """A part that is left out moves every later annotator's words to somebody else: refused unless declared."""
     wanted = len(options.annotators) or max((len(parts) for _, _, parts in parted), default=0)
+    if options.part is not None and options.part > wanted:
+        problems.add(f"has at most {wanted} parts in a line, and `part` asks for number {options.part}")
     for n, _, parts in parted:
         nothing = len(parts) == 1 and parts[0].strip() in ("", *options.unknown)
         if len(parts) > wanted or (len(parts) < wanted and not options.ragged and not nothing):
