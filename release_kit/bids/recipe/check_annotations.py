@@ -17,6 +17,9 @@ from release_kit.core.errors import ReleaseKitError
 LONG_S = 1.0
 """A line a second rounds the end of a run up; what goes on longer is another run's, or on another clock."""
 
+MAX_LINES = 20
+"""Lines of one file that are named; a wrong option makes every line of every file wrong."""
+
 
 def check_annotations(recipe: Recipe) -> Iterator[Problem]:
     """Yield what is wrong with the annotation files of a recipe, file by file."""
@@ -81,9 +84,12 @@ def _content(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run 
     try:
         rows = read_annotations(path, source, stimulus, run)
     except AnnotationError as error:
-        for one in error.problems:
+        step = "correct the file, or the reader's options"
+        for one in error.problems[:MAX_LINES]:
             where = one.path if one.line is None else f"{one.path}:{one.line}"
-            yield problem("annotation-unreadable", one.what, where, "correct the file, or the reader's options")
+            yield problem("annotation-unreadable", one.what, where, step)
+        if (more := len(error.problems) - MAX_LINES) > 0:
+            yield problem("annotation-unreadable", f"{more:,} further lines like these", str(path), step)
         return
     except ReleaseKitError as error:
         step = error.next_step or "correct the file, or the reader's options"
