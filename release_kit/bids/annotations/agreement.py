@@ -48,8 +48,11 @@ class Agreement:
 
     @property
     def above_chance(self) -> bool | None:
-        """Whether the tokens agree more than at shuffled times in 95 % of the shuffles; None when that is unknown."""
-        return None if self.f1 is None or self.f1_null is None else self.f1 > self.f1_null.p95
+        """Whether tokens agree more than in 95 % of the shuffles; None where shuffles are too few or change nothing."""
+        null = self.f1_null
+        if self.f1 is None or null is None or null.p95 == null.mean == self.f1:
+            return None
+        return self.f1 > null.p95
 
 
 MAX_STRETCHES = 120

@@ -5,7 +5,7 @@ The same record from a recipe and from a dataset on disk, ours or anybody's that
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,6 +54,8 @@ def recipe_context(recipe: Recipe, table: pa.Table) -> Context:
         )
         for label, stimulus in sorted(recipe.stimuli.items())
     }
+    for label in sorted(set(table["stim_id"].unique().to_pylist()) - set(stimuli)):
+        stimuli[label] = StimulusFacts(label=label, title=label, duration_s=None)
     annotations = annotations_of(annotation_table(table_rows(table)), recipe)
     excused = {
         (annotation.id, name)
@@ -77,8 +79,6 @@ def dataset_context(folder: Path, table: pa.Table) -> Context:
     Raises:
         RecordError: a table of the dataset cannot be read.
     """
-    from dataclasses import replace
-
     described = read_json(folder / "dataset_description.json")
     runs = dict(_dataset_spans(folder))
     stimuli = {
