@@ -32,10 +32,14 @@ N_SHOWN = 20
     "--only", type=click.Choice(["annotations"]), default=None,
     help="Only what follows from annotations; recordings are not needed.",
 )  # fmt: skip
+@click.option(
+    "--take-over", is_flag=True,
+    help="Replace committed files of a clone too, although conversion here does not remember them; git keeps them.",
+)  # fmt: skip
 @json_option
 def convert_command(
     recipe: Path, dataset: Path, sources: Path | None, pseudonyms: Path | None, shift_key: Path | None,
-    workers: int | None, only: str | None, as_json: bool,
+    workers: int | None, only: str | None, take_over: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make DATASET what RECIPE describes. What is right already is not touched, so run it again as often as you like.
 
@@ -54,7 +58,8 @@ def convert_command(
 
     read = with_private(read_recipe(recipe, sources=sources), pseudonyms=pseudonyms, shift_key=shift_key)
     with progress(quiet=as_json) as bar:
-        report = convert(read, dataset, workers=workers, only=only, on_event=_teller(bar, as_json))
+        tell = _teller(bar, as_json)
+        report = convert(read, dataset, workers=workers, only=only, take_over=take_over, on_event=tell)
     emit(as_json, {"ok": True, "dataset": str(dataset), **report.to_dict()}, lambda: _text(report, dataset))
 
 
@@ -63,7 +68,11 @@ def _teller(bar: Any, quiet: bool) -> Callable[[Mapping[str, Any]], None]:
     lines = not quiet and not sys.stderr.isatty()
 
     def tell(event: Mapping[str, Any]) -> None:
-        if event["event"] == "checked":
+        if event["event"] == "header":
+            if event["n"] == 1:
+                bar.start("headers", event["total"], "files")
+            bar.advance()
+        elif event["event"] == "checked":
             for warning in event["warnings"] if not quiet else ():
                 click.echo(f"warning: {warning}", err=True)
         elif event["event"] == "images":

@@ -1,6 +1,7 @@
 """Holds the recipe against the recordings before anything is written; not again for what was found good already."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.convert.identity import plain, source_files, text_code
@@ -17,9 +18,22 @@ MARK = "recipe"
 
 
 def check_before(
-    recipe: Recipe, jobs: list[ImageJob], state: State, said: str, say: Callable[[Mapping[str, Any]], None]
+    recipe: Recipe,
+    annotated: Recipe,
+    jobs: list[ImageJob],
+    state: State,
+    said: str,
+    say: Callable[[Mapping[str, Any]], None],
 ) -> "dict[str, ImageFacts]":
     """Refuse a recipe that contradicts its recordings.
+
+    Args:
+        recipe: the study, with recordings where they lie.
+        annotated: the same with annotations where they lie, which is elsewhere for the recipe inside a dataset.
+        jobs: the images.
+        state: what was found good before.
+        said: ``recipe_digest``.
+        say: told of headers and warnings.
 
     Returns:
         The facts of recordings, where the check has read them: target → facts.
@@ -30,8 +44,14 @@ def check_before(
     if state.marks.get(MARK) == (identity := _identity(jobs, said)) and identity:
         return {}
     from release_kit.bids.recipe.check import check_recipe
+    from release_kit.bids.recipe.check_annotations import check_annotations
 
-    report = check_recipe(recipe, on_event=lambda _, done, total: say({"event": "header", "n": done, "total": total}))
+    tell = {"on_event": lambda _, done, total: say({"event": "header", "n": done, "total": total})}
+    if annotated.root == recipe.root:
+        report = check_recipe(recipe, **tell)
+    else:
+        apart = list(check_annotations(annotated))
+        report = check_recipe(replace(recipe, annotations=()), known=apart, **tell)
     report.refuse()
     if identity := _identity(jobs, said):
         state.mark(MARK, identity)

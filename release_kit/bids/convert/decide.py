@@ -72,5 +72,6 @@ def refusal(paths: tuple[str, ...], where: str) -> ReleaseKitError:
         f"{counted(len(paths), 'file')} there with a content that conversion did not write, and different from what "
         f"the recipe gives: {shown}",
         where=where,
-        next_step="nothing was overwritten; move them away or convert into another folder, and run again",
+        next_step="nothing was overwritten; move them away or convert into another folder; what is committed in the "
+        "dataset's git may be replaced with --take-over",
     )

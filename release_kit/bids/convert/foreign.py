@@ -20,21 +20,27 @@ def uncommitted(out: Path) -> list[str]:
     Raises:
         ReleaseKitError: git cannot say.
     """
+    entries = _git(out, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames")
+    return sorted(entry[3:] for entry in entries if os.path.lexists(out / entry[3:]))
+
+
+def committed(out: Path) -> list[str]:
+    """Return the files that the last commit of ``out`` holds; [] where there is no git.
+
+    Raises:
+        ReleaseKitError: git cannot say.
+    """
+    return _git(out, "ls-files", "-z")
+
+
+def _git(out: Path, *words: str) -> list[str]:
+    """Return what a git command lists, with zero bytes between; [] where there is no git."""
     if not (out / ".git").exists():
         return []
     # git asks git-annex about files that it holds; in a virtual environment both lie beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "GIT_OPTIONAL_LOCKS": "0"}
-    command = [
-        "git",
-        "-c",
-        f"safe.directory={out.resolve()}",
-        "status",
-        "--porcelain=v1",
-        "-z",
-        "--untracked-files=all",
-        "--no-renames",
-    ]
+    command = ["git", "-c", f"safe.directory={out.resolve()}", *words]
     try:
         ran = subprocess.run(command, cwd=out, env=environment, capture_output=True, check=False)
     except OSError as error:
@@ -42,10 +48,9 @@ def uncommitted(out: Path) -> list[str]:
     if ran.returncode:
         said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ReleaseKitError(
-            f"git cannot tell what is uncommitted: {said[-1] if said else ran.returncode}", where=str(out)
+            f"git cannot tell what is committed: {said[-1] if said else ran.returncode}", where=str(out)
         )
-    entries = [os.fsdecode(entry) for entry in ran.stdout.split(b"\0") if entry]
-    return sorted(entry[3:] for entry in entries if os.path.lexists(out / entry[3:]))
+    return [os.fsdecode(entry) for entry in ran.stdout.split(b"\0") if entry]
 
 
 def refuse_foreign_changes(

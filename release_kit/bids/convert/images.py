@@ -104,7 +104,7 @@ def _written(temporary: Path, image: "Image", job: ImageJob) -> dict[str, Any]:
     from release_kit.bids.recordings.nifti_write import write_nifti_gz
 
     facts = image.header.without_dummies(job.skip) if job.skip else image.header
-    if job.tr_s is not None:
+    if job.tr_s is not None and facts.n_dims == 4:
         facts = replace(facts, tr_s=job.tr_s, tr_unit_known=True)
     written = write_nifti_gz(temporary, facts, image.volumes(start=job.skip))
     return {

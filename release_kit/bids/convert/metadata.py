@@ -97,7 +97,7 @@ def _derived(recipe: Recipe, job: ImageJob) -> dict[str, Any]:
     columns: Mapping[str, Any] = getattr(job.item, "columns", {})
     if job.run is None or not ("SkullStripped" in columns or "mask" in job.options):
         raise StudyError(
-            "BIDS wants to know of a derived image whether the skull was taken out; neither a mask nor the recipe says it",
+            "whether the skull was taken out must be said of a derived image; neither a mask nor the recipe says it",
             where=f"derivatives.{getattr(job.item, 'name', '')}",
             next_step="write `columns: {SkullStripped: true}` (or false) there",
         )

@@ -4,6 +4,8 @@ A file that git-annex holds is named by its key, content here or not: the key is
 ``versioning``'s. Owns no decision about what is found.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,12 +13,38 @@ from pathlib import Path
 
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ReleaseKitError
-from release_kit.core.files import TEMPORARY_PREFIX
+from release_kit.core.files import TEMPORARY_PREFIX, write_error
 
 _KEY = re.compile(r"annex/objects/(?:.*/)?SHA256E?-s\d+--([0-9a-f]{64})[^/\n]*\n?\Z")
 _POINTER_BYTES = 32 * 1024
 UNREADABLE = "unreadable"
 """Stands for the digest of something that is no file, or cannot be read."""
+
+
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold the folder of a dataset for one conversion; made when it is missing, and left empty it is removed again.
+
+    Raises:
+        ReleaseKitError: another conversion is at work in it, or it cannot be made.
+    """
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise write_error(out, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        step = "wait until it ends, then run again"
+        raise ReleaseKitError("another conversion is at work here", where=str(out), next_step=step) from error
+    finally:
+        os.close(descriptor)
+        if made:
+            with contextlib.suppress(OSError):
+                out.rmdir()
 
 
 def contents(out: Path, paths: Iterable[str], cache: DigestCache | None) -> dict[str, str]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from release_kit.bids.convert.contents import Content
 from release_kit.bids.convert.decide import Decision, decide, refusal
-from release_kit.bids.convert.foreign import refuse_foreign_changes, uncommitted
+from release_kit.bids.convert.foreign import committed, refuse_foreign_changes, uncommitted
 from release_kit.bids.convert.identity import image_code, recipe_digest, text_code
 from release_kit.bids.convert.jobs import ImageJob, plan_images
 from release_kit.bids.convert.making import ImageMaker
 from release_kit.bids.convert.metadata import SEEDS, metadata_outputs
-from release_kit.bids.convert.presence import contents, leftovers
+from release_kit.bids.convert.presence import contents, held, leftovers
 from release_kit.bids.convert.stages import TextStage, annotation_identity, known_identities, metadata_identity
 from release_kit.bids.convert.state import State, state_folder
 from release_kit.bids.convert.texts import annotation_outputs, is_of_annotations, with_annotation_root
@@ -58,7 +58,13 @@ class ConvertReport:
 
 
 def convert(
-    recipe: Recipe, out: Path, *, workers: int | None = None, only: str | None = None, on_event: Say | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    workers: int | None = None,
+    only: str | None = None,
+    take_over: bool = False,
+    on_event: Say | None = None,
 ) -> ConvertReport:
     """Make ``out`` the dataset that ``recipe`` describes; what is right already is not touched.
 
@@ -67,6 +73,8 @@ def convert(
         out: folder of the dataset; it may exist.
         workers: processes for images; None: one for each core.
         only: ``annotations``: only what follows from annotations, recordings are not looked at.
+        take_over: what is committed in the dataset's git may be replaced although nobody remembers that conversion
+            wrote it (a clone on another machine); git keeps what was there.
         on_event: told what happens: ``{"event": "checked" | "planned" | "image" | "files" | "leaks", …}``.
 
     Raises:
@@ -77,10 +85,10 @@ def convert(
     """
     started = time.monotonic()
     folder = state_folder(recipe.folder, out)
-    with State(folder, out) as state, DigestCache(default_cache_path()) as cache:
+    with held(out), State(folder, out) as state, DigestCache(default_cache_path()) as cache:
         conversion = _Conversion(
-            recipe=recipe, out=out, state=state, cache=cache, only=only, workers=workers, folder=folder,
-            say=on_event or (lambda event: None),
+            recipe=recipe, out=out, state=state, cache=cache, folder=folder, only=only, take_over=take_over,
+            workers=workers, say=on_event or (lambda event: None),
         )  # fmt: skip
         conversion.run()
     return conversion.report(time.monotonic() - started)
@@ -93,6 +101,7 @@ class _Conversion:
     state: State
     cache: DigestCache
     only: str | None
+    take_over: bool
     workers: int | None
     folder: Path
     say: Say
@@ -111,7 +120,7 @@ class _Conversion:
         self.jobs = [] if self.only else self._jobs()
         self._check()
         self._plan()
-        if self.jobs:
+        if not self.only:
             self._make_images()
             self._plan_metadata()
         self._write_texts()
@@ -133,26 +142,34 @@ class _Conversion:
             return
         from release_kit.bids.convert.checked import check_before
 
-        self.facts = check_before(self.recipe, self.jobs, self.state, self.said, self.say)
+        self.facts = check_before(self.recipe, self.annotated, self.jobs, self.state, self.said, self.say)
 
     def _plan(self) -> None:
         """Decide about every path; refuse before anything is written."""
         self.identities = known_identities(self.jobs, self.cache, image_code())
         annotated = annotation_identity(self.annotated, self.said, self.cache, text_code())
         self.stages = [TextStage("annotations", annotated, lambda: annotation_outputs(self.annotated))]
-        if self.jobs:
+        if not self.only:
             self.stages.append(self._metadata_stage())
         wanted: dict[str, str | None] = {job.target: self._known(job) for job in self.jobs}
         for stage in self.stages:
             wanted |= stage.wanted(self.state)
-        owned = {p: s for p, s in self.state.owned.items() if not self.only or is_of_annotations(p)}
         self.there = contents(self.out, sorted(wanted.keys() | self.state.owned.keys()), self.cache)
+        self._refuse_uncommitted(wanted)
+        owned = {p: s for p, s in self.state.owned.items() if not self.only or is_of_annotations(p)}
         self.decision = decide(wanted, self.there, owned, SEEDS)
-        ours = {p: self.state.owned.get(p, set()) | {wanted.get(p)} for p in wanted.keys() | self.state.owned.keys()}
-        refuse_foreign_changes(self.out, uncommitted(self.out), self.there, ours)
         if self.decision.refused:
             raise refusal(self.decision.refused, str(self.out))
         self.say({"event": "planned", "n_write": len(self.decision.write), "n_unchanged": len(self.decision.unchanged)})
+
+    def _refuse_uncommitted(self, wanted: Mapping[str, str | None]) -> None:
+        """Refuse what somebody has not committed yet; take over what is committed, where that was asked for."""
+        changed = uncommitted(self.out)
+        if self.take_over:
+            for path in sorted(self.there.keys() & set(committed(self.out)) - set(changed)):
+                self.state.own(path, self.there[path])
+        ours = {p: self.state.owned.get(p, set()) | {wanted.get(p)} for p in wanted.keys() | self.state.owned.keys()}
+        refuse_foreign_changes(self.out, changed, self.there, ours)
 
     def _known(self, job: ImageJob) -> str | None:
         stage = self.state.stages.get(self.identities[job.target] or "")
@@ -233,11 +250,10 @@ class _Conversion:
     def _finish(self) -> None:
         from release_kit.bids.convert.last_look import check_leaks
 
-        if self.only:
-            self.holds = {p: next(iter(s)) for p, s in self.state.owned.items() if len(s) == 1} | self.holds
         used = {identity for identity in self.identities.values() if identity} | {s.identity for s in self.stages}
         self.problems += check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
-        self.state.finish(used, self.holds)
+        if not self.only:  # else what is known of the other parts stays as it is
+            self.state.finish(used, self.holds)
 
     def report(self, seconds: float) -> ConvertReport:
         pictures = self.folder / "defaced"

@@ -218,8 +218,10 @@ def test_name_from_the_lab_is_found_and_refused(study: Path, out: Path, converte
 def test_two_conversions_at_once_do_not_mix(study: Path, out: Path, converted: Convert):
     def second(event) -> None:
         if event["event"] == "planned":
-            with pytest.raises(ReleaseKitError, match="another process"):
+            with pytest.raises(ReleaseKitError, match="another conversion is at work"):
                 converted()
+            with pytest.raises(ReleaseKitError, match="another process is at the same job"):
+                convert(read_recipe(study), out.with_name("other"))
 
     converted(on_event=second)
 

@@ -1,6 +1,7 @@
 """Parts of a dataset beside its runs: derivatives, DICOM, defaced anatomies, scans, citation, the published recipe."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,6 +146,9 @@ def test_published_recipe_says_everything_but_who(study: Path, out: Path, conver
 def test_published_recipe_with_names_and_sources_makes_the_same_dataset(
     study: Path, out: Path, tmp_path: Path, converted: Convert
 ):
+    (study / "annotations").rename(study / "notes")
+    for name in ("story_A01", "story_A02", "object_A01"):
+        replace_in_recipe(study, f"annotations/{{stimulus}}_{name}", f"notes/{{stimulus}}_{name}")
     converted()
     names = tmp_path / "names.tsv"
     names.write_text("participant_id\tsource\nsub-01\tAB12\nsub-02\tCD34\n")
@@ -212,6 +216,42 @@ def test_own_uncommitted_work_is_no_reason_to_refuse(study: Path, out: Path, con
     assert converted().written
     replace_in_recipe(study, "age: 29", "age: 30")
     assert "participants.tsv" in converted().written
+
+
+def test_clone_that_nobody_remembers_is_changed_only_when_asked_to_take_it_over(
+    study: Path, out: Path, tmp_path: Path, converted: Convert
+):
+    converted()
+    _git(out, "init", "-q")
+    _git(out, "add", ".")
+    _git(out, "commit", "-qm", "first")
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", out, clone], check=True)
+    bids_factory.make_recordings(tmp_path / "other lab")
+    replace_in_recipe(tmp_path / "other lab", "age: 28", "age: 29")
+    bids_factory.write_nifti(tmp_path / "other lab/AB12/film_run1.nii.gz", np.full((*bids_factory.SHAPE, 20), 5))
+    recipe = read_recipe(tmp_path / "other lab")
+    with pytest.raises(StudyError, match="--take-over") as refused:
+        convert(recipe, clone)
+    assert "participants.tsv" in str(refused.value)
+    changed = {"participants.tsv", "code/release_kit/recipe.yaml", "sub-01/func/sub-01_task-film_run-01_bold.nii.gz"}
+    assert set(convert(recipe, clone, take_over=True).written) == changed
+
+
+def test_recipe_without_stimuli_and_annotations_gives_recordings_only(study: Path, out: Path, converted: Convert):
+    text = (study / "recipe.yaml").read_text().split("annotations:\n")[0]
+    stimuli = text[text.index("stimuli:\n") : text.index("recordings:")]
+    text = re.sub(r", shows: \{[^}]*\}", "", text.replace(stimuli, ""))
+    text = text.replace("{task: film, run: 1}", "{task: film, run: 1, session: a}")
+    (study / "recipe.yaml").write_text(text.replace("{task: film, run: 2}", "{task: film, run: 2, session: b}"))
+    converted()
+    found = snapshot(out)
+    assert not [path for path in found if path.startswith(("stimuli", "derivatives", "sourcedata")) or "events" in path]
+    assert "sub-01/ses-a/func/sub-01_ses-a_task-film_run-01_bold.nii.gz" in found
+    assert (
+        "func/sub-01_ses-b_task-film_run-02_bold.nii.gz\tn/a"
+        in (out / "sub-01/ses-b/sub-01_ses-b_scans.tsv").read_text()
+    )
 
 
 def test_command_prints_what_it_did(study: Path, out: Path):
