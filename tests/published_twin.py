@@ -71,7 +71,7 @@ def make_published(folder: Path, *, got: bool = True, marker: Path | None = None
             hashed = f"{zlib.crc32(file.annex_key.encode()):08x}"
             path.symlink_to(f"{up}.git/annex/objects/{hashed[:2]}/{hashed[2:4]}/{file.annex_key}/{file.annex_key}")
         else:
-            _write(path, file, marker)
+            _write(path, file, marker, subjects)
     return folder
 
 
@@ -80,12 +80,12 @@ def _belongs(path: str, subjects: int) -> bool:
     return not any(other in path for other in others)
 
 
-def _write(path: Path, file: TreeFile, marker: Path | None) -> None:
+def _write(path: Path, file: TreeFile, marker: Path | None, subjects: int) -> None:
     name = path.name
     if file.path in TEXT_FILES:
         path.write_bytes((PUBLISHED / name).read_bytes())
     elif name == "participants.tsv":
-        rows = [f"sub-S{n:02d}\t{sex}\t{20 + n}" for n, sex in enumerate("FMFMFM", start=1)]
+        rows = [f"sub-S{n:02d}\t{sex}\t{20 + n}" for n, sex in enumerate("FMFMFM"[:subjects], start=1)]
         path.write_text("participant_id\tsex\tage\n" + "\n".join(rows) + "\n", encoding="utf-8")
     elif name.endswith(".nii.gz"):
         random = np.random.default_rng(zlib.crc32(file.path.encode()))

@@ -95,7 +95,7 @@ def run_reference(folder: Path, dataset: str, *, headers: bool, options: Mapping
     if ran.returncode not in (0, 16):
         return Verdict(**base, exit_code=ran.returncode, crash=_last_words(ran))
     try:
-        return _understood(base, ran)
+        return parse_answer(ran.stdout, ran.returncode, dataset=dataset, headers=headers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return Verdict(**base, exit_code=ran.returncode, crash=f"its answer is not understood ({error})")
 
@@ -111,20 +111,25 @@ def _program() -> list[str]:
     return [str(find_deno_bin()), "run", "--no-prompt", "--cached-only", *allowed, str(script)]
 
 
-def _understood(base: Mapping[str, Any], ran: subprocess.CompletedProcess) -> Verdict:
-    answer = json.loads(ran.stdout)
-    messages = answer["issues"]["codeMessages"]
-    found = tuple(_finding(issue, messages, base["dataset"]) for issue in answer["issues"]["issues"])
-    has_errors = any(one.severity == ERROR for one in found)
-    if has_errors != (ran.returncode == 16):
-        raise ValueError(f"exit code {ran.returncode} contradicts the list of issues")
-    summary = answer["summary"]
+def parse_answer(answer: bytes, exit_code: int, *, dataset: str, headers: bool) -> Verdict:
+    """Return the verdict in the JSON that the validator printed.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: the answer is cut off or of another form, or its issues and the
+            exit code contradict each other.
+    """
+    value = json.loads(answer)
+    messages = value["issues"]["codeMessages"]
+    found = tuple(_finding(issue, messages, dataset) for issue in value["issues"]["issues"])
+    if any(one.severity == ERROR for one in found) != (exit_code == 16):
+        raise ValueError(f"exit code {exit_code} contradicts the list of issues")
     return Verdict(
-        **base,
-        exit_code=ran.returncode,
+        dataset=dataset,
+        exit_code=exit_code,
+        headers_read=headers,
         findings=found,
-        n_files=summary["totalFiles"],
-        schema_version=summary.get("schemaVersion"),
+        n_files=value["summary"]["totalFiles"],
+        schema_version=value["summary"].get("schemaVersion"),
     )
 
 
@@ -149,8 +154,13 @@ def _finding(issue: Mapping[str, Any], messages: Mapping[str, str], dataset: str
         family=REFERENCE,
         source=REFERENCE,
         dataset=dataset,
-        row=issue.get("line") if isinstance(issue.get("line"), int) else None,
+        row=_row(location, issue.get("line")),
     )
+
+
+def _row(location: str, line: Any) -> int | None:
+    """Return the data row of a table: the validator counts lines, with the header as the first."""
+    return line - 1 if isinstance(line, int) and line > 1 and location.endswith((".tsv", ".tsv.gz")) else None
 
 
 def _last_words(ran: subprocess.CompletedProcess) -> str:

@@ -87,7 +87,7 @@ def _derivative(folder: Path) -> None:
     described = {"Name": "Cut", "BIDSVersion": "1.11.1", "DatasetType": "derivative", "GeneratedBy": [{"Name": "us"}]}
     document(folder / "dataset_description.json", described)
     text(folder / "README.md", README)
-    text(folder / "descriptions.tsv", "desc_id\tdescription\nstoryA01\tstory by A01\n")
+    text(folder / "descriptions.tsv", "desc_id\tdescription\ndesc-storyA01\tstory by A01\n")
     for run, start in (("01", 0), ("02", 16)):
         rows = [f"{t - start}\t4\tA01 at {t}\tstim-film\t{t}" for t in range(start, start + 20, 4)]
         header = "onset\tduration\ttext\tstim_id\tstim_onset\n"
