@@ -44,6 +44,7 @@ _OPAQUE = {
 """First bytes → what it is; none can be looked into here without unpacking or running foreign code."""
 _MEDIA = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3", b"\xff\xfb", b"GIF8")
 """Sound and film: searched for words as they are."""
+_ARRAY = b"\x93NUMPY"
 _PROMISES = {
     ".gz": b"\x1f\x8b",
     ".parquet": b"PAR1",
@@ -120,13 +121,17 @@ def _opaque(head: bytes, name: str) -> str | None:
         return "a tar archive"
     if head[:2] in _PICKLES or name.endswith((".pkl", ".pickle")):
         return "a pickle"
-    if head[:6] == b"\x93NUMPY":
+    if head.startswith(_ARRAY):
         return "an array of pickled objects" if b"|O" in head else None
-    media = head.startswith(_MEDIA) or head[4:8] == b"ftyp" or name.endswith(".img")
     known = next((kind for magic, kind in _OPAQUE.items() if head.startswith(magic)), None)
-    if known or media:
+    if known or _is_media(head, name):
         return known
     return "a binary file of unknown kind" if b"\x00" in head and not _is_utf16(head) else None
+
+
+def _is_media(head: bytes, name: str) -> bool:
+    """Whether it is sound, film, an array, or voxels without a header: searched for words as it is."""
+    return head.startswith((*_MEDIA, _ARRAY)) or head[4:8] == b"ftyp" or name.endswith(".img")
 
 
 def _is_utf16(head: bytes) -> bool:
@@ -139,8 +144,8 @@ def _is_utf16(head: bytes) -> bool:
 
 def _text(stream: BinaryIO, head: bytes, relative: str, looking: Looking) -> Found:
     """Search a text for words, and JSON and tables for what their keys and columns say."""
-    plain = b"\x00" not in head
-    for hit in looking.finder.search(read_chunks(stream)):
+    media, plain = _is_media(head, relative), b"\x00" not in head
+    for hit in looking.finder.search(read_chunks(stream), binary=media):
         place = f"line {hit.line}" if plain else f"byte {hit.offset}"
         yield "word", f"the word {masked(hit.word)} stands in {place}"
     stream.seek(0)

@@ -24,6 +24,8 @@ _EXTENSIONS = {
     30: "Matlab data",
     44: "MRS facts",
 }
+_CIFTI = 32
+"""The one extension that belongs to its format: without it a CIFTI file has no meaning."""
 _TIME = re.compile(r"(?<!\d)([0-2]?\d:[0-5]\d|time\s*=?\s*\d{4,}|(19|20)\d\d[-/]?[01]\d[-/]?[0-3]\d)", re.IGNORECASE)
 _PNG_HARMLESS = ("Software", "Title", "Description")
 _PNG_MAX_CHUNK = 16 << 20
@@ -151,10 +153,9 @@ def _extensions(rest: bytes, order: str) -> Found:
         size, code = struct.unpack(f"{order}ii", rest[at : at + 8])
         if size < 8 or at + size > len(rest):
             raise ValueError("a damaged header extension")
-        yield (
-            "nifti-extension",
-            f"the header carries an extension with {_EXTENSIONS.get(code, f'notes of kind {code}')}",
-        )
+        if code != _CIFTI:
+            kind = _EXTENSIONS.get(code, f"notes of kind {code}")
+            yield "nifti-extension", f"the header carries an extension with {kind}"
         at += size
     if any(rest[at:]):
         yield "hidden", "there are bytes between header and voxels that belong to neither"

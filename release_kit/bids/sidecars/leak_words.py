@@ -13,6 +13,11 @@ from urllib.parse import quote
 
 CHUNK_BYTES = 1 << 20
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp932", "euc_jp", "iso2022_jp", "cp1252", "gb18030", "big5", "euc_kr")
+_AROUND = 16
+"""Bytes on either side of a hit that decide whether it is one."""
+_NO_ACCIDENT = 7
+"""A pattern of seven bytes stands in a terabyte of noise about once."""
+_PRINTABLE = re.compile(rb"[\x20-\x7e]{16,}")
 _JIS_ESCAPE = b"\x1b$b"
 _HEX = frozenset("0123456789abcdef")
 
@@ -50,20 +55,25 @@ class WordFinder:
         self.too_short = tuple(sorted(word for word in cleaned if word and not searchable(word)))
         """Words that stand in every dataset by chance, so that nothing can be said about them."""
         self._patterns = tuple(pattern for word in self.words for pattern in _patterns(word))
-        self._reach = max((len(pattern.data) for pattern in self._patterns), default=0) + 1
+        self._reach = max((len(pattern.data) for pattern in self._patterns), default=0) + 2 * _AROUND
 
-    def search(self, chunks: Iterable[bytes]) -> list[Hit]:
+    def search(self, chunks: Iterable[bytes], *, binary: bool = False) -> list[Hit]:
         """Return the first occurrence of each word in a stream that comes in pieces, in the order of ``words``.
 
         Memory: one piece and the longest pattern.
+
+        Args:
+            chunks: the stream.
+            binary: sound or film: in a gigabyte of it every word of four letters stands by chance, so short ones count
+                only inside of readable text.
         """
         found: dict[str, Hit] = {}
         kept, base, lines = b"", 0, 0
         for chunk, last in _with_last(chunks):
             window = kept + chunk.lower()
-            # A hit needs one byte to its right, so what touches the end is left to the next window.
-            limit = len(window) if last else max(len(window) - 1, 0)
-            for hit in self._search_window(window, limit, base, lines, found):
+            # A hit is judged by what stands around it, so what is near the end is left to the next window.
+            limit = len(window) if last else max(len(window) - _AROUND, 0)
+            for hit in self._search_window(window, limit, binary, base, lines, found):
                 found[hit.word] = hit
             kept = window[-self._reach :] if not last else b""
             gone = len(window) - len(kept)
@@ -74,14 +84,18 @@ class WordFinder:
         """Return the first occurrence of each word in a text (a file name, a header field)."""
         return self.search([text.encode("utf-8", "surrogateescape")]) if self._patterns and text else []
 
-    def _search_window(self, window: bytes, limit: int, base: int, lines: int, found: dict[str, Hit]) -> Iterator[Hit]:
+    def _search_window(
+        self, window: bytes, limit: int, binary: bool, base: int, lines: int, found: dict[str, Hit]
+    ) -> Iterator[Hit]:
         ascii_only = window.isascii()
         absent = {needs for needs in (b"\x00", _JIS_ESCAPE) if needs not in window}
         for pattern in self._patterns:
             if pattern.word in found or pattern.needs in absent or (ascii_only and not pattern.data.isascii()):
                 continue
             at = window.find(pattern.data, 0, limit)
-            while at >= 0 and not _stands_free(window, at, pattern):
+            while at >= 0 and not (
+                _stands_free(window, at, pattern) and (not binary or _readable(window, at, pattern))
+            ):
                 at = window.find(pattern.data, at + 1, limit)
             if at >= 0:
                 yield Hit(word=pattern.word, offset=base + at, line=1 + lines + window.count(b"\n", 0, at))
@@ -120,6 +134,14 @@ def _stands_free(window: bytes, at: int, pattern: _Pattern) -> bool:
     end = at + len(pattern.data)
     before = at > 0 and window[at - 1] in pattern.before
     return not before and not (end < len(window) and window[end] in pattern.after)
+
+
+def _readable(window: bytes, at: int, pattern: _Pattern) -> bool:
+    """Whether a hit in a binary stream is long enough to be no accident, or lies in a stretch of printable ASCII."""
+    if len(pattern.data) >= _NO_ACCIDENT:
+        return True
+    around = window[max(at - _AROUND, 0) : at + len(pattern.data) + _AROUND]
+    return any(at - max(at - _AROUND, 0) in range(*run.span()) for run in _PRINTABLE.finditer(around))
 
 
 def _patterns(word: str) -> Iterator[_Pattern]:

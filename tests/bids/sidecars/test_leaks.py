@@ -98,6 +98,16 @@ def test_a_word_that_stands_everywhere_by_chance_is_not_searched_for_but_told(da
     assert len(found) == 5
 
 
+def test_films_are_searched_without_accidents(dataset: Path):
+    noise = np.random.default_rng(5).integers(0, 256, 4096, dtype=np.uint8).tobytes()
+    film = b"\x00\x00\x00\x20ftypisom" + noise
+    write(dataset / "stimuli/a.mp4", film + b"\x01dm01\xff" + noise)
+    write(dataset / "stimuli/b.mp4", film + b"\x00title: DM01_second_part\x00" + noise)
+    write(dataset / "stimuli/c.mp4", film + b"\x00Watanabe\x00" + noise)
+    found = find_leaks(dataset, ["DM01", "Watanabe"])
+    assert [(leak.path, leak.code) for leak in found] == [("stimuli/b.mp4", "word"), ("stimuli/c.mp4", "word")]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_words_are_found_across_the_pieces_of_a_stream(size: int):
     data = ("x" * 50 + "\nTanaka AB12\n" + "田中").encode()
@@ -171,6 +181,22 @@ def test_header_extensions_are_found_with_what_they_hold(dataset: Path):
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"scanned by Tanaka"))
     write(dataset / "sub-01/anat/sub-01_T1w.nii", image.to_bytes())
     assert [code for _, code in codes(dataset)] == ["nifti-extension", "word"]
+
+
+def test_the_extension_of_cifti_is_searched_but_belongs_to_its_format(dataset: Path):
+    for name, text in (("a", b"<CIFTI/>"), ("b", b"<CIFTI>by Tanaka</CIFTI>")):
+        image = nibabel.Nifti2Image(np.zeros((4, 4, 4), np.float32), np.eye(4))
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(32, text))
+        write(dataset / f"derivatives/{name}.dscalar.nii", image.to_bytes())
+    assert codes(dataset) == [("derivatives/b.dscalar.nii", "word")]
+
+
+def test_arrays_are_no_texts_and_arrays_of_objects_are_opaque(dataset: Path):
+    noise = np.random.default_rng(5).integers(0, 256, 1 << 20, dtype=np.uint8)
+    noise[1000:1004] = np.frombuffer(b"AB12", np.uint8)
+    np.save(dataset / "derivatives.npy", noise)
+    np.save(dataset / "objects.npy", np.array([{"a": 1}], dtype=object))
+    assert codes(dataset) == [("objects.npy", "opaque")]
 
 
 def test_bytes_hidden_between_header_and_voxels_are_found(dataset: Path):
