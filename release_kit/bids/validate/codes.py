@@ -138,8 +138,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "convert it to NIfTI, TSV or another open format, with a sidecar"),
     ("array-without-sidecar", "files", WARNING, "An array has no sidecar that says what its axes are.",
      "Units, order of rows and what made it are guessed.", "write a JSON file of the same name"),
-    ("link-dangling", "files", ERROR, "A link leads nowhere, or out of the dataset.",
-     "No download can make it whole.", "restore the file, or remove the link"),
+    ("link-dangling", "files", ERROR, "A link leads nowhere, to a folder, or out of the dataset.",
+     "No download can make it whole, and what lies behind it was not checked.", "restore the file, or remove the link"),
     ("file-unreadable", "files", ERROR, "A file cannot be read, or is not what its name says.",
      "It was not checked, so nothing is known of it.", "restore the file, or make it readable"),
     # identity

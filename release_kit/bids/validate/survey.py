@@ -38,7 +38,7 @@ class Entry:
     absent: bool = False
     """Annexed, and the content is not on this machine."""
     broken: str | None = None
-    """Where a link points that leads nowhere, or out of the dataset, and is no annex link."""
+    """Where a link points that leads nowhere, to a folder or out of the dataset, and is no annex link."""
     entities: Mapping[str, str] = field(default_factory=dict)
     suffix: str = ""
     extension: str = ""
@@ -231,9 +231,9 @@ def _linked(child: os.DirEntry, path: str, root: str) -> Entry:
         size = os.path.getsize(real) if there else _key_size(key)
         return Entry(**named, key=key, size_bytes=size, absent=not there)
     leaves = os.path.isabs(target) or not real.startswith(root + os.sep)
-    if not there or leaves:
+    if not there or leaves or not os.path.isfile(real):
         return Entry(**named, size_bytes=-1, broken=target)
-    return Entry(**named, size_bytes=os.path.getsize(real) if os.path.isfile(real) else 0)
+    return Entry(**named, size_bytes=os.path.getsize(real))
 
 
 def _plain(child: os.DirEntry, path: str) -> Entry:
