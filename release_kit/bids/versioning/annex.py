@@ -34,9 +34,7 @@ _SETTINGS = {
 """The user's own ignore list would hide files of the dataset, line-end conversion would change their bytes, and
 collecting garbage would leave a process behind."""
 
-_OF_ANOTHER_REPOSITORY = re.compile(
-    r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX|CONFIG.*)"
-)
+_OF_ANOTHER_REPOSITORY = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
 
 
 class VersioningError(ReleaseKitError):
@@ -82,8 +80,10 @@ def environment(identity: Identity | None = None, settings: Mapping[str, str] | 
         for role in ("AUTHOR", "COMMITTER"):
             kept |= {f"GIT_{role}_NAME": identity.name, f"GIT_{role}_EMAIL": identity.email}
     every = {**_SETTINGS, **(settings or {})}
-    kept["GIT_CONFIG_COUNT"] = str(len(every))
-    for number, (key, value) in enumerate(every.items()):
+    given = kept.get("GIT_CONFIG_COUNT", "")
+    first = int(given) if given.isdigit() else 0
+    kept["GIT_CONFIG_COUNT"] = str(first + len(every))
+    for number, (key, value) in enumerate(every.items(), first):
         kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return kept
 
@@ -134,8 +134,10 @@ class Repository:
 
     def ask(self, *words: str) -> str | None:
         """Run git for an answer that may not exist (a revision, a setting); None when there is none."""
-        code, said = self.run(["git", *words], ok=(0, 1, 2, 128))
-        return None if code else os.fsdecode(said).removesuffix("\n")
+        ran = self._run(["git", *words], None)
+        if b"dubious ownership" in ran.stderr or ran.returncode not in (0, 1, 2, 128):
+            raise self._error(ran)
+        return None if ran.returncode else os.fsdecode(ran.stdout).removesuffix("\n")
 
     def annex(self, *words: str, stdin: bytes | None = None) -> str:
         """Run git-annex; return what it printed."""

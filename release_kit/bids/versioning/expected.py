@@ -68,10 +68,11 @@ class Expected:
 
     @property
     def size_bytes(self) -> int | None:
-        """The size that the content must have."""
+        """The size that the content must have; of a file in git its object id says it."""
         if self.key and self.key.size_bytes is not None:
             return self.key.size_bytes
-        return self.listed.size_bytes if self.listed else None
+        in_git = self.tracked is not None and self.key is None
+        return self.listed.size_bytes if self.listed and not in_git else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,22 @@ lock files of git that a killed child left removed, and only when a mark says th
 import contextlib
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from release_kit.bids.versioning.annex import Identity, Repository
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic, write_error
 
 STATE = "release_kit"
 """Folder under ``.git`` with what is known only here: never cloned, never pushed."""
+
+_MARK = "saving"
+INIT_PREFIX = f"{TEMPORARY_PREFIX}git-"
+"""Folder in a dataset that becomes its repository."""
 
 _LOCKS = ("*.lock", "refs/**/*.lock", "annex/*.lock", "objects/**/*.lock", "logs/**/*.lock")
 
@@ -32,11 +39,11 @@ class Guard:
 
     def begin(self) -> None:
         """Mark that a save is at work: from here on the index and git's lock files are its own."""
-        write_atomic(self.state / "saving", b"saving\n")
+        write_atomic(self.state / _MARK, b"saving\n")
 
     def done(self) -> None:
         """Take the mark away."""
-        (self.state / "saving").unlink(missing_ok=True)
+        (self.state / _MARK).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -54,12 +61,28 @@ def guarded(git_folder: Path) -> Iterator[Guard]:
         raise write_error(state, error) from error
     try:
         _lock(descriptor, git_folder)
-        cut = (state / "saving").exists()
+        cut = (state / _MARK).exists()
         if cut:
             _remove_leftovers(git_folder)
         yield Guard(state=state, held=descriptor, cut=cut)
     finally:
         os.close(descriptor)
+
+
+def init_repository(folder: Path, identity: Identity) -> None:
+    """Make ``folder`` a git repository in one step: it is none, or it is a whole one that a save is at work in."""
+    for left in folder.glob(f"{INIT_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=INIT_PREFIX, dir=folder))
+    try:
+        Repository(scratch, identity).git("init", "--quiet", "-b", "main")
+        (scratch / ".git" / STATE).mkdir()
+        write_atomic(scratch / ".git" / STATE / _MARK, b"saving\n")
+        os.rename(scratch / ".git", folder / ".git")
+    except OSError as error:
+        raise write_error(folder / ".git", error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _lock(descriptor: int, git_folder: Path) -> None:

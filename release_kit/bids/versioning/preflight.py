@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.bids.versioning.annex import Repository
+from release_kit.bids.versioning.guard import INIT_PREFIX
 from release_kit.bids.versioning.manifest import Difference
 from release_kit.bids.versioning.tracked import Change, changes, has_commit, is_repository, key_of_link
 from release_kit.core.digest_cache import DigestCache, default_cache_path, digest_files
@@ -118,7 +119,8 @@ def _everything_in(folder: Path) -> list[Change]:
     """List a folder that git does not know yet."""
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".git")
+        skipped = (".git", *(name for name in folders if place == str(folder) and name.startswith(INIT_PREFIX)))
+        folders[:] = sorted(name for name in folders if name not in skipped)
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         for name in [*names, *links]:
             found.append(Change(path=os.path.relpath(os.path.join(place, name), folder), code="??"))

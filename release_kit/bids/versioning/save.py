@@ -16,7 +16,7 @@ from typing import Any
 from release_kit.bids.versioning.annex import DESCRIPTION, Identity, Repository, failed_records, parse_identity
 from release_kit.bids.versioning.changelog import next_version, released
 from release_kit.bids.versioning.contents import dataset_name, files_at, files_of, manifest_at
-from release_kit.bids.versioning.guard import Guard, guarded
+from release_kit.bids.versioning.guard import Guard, guarded, init_repository
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest, Difference, compare_manifests
 from release_kit.bids.versioning.paths import (
     ATTRIBUTES_FILE,
@@ -122,7 +122,7 @@ def save_version(
     plan = plan_save(folder, written=written, everything=everything, own=OWN_FILES)
     if not plan.initialised:
         plan.refuse(cut=False, before=())
-        Repository(folder, identity).git("init", "--quiet", "-b", "main")
+        init_repository(folder, identity)
     git_folder = Path(Repository(folder).git("rev-parse", "--absolute-git-dir"))
     with guarded(git_folder) as guard:
         repository = Repository(folder, identity, held=guard.held)

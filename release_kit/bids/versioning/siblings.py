@@ -97,21 +97,22 @@ class _Publish:
         """Fill a RIA store as DataLad makes it."""
         repository = self.repository
         dataset_id = repository.git("config", "--file", ".datalad/config", "datalad.dataset.id")
-        if not self._known(f"{self.name}-storage"):
+        bare = self.location / dataset_id[:3] / dataset_id[3:]
+        if not self._known(self.name, bare):
             words = ["create-sibling-ria", "--name", self.name, "--new-store-ok", "--existing", "reconfigure"]
             named = ["--alias", alias] if alias else []
             repository.run(["datalad", *words, *named, f"ria+file://{self.location}"])
         n = self._copy(f"{self.name}-storage")
-        bare = self.location / dataset_id[:3] / dataset_id[3:]
         self._push(self.name, bare)
         return f"ria+file://{self.location}#{'~' + alias if alias else dataset_id}", n
 
     def directory(self) -> tuple[str, int]:
         """Fill ``location/annex`` and push the history to ``location/dataset.git``."""
         contents, bare = self.location / DIRECTORY_ANNEX, self.location / DIRECTORY_GIT
-        self._make_place(bare)
+        there = self._known(f"{self.name}-annex", contents)
+        self._make_place(self.location, there)
         contents.mkdir(exist_ok=True)
-        if not self._known(f"{self.name}-annex"):
+        if not there:
             self._init_remote(f"{self.name}-annex", contents)
         n = self._copy(f"{self.name}-annex")
         self._bare(bare)
@@ -121,15 +122,15 @@ class _Publish:
     def tree(self) -> tuple[str, int]:
         """Export the version as plain files."""
         repository = self.repository
-        if not self._known(self.name):
-            self._make_place(self.location)
+        if not self._known(self.name, self.location):
+            self._make_place(self.location, False)
             self._init_remote(self.name, self.location, "exporttree=yes")
         records = repository.annex_records("export", self.version, "--to", self.name, f"--jobs={self.workers}")
         return str(self.location), self._told(records)
 
     def web(self) -> tuple[str, int]:
         """Fill a bare repository that any web server can serve as files."""
-        self._make_place(self.location)
+        self._make_place(self.location, self._known(self.name, self.location))
         self._bare(self.location)
         bare = Repository(self.location, self.repository.identity)
         if bare.ask("config", "annex.uuid") is None:
@@ -139,14 +140,26 @@ class _Publish:
         self._push(self.name, self.location)
         return str(self.location), n
 
-    def _known(self, name: str) -> bool:
-        return self.repository.ask("config", "--local", "--get-regexp", rf"^remote\.{re.escape(name)}\.") is not None
+    def _known(self, name: str, folder: Path) -> bool:
+        """Return whether a remote is there already.
 
-    def _make_place(self, folder: Path) -> None:
-        known = self._known(self.name) or self._known(f"{self.name}-annex")
+        Raises:
+            ReleaseKitError: it is, and lies in another place.
+        """
+        for setting in ("annex-directory", "url"):
+            place = self.repository.ask("config", "--local", f"remote.{name}.{setting}")
+            if place is not None and os.path.realpath(place) != os.path.realpath(folder):
+                what = f"the sibling {self.name!r} lies at {place}"
+                step = f"publish there, or give this one another name: --name {self.name}2"
+                raise ReleaseKitError(what, where=str(folder), next_step=step)
+            if place is not None:
+                return True
+        return False
+
+    def _make_place(self, folder: Path, known: bool) -> None:
         if folder.is_dir() and any(folder.iterdir()) and not known and not _is_ours(folder, self.repository):
-            raise ReleaseKitError("is not empty and no sibling of this dataset", where=str(folder),
-                                  next_step="name a folder that does not exist")  # fmt: skip
+            what = "is not empty and no sibling of this dataset"
+            raise ReleaseKitError(what, where=str(folder), next_step="name a folder that does not exist")
         folder.mkdir(parents=True, exist_ok=True)
 
     def _init_remote(self, name: str, folder: Path, *more: str) -> None:
@@ -236,11 +249,11 @@ def _saved_version(repository: Repository) -> str:
 
 
 def _is_ours(folder: Path, repository: Repository) -> bool:
-    """Return whether a folder is a repository with commits of this dataset: a sibling of an interrupted call."""
-    if not (folder / "HEAD").is_file():
-        return False
-    there = Repository(folder)
-    heads = (there.ask("for-each-ref", "--format=%(objectname)", "refs/heads") or "").split()
+    """Return whether a folder holds a history of this dataset: a sibling of an interrupted call, or of a clone."""
+    bare = folder / DIRECTORY_GIT if (folder / DIRECTORY_GIT).is_dir() else folder
+    if not (bare / "HEAD").is_file():
+        return {entry.name for entry in folder.iterdir()} <= {DIRECTORY_ANNEX} and not any(folder.glob("annex/*"))
+    heads = (Repository(bare).ask("for-each-ref", "--format=%(objectname)", "refs/heads/main") or "").split()
     return all(repository.ask("cat-file", "-e", head) is not None for head in heads)
 
 

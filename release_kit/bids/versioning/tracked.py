@@ -185,4 +185,4 @@ def has_commit(repository: Repository) -> bool:
 
 def is_repository(folder: Path) -> bool:
     """Return whether ``folder`` is itself the root of a git repository."""
-    return (folder / ".git").exists()
+    return (folder / ".git" / "HEAD").is_file() or (folder / ".git").is_file()
