@@ -107,7 +107,8 @@ def _change(study: Path) -> None:
     os.replace(study / "AB12" / "keep.tmp", study / "CD34" / "film_run1.nii.gz")
 
 
-@pytest.mark.parametrize("n_images", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_images", [2, 5])
 def test_killed_with_its_workers_at_work_it_leaves_no_process_and_continues(
     n_images: int, study: Path, out: Path, whole: dict[str, str]
 ):
@@ -199,6 +200,7 @@ def test_full_disk_is_said_and_nothing_half_written_is_left(
     assert snapshot(out) == whole
 
 
+@pytest.mark.slow
 def test_file_that_grows_beyond_a_limit_is_said_by_workers_too(study: Path, out: Path, whole: dict[str, str]):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
