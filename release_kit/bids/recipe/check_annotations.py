@@ -3,13 +3,12 @@
 Coverage, order and agreement are the quality report's.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from release_kit.bids.recipe.model import AnnotationSource, Recipe, Run, Stimulus
-from release_kit.bids.recipe.paths import PLACEHOLDER, annotation_names, annotation_units, source_matches
+from release_kit.bids.recipe.paths import annotation_names, annotation_units, pattern_shape, source_matches
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
@@ -117,7 +116,7 @@ def _surplus(recipe: Recipe, known: set[Path]) -> Iterator[Problem]:
             promised |= set(_quietly(recipe, source, stimulus, run))
     found: set[Path] = set()
     for source in recipe.annotations:
-        found |= set(recipe.root.glob(re.sub(PLACEHOLDER, "*", source.pattern.replace("[", "[[]"))))
+        found |= set(recipe.root.glob(pattern_shape(source.pattern)))
     folders: dict[Path, list[str]] = defaultdict(list)
     for path in sorted(found - promised):
         folders[path.parent].append(path.name)

@@ -14,7 +14,15 @@ from typing import Any
 
 from release_kit.bids.recipe.check_spans import run_name
 from release_kit.bids.recipe.model import Anatomy, MatDerivative, Recipe, Recording, Run, Subject
-from release_kit.bids.recipe.paths import PLACEHOLDER, WILD, anatomy_names, recording_matches, run_names, source_path
+from release_kit.bids.recipe.paths import (
+    PLACEHOLDER,
+    WILD,
+    anatomy_names,
+    pattern_shape,
+    recording_matches,
+    run_names,
+    source_path,
+)
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
@@ -95,7 +103,7 @@ def surplus_recordings(recipe: Recipe, expected: Iterable[Expected]) -> list[Pat
     folders = {path.parent for path in claimed if path.parent.is_dir()}
     found = {path for folder in folders for path in folder.iterdir() if path.name.endswith(ENDINGS)}
     for recording in {one.recording.pattern: one.recording for one in expected}.values():
-        found |= set(recipe.root.glob(_shape(recording.pattern)))
+        found |= set(recipe.root.glob(pattern_shape(recording.pattern)))
     masks = {str(one.options[name]) for one in expected for name in FILE_OPTIONS if name in one.options}
     kept = (path for path in found if path not in claimed and str(path) not in masks)
     return sorted(path for path in kept if path.suffix not in (".json", ".hdr"))
@@ -232,10 +240,6 @@ def _expression(pattern: str) -> str:
     wild = [re.escape(text).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") for text in texts]
     groups = [re.sub(PLACEHOLDER, group, text) for text in fields]
     return "".join(text + part for text, part in zip(wild, [*groups, ""], strict=True))
-
-
-def _shape(pattern: str) -> str:
-    return re.sub(PLACEHOLDER, "*", pattern.replace("[", "[[]"))
 
 
 def _claimed(expected: Iterable[Expected]) -> Iterator[Path]:

@@ -4,6 +4,7 @@ Decides paths only; whether they are what they should be is ``check.py``'s.
 """
 
 import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ def source_matches(recipe: Recipe, pattern: str, **names: Any) -> list[Path]:
     wild = fill_pattern(pattern.replace("[", "[[]"), **escaped)
     safe_relative_path(fill_pattern(pattern, **names), where=pattern)
     return sorted(recipe.root.glob(wild))
+
+
+def pattern_shape(pattern: str) -> str:
+    """Return the glob of everything that has the form of a pattern, whoever and whichever run it is."""
+    return re.sub(r"\*+", "*", re.sub(PLACEHOLDER, "*", pattern.replace("[", "[[]")))
 
 
 def fill_pattern(pattern: str, **names: Any) -> str:

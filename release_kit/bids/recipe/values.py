@@ -114,6 +114,8 @@ def _file_pattern(kind: Text, value: str, key: str, found: Findings) -> Any:
             step = nearest(unknown[0], kind.placeholders).removeprefix("; ")
             return found.refuse(key, f"names {{{unknown[0]}}}, which is nothing known of these files", step)
         tried = value.format(**{name: 1 if name == "run" else "x" for name in kind.placeholders})
+        if "**" in value:
+            raise ValueError("`**` is not understood; `*` and `?` match inside one folder")
         safe_relative_path(tried, where=key)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         return found.refuse(key, f"is no pattern: {error}", "write names in braces, as in {task}_run{run:02d}.nii.gz")

@@ -101,6 +101,7 @@ def test_everything_wrong_is_said_at_once_by_line():
         ("{source}/{task}_{run}.nii.gz", "../{source}.nii", "which leaves the folder of the sources"),
         ("{source}/{task}_{run}.nii.gz", "{sorce}.nii", "names {sorce}, which is nothing known of these files"),
         ("{source}/{task}_{run}.nii.gz", "{source:02d}.nii", "is no pattern"),
+        ("{source}/{task}_{run}.nii.gz", "**/{source}.nii", "`**` is not understood"),
         ("{source}/{task}_{run}.nii.gz", "{source.__class__}.nii", "nothing known of these files"),
         ("tr_s: 2", "tr_s: .nan", "expected a finite number"),
         ("schema_version: 1", "schema_version: 2", "this release_kit reads 1; update release_kit"),
