@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from release_kit.bids.annotations.problems import Problems
-from release_kit.bids.annotations.times import minus
+from release_kit.bids.annotations.times import decimal_text, minus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,9 @@ class Cue:
 def checked_span(onset: Decimal, end: Decimal, problems: Problems, line: int | None) -> tuple[Decimal, Decimal] | None:
     """Return (onset, duration) of a span, or None after noting why it cannot be one."""
     if onset < 0:
-        problems.add(f"begins at {onset} s, before the clock starts", line)
+        problems.add(f"begins at {decimal_text(onset)} s, before the clock starts", line)
         return None
     if end < onset:
-        problems.add(f"ends at {end} s, before it begins at {onset} s", line)
+        problems.add(f"ends at {decimal_text(end)} s, before it begins at {decimal_text(onset)} s", line)
         return None
     return onset, minus(end, onset)

@@ -42,6 +42,15 @@ READERS = {
 """Name in the recipe → format."""
 
 
+_NO_TEXT = {
+    b"ooBinaryFile": "is a binary TextGrid; save it with Praat's `Save as text file`",
+    b"PK\x03\x04": "is an Excel or OpenDocument workbook; save the sheet as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save the sheet as CSV in UTF-8",
+    b"\x1f\x8b": "is compressed by gzip; unpack it",
+}
+"""First bytes of files that are no text → what to do."""
+
+
 def reader_options(source: AnnotationSource, where: str = "recipe") -> Any:
     """Return the options of a source's reader, checked; calling it alone checks the recipe.
 
@@ -97,6 +106,9 @@ def merge_sources(rows: Sequence[Row]) -> list[Row]:
 def _text(path: Path, source: AnnotationSource) -> str:
     try:
         data = path.read_bytes()
+        other = next((what for magic, what in _NO_TEXT.items() if data.startswith(magic)), None)
+        if other:
+            raise AnnotationError([AnnotationProblem(path=str(path), what=other)])
         return decode(data, declared=source.encoding, language=source.language, where=str(path)).text
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"

@@ -12,7 +12,7 @@ from decimal import Decimal
 from release_kit.bids.annotations.cues import Cue, checked_span
 from release_kit.bids.annotations.problems import Problems
 from release_kit.bids.annotations.readers.seconds import one_of
-from release_kit.bids.annotations.times import UNITS, minus, parse_time, plus
+from release_kit.bids.annotations.times import UNITS, decimal_text, minus, parse_time, plus
 from release_kit.core.records import Fields, nearest
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -169,6 +169,6 @@ def _span(cells: dict[str, str], line: int, unit: str, problems: Problems) -> tu
     end = plus(times["onset"], times["duration"])
     span = checked_span(times["onset"], end, problems, line)
     if span and "end" in times and abs(minus(end, times["end"])) > ROUNDING_S:
-        problems.add(f"ends at {times['end']} s, but onset and duration say {end} s", line)
+        problems.add(f"ends at {decimal_text(times['end'])} s, but onset and duration say {decimal_text(end)} s", line)
         return None
     return span and (span[0], times["duration"])

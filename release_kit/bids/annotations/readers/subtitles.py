@@ -100,9 +100,9 @@ def _cue(block: _Block, words: str, speaker: str | None, options: SubtitleOption
 def _blocks(lines: list[str], problems: Problems, *, counted: bool) -> Iterator[_Block]:
     """Yield every cue: its timing line and the lines up to the next one, less blank lines and that one's head."""
     timed = [i for i, line in enumerate(lines) if "-->" in line]
-    if not timed and any(line.strip() for line in lines[0 if counted else 1 :]):
+    if counted and not timed and any(line.strip() for line in lines):
         problems.add("holds no line with `-->`: no cue")
-    for at, after in zip(timed, [*timed[1:], None], strict=True):
+    for at, after in zip(timed, [*timed[1:], None][: len(timed)], strict=True):
         span = _span(lines[at], at + 1, problems)
         body = lines[at + 1 : after]
         if after is not None:
