@@ -4,7 +4,7 @@ The rule: nothing that conversion did not write is overwritten or removed. A fil
 content that conversion gave it.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from release_kit.core.errors import ReleaseKitError, StudyError
@@ -75,3 +75,12 @@ def refusal(paths: tuple[str, ...], where: str) -> ReleaseKitError:
         next_step="nothing was overwritten; move them away or convert into another folder; what is committed in the "
         "dataset's git may be replaced with --take-over",
     )
+
+
+def all_problems(problems: Sequence[ReleaseKitError], next_step: str | None = None) -> ReleaseKitError:
+    """Return one error that says several, each different one once; a single one is returned as it is."""
+    lines = sorted({problem.sentence() for problem in problems})
+    if len(lines) == 1:
+        return problems[0]
+    shown = "; ".join(lines[:N_SHOWN]) + (f"; and {len(lines) - N_SHOWN} more" if len(lines) > N_SHOWN else "")
+    return StudyError(f"{counted(len(lines), 'problem')}: {shown}", next_step=next_step)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from release_kit.bids.convert.decide import refusal
+from release_kit.bids.convert.decide import all_problems, refusal
 from release_kit.bids.convert.identity import image_code
 from release_kit.bids.convert.images import MadeImage, make_image
 from release_kit.bids.convert.jobs import ImageJob
@@ -20,11 +20,9 @@ from release_kit.core.digest_cache import DigestCache, stamp_of
 from release_kit.core.errors import ArtifactError, RecordError, ReleaseKitError, StudyError
 from release_kit.core.files import TEMPORARY_PREFIX, sync_folder, write_error
 from release_kit.core.hashing import FileDigest, default_workers
-from release_kit.core.wording import counted
 
 SMALL_BYTES = 32 << 20
 """Sources that are smaller than this together are converted here: starting processes would take longer."""
-N_SHOWN = 20
 
 
 @dataclass(kw_only=True)
@@ -75,7 +73,7 @@ class ImageMaker:
             for temporary in temporaries.values():
                 temporary.unlink(missing_ok=True)
         if problems:
-            raise _all_problems(problems)
+            raise all_problems(problems, "mend these recordings and run again; every other image is done")
         if differ:
             raise refusal(tuple(sorted(differ)), str(self.out))
 
@@ -128,12 +126,3 @@ def _workers(jobs: list[ImageJob], workers: int | None) -> int:
         small = total < SMALL_BYTES and all(job.source.is_file() for job in jobs)
         workers = 1 if small else default_workers()
     return max(1, min(workers, len(jobs)))
-
-
-def _all_problems(problems: list[ReleaseKitError]) -> ReleaseKitError:
-    if len(problems) == 1:
-        return problems[0]
-    lines = sorted(problem.sentence() for problem in problems)
-    shown = "; ".join(lines[:N_SHOWN]) + (f"; and {len(lines) - N_SHOWN} more" if len(lines) > N_SHOWN else "")
-    step = "mend these recordings and run again; every other image is done"
-    return StudyError(f"{counted(len(problems), 'recording')} cannot be converted: {shown}", next_step=step)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from release_kit.bids.convert import dataset_files
 from release_kit.bids.convert.contents import Content, collected, of_bytes
 from release_kit.bids.convert.dataset_files import json_file
+from release_kit.bids.convert.decide import all_problems
 from release_kit.bids.convert.jobs import ImageJob
-from release_kit.bids.convert.names import image_name, scans_name, sidecar_of
+from release_kit.bids.convert.names import CODE, SIDECAR_REPORT, image_name, scans_name, sidecar_of
 from release_kit.bids.convert.published import published_recipe
 from release_kit.bids.convert.readme import readme
 from release_kit.bids.recipe.model import Anatomy, Recipe, Run
@@ -21,7 +22,6 @@ from release_kit.core.errors import StudyError
 if TYPE_CHECKING:
     from release_kit.bids.recordings.header import ImageFacts
 
-CODE = "code/release_kit"
 SEEDS = frozenset({"CHANGES"})
 """Begun once; every version then adds to them."""
 
@@ -69,15 +69,20 @@ def _sidecars(recipe: Recipe, jobs: list[ImageJob], facts: Any, extras: Any) -> 
     from release_kit.bids.sidecars.completeness import completeness
     from release_kit.bids.sidecars.facts import sidecar
 
-    made = []
+    made, problems = [], []
     for job in jobs:
-        if isinstance(job.item, Run | Anatomy):
-            found = sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {})
-            made.append(replace(found, values=_with_defacing(job, found.values)))
-            yield sidecar_of(job.target), json_file(made[-1].values)
-        else:
-            yield sidecar_of(job.target), json_file(_derived(recipe, job))
-    yield f"{CODE}/sidecar_report.json", json_file(completeness(made).to_dict())
+        try:
+            if isinstance(job.item, Run | Anatomy):
+                found = sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {})
+                made.append(replace(found, values=_with_defacing(job, found.values)))
+                yield sidecar_of(job.target), json_file(made[-1].values)
+            else:
+                yield sidecar_of(job.target), json_file(_derived(recipe, job))
+        except StudyError as error:
+            problems.append(error)
+    if problems:
+        raise all_problems(problems)
+    yield SIDECAR_REPORT, json_file(completeness(made).to_dict())
 
 
 def _with_defacing(job: ImageJob, values: Mapping[str, Any]) -> dict[str, Any]:

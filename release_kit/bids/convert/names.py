@@ -6,6 +6,9 @@ from typing import Any
 from release_kit.bids.recipe.model import Anatomy, Run
 from release_kit.bids.schema import bids_name
 
+CODE = "code/release_kit"
+SIDECAR_REPORT = f"{CODE}/sidecar_report.json"
+"""How complete the sidecars are."""
 PREPROCESSED = "preproc"
 """``desc`` of preprocessed responses that are taken along."""
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from release_kit.bids.versioning.guard import guarded
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_error
@@ -26,7 +27,7 @@ def held(out: Path) -> Iterator[None]:
     """Hold the folder of a dataset for one conversion; made when it is missing, and left empty it is removed again.
 
     Raises:
-        ReleaseKitError: another conversion is at work in it, or it cannot be made.
+        ReleaseKitError: another conversion or a save is at work in it, or it cannot be made.
     """
     made = not out.exists()
     try:
@@ -36,7 +37,8 @@ def held(out: Path) -> Iterator[None]:
         raise write_error(out, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        with guarded(out / ".git") if (out / ".git").is_dir() else contextlib.nullcontext():
+            yield
     except BlockingIOError as error:
         step = "wait until it ends, then run again"
         raise ReleaseKitError("another conversion is at work here", where=str(out), next_step=step) from error

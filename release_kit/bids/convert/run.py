@@ -19,6 +19,7 @@ from release_kit.bids.convert.jobs import ImageJob, plan_images
 from release_kit.bids.convert.making import ImageMaker
 from release_kit.bids.convert.metadata import SEEDS, metadata_outputs
 from release_kit.bids.convert.presence import contents, held, leftovers
+from release_kit.bids.convert.sources import described_later
 from release_kit.bids.convert.stages import TextStage, annotation_identity, known_identities, metadata_identity
 from release_kit.bids.convert.state import State, state_folder
 from release_kit.bids.convert.texts import annotation_outputs, is_of_annotations, with_annotation_root
@@ -154,6 +155,8 @@ class _Conversion:
         wanted: dict[str, str | None] = {job.target: self._known(job) for job in self.jobs}
         for stage in self.stages:
             wanted |= stage.wanted(self.state)
+        self.later = described_later(self.jobs, self.state, self.identities)
+        wanted |= dict.fromkeys(self.later, None)
         self.there = contents(self.out, sorted(wanted.keys() | self.state.owned.keys()), self.cache)
         self._refuse_uncommitted(wanted)
         owned = {p: s for p, s in self.state.owned.items() if not self.only or is_of_annotations(p)}
@@ -204,7 +207,7 @@ class _Conversion:
 
     def _plan_metadata(self) -> None:
         """Images are made: now everything that describes them is known."""
-        if self.stages[-1].identity is None:
+        if self.stages[-1].identity is None or self.later:
             self.stages[-1] = self._metadata_stage()
         wanted = self.stages[-1].wanted(self.state)
         there = contents(self.out, wanted, self.cache)

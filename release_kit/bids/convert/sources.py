@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.convert.images import beside
 from release_kit.bids.convert.jobs import ImageJob
+from release_kit.bids.convert.names import SIDECAR_REPORT, scans_name, sidecar_of
 from release_kit.bids.convert.state import State
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ def facts_of(
         else:
             found[job.target] = read_facts(job.source, job.recording.kind, job.options)
     return found
+
+
+def described_later(jobs: list[ImageJob], state: State, identities: Mapping[str, str | None]) -> set[str]:
+    """Return the files whose content is not known before DICOM is converted, since it follows from what DICOM says."""
+    later = [job for job in jobs if job.recording.kind == "dicom" and identities.get(job.target) not in state.stages]
+    found = {path for job in later for path in (sidecar_of(job.target), scans_name(job.subject, job.session))}
+    return found | ({SIDECAR_REPORT} if later else set())
 
 
 def extras_of(jobs: list[ImageJob], state: State, identities: Mapping[str, str | None]) -> dict[str, Mapping[str, Any]]:

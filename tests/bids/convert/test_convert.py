@@ -215,6 +215,21 @@ def test_name_from_the_lab_is_found_and_refused(study: Path, out: Path, converte
     assert converted().written
 
 
+def test_damaged_recordings_are_all_named_and_stop_no_other(study: Path, out: Path, converted: Convert):
+    whole = {}
+    for source in ("AB12", "CD34"):
+        path = study / source / "film_run1.nii.gz"
+        whole[path] = path.read_bytes()
+        path.write_bytes(whole[path][:9000] + b"\xff" * 50 + whole[path][9050:])
+    with pytest.raises(ReleaseKitError) as refused:
+        converted()
+    assert all(str(path) in str(refused.value) for path in whole)
+    assert len(list(out.rglob("*.nii.gz"))) == 4 and not list(out.rglob("*run-01_bold*"))
+    for path, data in whole.items():
+        path.write_bytes(data)
+    assert len([path for path in converted().written if path.endswith(".nii.gz")]) == 2
+
+
 def test_two_conversions_at_once_do_not_mix(study: Path, out: Path, converted: Convert):
     def second(event) -> None:
         if event["event"] == "planned":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,12 @@ def test_dicom_is_converted_scrubbed_and_its_time_shifted(study: Path, out: Path
     before = snapshot(out)
     report = converted()
     assert not report.written and snapshot(out) == before
+    # Other settings: what the sidecars will say is not known before the conversion, and none is taken for left over.
+    replace_in_recipe(study, "kind: dicom,", "kind: dicom, options: {series: 6},")
+    assert converted().written == ("code/release_kit/recipe.yaml",)
+    shutil.rmtree(study / ".release_kit")
+    report = converted()
+    assert not report.written and not report.removed
 
 
 def _times(out: Path, subject: str) -> dict[str, str]:

@@ -14,7 +14,9 @@ from release_kit.bids.convert.presence import annex_sha256, contents
 from release_kit.bids.convert.run import ConvertReport, convert
 from release_kit.bids.recipe.read import read_recipe
 from release_kit.bids.versioning.annex import Repository
+from release_kit.bids.versioning.guard import guarded
 from release_kit.bids.versioning.save import save_version
+from release_kit.core.errors import ReleaseKitError
 
 Convert = Callable[..., ConvertReport]
 IMAGE = "sub-01/func/sub-01_task-film_run-01_bold.nii.gz"
@@ -33,6 +35,12 @@ def test_saved_dataset_is_unchanged_for_the_next_conversion(saved: Path, convert
     before = snapshot(saved)
     report = converted()
     assert not report.written and not report.removed and snapshot(saved) == before
+
+
+def test_conversion_waits_for_no_save_and_refuses_while_one_is_at_work(saved: Path, converted: Convert):
+    with guarded(saved / ".git"), pytest.raises(ReleaseKitError, match="another save is at work"):
+        converted()
+    converted()
 
 
 @pytest.mark.slow
