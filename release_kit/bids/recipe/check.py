@@ -1,7 +1,7 @@
 """Holds a recipe against its recordings and annotations, before anything is written: one report of everything.
 
-The checks themselves are ``check_spans``, ``check_sources``, ``check_headers`` and ``check_annotations``; their codes
-``codes.py``. Nothing is written.
+The checks themselves are ``check_spans``, ``check_sources``, ``check_headers``, ``check_annotations`` and
+``check_privacy``; their codes ``codes.py``. Nothing is written.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from typing import Any
 
 from release_kit.bids.recipe.check_annotations import check_annotations
 from release_kit.bids.recipe.check_headers import HeaderFacts, OnEvent, check_headers, read_headers
+from release_kit.bids.recipe.check_privacy import check_privacy
 from release_kit.bids.recipe.check_sources import check_sources, expected_recordings
 from release_kit.bids.recipe.check_spans import check_names, check_spans
 from release_kit.bids.recipe.codes import CODES
@@ -100,7 +101,7 @@ def check_recipe(
         expected, unnamed = expected_recordings(recipe)
         headers, unreadable = read_headers(expected, workers=workers, on_event=on_event)
         found += [*unnamed, *unreadable, *check_sources(recipe, expected), *check_headers(headers)]
-        found += check_annotations(recipe)
+        found += [*check_annotations(recipe), *check_privacy(recipe)]
     else:
         step = "name it in `sources`, or with --sources"
         found.append(problem("sources-missing", "the folder of the sources is not there", str(recipe.root), step))

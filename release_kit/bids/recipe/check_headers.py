@@ -186,7 +186,10 @@ def _geometry(group: list[HeaderFacts]) -> Iterator[Problem]:
                 f"{counts[usual]} have {usual}"
             )
             step = "name the right files, or `allow` it with a reason"
-            yield problem("geometry", what, names[0], step)
+            if group[0].expected.run is None:
+                yield problem("anatomy-differs", what, names[0], step)
+            else:
+                yield problem("geometry", what, names[0], step)
 
 
 def _derivatives(headers: list[HeaderFacts], runs: list[HeaderFacts]) -> Iterator[Problem]:

@@ -103,10 +103,21 @@ def surplus_recordings(recipe: Recipe, expected: Iterable[Expected]) -> list[Pat
     folders = {path.parent for path in claimed if path.parent.is_dir()}
     found = {path for folder in folders for path in folder.iterdir() if path.name.endswith(ENDINGS)}
     for recording in {one.recording.pattern: one.recording for one in expected}.values():
-        found |= set(recipe.root.glob(pattern_shape(recording.pattern)))
+        alike = recipe.root.glob(pattern_shape(recording.pattern))
+        found |= {path for path in alike if _is_recording(path, recording.kind)}
     masks = {str(one.options[name]) for one in expected for name in FILE_OPTIONS if name in one.options}
     kept = (path for path in found if path not in claimed and str(path) not in masks)
     return sorted(path for path in kept if path.suffix not in (".json", ".hdr"))
+
+
+def _is_recording(path: Path, kind: str) -> bool:
+    """Whether what has the form of a pattern can be a recording of that kind, and not a folder of texts beside them."""
+    if kind == "mat":
+        return path.suffix == ".mat"
+    if path.is_dir():
+        names = [] if kind == "nifti" else [entry.name.lower() for entry in os.scandir(path) if entry.is_file()]
+        return any(name.endswith((*ENDINGS, ".dcm", ".ima")) or "." not in name for name in names)
+    return path.name.endswith(ENDINGS) or (kind == "dicom" and path.suffix.lower() in (".dcm", ".ima"))
 
 
 def _expected(

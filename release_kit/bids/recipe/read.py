@@ -20,9 +20,11 @@ from release_kit.bids.recipe.problems import Problem, RecipeError
 from release_kit.bids.recipe.pseudonyms import read_pseudonyms
 from release_kit.bids.recipe.references import check_references
 from release_kit.bids.recipe.values import Findings, read_record
-from release_kit.core.errors import StudyError
+from release_kit.core.errors import RecordError, StudyError
 
 RECIPE_FILE = "recipe.yaml"
+MAX_NODES = 1_000_000
+"""Values that a recipe may hold once its aliases are followed."""
 
 
 def read_recipe(path: Path, *, sources: Path | None = None) -> Recipe:
@@ -70,6 +72,7 @@ def parse_recipe(
     """
     from release_kit.core.strict_yaml import parse_yaml
 
+    _refuse_swelling(text, where)
     loaded = parse_yaml(text, where)
     found = Findings()
     vocabulary = vocabulary_levels()
@@ -108,6 +111,31 @@ def vocabulary_levels() -> dict[str, Level]:
     }
 
 
+def _refuse_swelling(text: str, where: str) -> None:
+    """Refuse aliases of aliases that are small as text and endless once every one of them is followed."""
+    import yaml
+
+    if "*" not in text:
+        return
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_NODES + 1  # an alias inside of what it names has no end
+            inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = (part for item in inner for part in (item if isinstance(item, tuple) else (item,)))
+            sizes[id(node)] = 1 + sum(size(part) for part in parts)
+        return sizes[id(node)]
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        swollen = root is not None and size(root) > MAX_NODES
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return  # what is broken is said by the reader
+    if swollen:
+        raise RecordError(f"its aliases stand for more than {MAX_NODES:,} values", where=where)
+
+
 def _is_broken(value: Any) -> bool:
     from release_kit.bids.recipe.values import BROKEN
 
@@ -135,7 +163,9 @@ def _places(text: str, where: str) -> Callable[[str], str]:
             for index, value in enumerate(node.value):
                 walk(value, f"{key}[{index}]")
 
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None:
+        walk(root, "")
 
     def place(key: str) -> str:
         while key and key not in lines:

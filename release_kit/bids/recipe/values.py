@@ -110,6 +110,8 @@ def _file_pattern(kind: Text, value: str, key: str, found: Findings) -> Any:
     try:
         parts = list(string.Formatter().parse(value))
         names = [name for _, name, _, _ in parts if name is not None]
+        if odd := [name for _, name, form, conversion in parts if conversion or not _is_form(name, form)]:
+            raise ValueError(f"{{{odd[0]}}} takes no format; only {{run}} does, as in {{run:02d}}")
         if unknown := [name for name in names if name not in kind.placeholders]:
             step = nearest(unknown[0], kind.placeholders).removeprefix("; ")
             return found.refuse(key, f"names {{{unknown[0]}}}, which is nothing known of these files", step)
@@ -123,6 +125,11 @@ def _file_pattern(kind: Text, value: str, key: str, found: Findings) -> Any:
         step = "write a path relative to the folder of the sources, with '/'; name that folder in `sources`"
         return found.refuse(key, f"is {value!r}, which leaves the folder of the sources", step)
     return value
+
+
+def _is_form(name: str | None, form: str | None) -> bool:
+    """A number of digits for a run; anything more could ask for gigabytes of blanks."""
+    return not form or (name == "run" and re.fullmatch(r"0?[1-9]d|d", form) is not None)
 
 
 def _number(kind: Number, value: Any, key: str, found: Findings) -> Any:

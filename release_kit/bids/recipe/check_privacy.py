@@ -1,0 +1,80 @@
+"""Whether what a recipe publishes names somebody: its texts, and the annotation files, which travel as they are.
+
+The same search as the last look over the finished dataset (``sidecars/leak_words.py``), before hours of conversion
+instead of after them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from release_kit.bids.recipe.model import Recipe
+from release_kit.bids.recipe.paths import annotation_names, annotation_units, source_matches
+from release_kit.bids.recipe.problems import Problem, problem
+from release_kit.core.errors import ReleaseKitError
+
+_PRIVATE = ("folder", "sources", "privacy")
+_CHUNK = 1 << 20
+
+
+def check_privacy(recipe: Recipe) -> Iterator[Problem]:
+    """Yield where a source name, or a word of ``privacy.words``, stands in something that will be published."""
+    from release_kit.bids.sidecars.leak_words import WordFinder, masked
+
+    names = {subject.source for subject in recipe.subjects if subject.source != subject.label}
+    finder = WordFinder({*names, *recipe.privacy.words})
+    for key, text in _texts(recipe):
+        for hit in finder.search_text(text):
+            step = "write it otherwise; this text is part of the dataset"
+            yield problem("identifying", f"holds {masked(hit.word)}, which must appear nowhere", key, step)
+    for path in _annotation_files(recipe):
+        for hit in finder.search_text(path.relative_to(recipe.root).as_posix()):
+            step = "rename the file; its name is kept under sourcedata/"
+            yield problem("identifying", f"its name holds {masked(hit.word)}", str(path), step)
+        for hit in finder.search(_chunks(path)):
+            step = "mend the text; it is published as it is"
+            yield problem("identifying", f"holds {masked(hit.word)}", f"{path}:{hit.line}", step)
+
+
+def _texts(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for field in fields(recipe):
+        if field.name == "subjects":
+            for subject in recipe.subjects:
+                yield from _inside(f"subjects.{subject.label}", subject.columns)
+        elif field.name not in _PRIVATE:
+            yield from _inside(field.name, getattr(recipe, field.name))
+
+
+def _inside(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _inside(f"{key}.{name}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _inside(f"{key}[{index}]", item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _inside(f"{key}.{field.name}", getattr(value, field.name))
+
+
+def _annotation_files(recipe: Recipe) -> list[Path]:
+    found: set[Path] = set()
+    for source in recipe.annotations:
+        for stimulus, run in annotation_units(recipe, source):
+            try:
+                found.update(source_matches(recipe, source.pattern, **annotation_names(source, stimulus.label, run)))
+            except ReleaseKitError:
+                continue
+    return sorted(path for path in found if path.is_file())
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+    except OSError:
+        return
