@@ -82,7 +82,26 @@ def _sidecars(recipe: Recipe, jobs: list[ImageJob], facts: Any, extras: Any) -> 
             problems.append(error)
     if problems:
         raise all_problems(problems)
-    yield SIDECAR_REPORT, json_file(completeness(made).to_dict())
+    report = completeness(made).to_dict()
+    report["suffixes"] += _events_report(recipe)
+    yield SIDECAR_REPORT, json_file(report)
+
+
+def _events_report(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return how complete the sidecars of events are, in keys that are theirs and not those of the recording."""
+    from release_kit.bids.schema import sidecar_keys
+    from release_kit.bids.sidecars.completeness import REPORTED, KeyCount, SuffixReport
+
+    n = sum(subject.label not in run.missing for run in recipe.runs if run.shows for subject in recipe.subjects)
+    if not n:
+        return []
+    said, of_image = recipe.sidecars.get("events", {}), sidecar_keys("bold", "func")
+    keys = [
+        KeyCount(key=key, level=level, n_present=n if key in said else 0, n_scrubbed=0, n_files=n)
+        for key, level in sorted(sidecar_keys("events", "func").items())
+        if level in REPORTED and key not in of_image
+    ]
+    return [SuffixReport(suffix="events", datatype="func", n_files=n, keys=tuple(keys)).to_dict()]
 
 
 def _with_defacing(job: ImageJob, values: Mapping[str, Any]) -> dict[str, Any]:

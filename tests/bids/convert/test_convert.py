@@ -29,6 +29,10 @@ def test_every_run_anatomy_and_annotation_is_in_the_dataset(study: Path, out: Pa
         assert f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz" in found
     sidecar = json.loads((out / "sub-01/func/sub-01_task-film_run-01_bold.json").read_text())
     assert sidecar["RepetitionTime"] == 1.0 and sidecar["TaskName"] == "A film"
+    report = json.loads((out / "code/release_kit/sidecar_report.json").read_text())
+    counted = {part["suffix"]: {key["key"]: key for key in part["keys"]} for part in report["suffixes"]}
+    assert counted["bold"]["TaskName"]["n_present"] == 4 and counted["bold"]["EchoTime"]["n_absent"] == 4
+    assert list(counted["events"]) == ["StimulusPresentation"]
     copies = {p.name: p.read_bytes() for p in (out / "sourcedata/annotations").iterdir()}
     assert copies == {p.name: p.read_bytes() for p in (study / "annotations").iterdir()}
 
