@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from release_kit.bids.annotations.bins import Binned, Null, Score, both, mean_score, remembered, shuffled_null
-from release_kit.bids.annotations.tokens import normalised, tokens
+from release_kit.bids.annotations.tokens import normalised
 
 MAX_EMBEDDED_BINS = 240
 """Bins whose texts are embedded for one pair of annotators, spread evenly; 240 is a standard error of about 0.01."""
@@ -60,7 +60,7 @@ MAX_STRETCHES = 120
 
 def token_scores(left: Binned, right: Binned) -> tuple[Score, Score]:
     """Return the functions F1 and Jaccard of two texts, by their keys; two texts without a token score 0."""
-    a, b = [tokens(text) for text in left.texts], [tokens(text) for text in right.texts]
+    a, b = left.tokens, right.tokens
 
     def f1(i: int, j: int) -> float:
         total = len(a[i]) + len(b[j])

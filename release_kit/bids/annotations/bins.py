@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from release_kit.bids.annotations.table import Row
+from release_kit.bids.annotations.tokens import normalised, tokens
 
 BIN_S = 1.0
+MIN_TOKENS = 3
+"""Tokens of a sentence; shorter texts are labels and single words."""
+MAX_NULL_BINS = 1000
+"""Bins that each move of the null looks at, spread evenly; neighbouring seconds say the same thing."""
 N_SHUFFLES = 40
 """Moves of the null; the 95th percentile of 40 is the third largest."""
 
@@ -25,6 +30,16 @@ class Binned:
 
     keys: tuple[int, ...]
     texts: tuple[str, ...]
+    tokens: tuple[frozenset[str], ...]
+    """Of each text."""
+
+    def sentences(self) -> tuple[str | None, ...]:
+        """Return what each bin holds as it is compared, None where that is no sentence."""
+        long = [normalised(text) if len(found) >= MIN_TOKENS else None for text, found in self._pairs()]
+        return tuple(long[key] if key >= 0 else None for key in self.keys)
+
+    def _pairs(self) -> Iterable[tuple[str, frozenset[str]]]:
+        return zip(self.texts, self.tokens, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +65,10 @@ def binned(rows: Iterable[Row], duration_s: float, *, bin_s: float = BIN_S) -> B
                 held[index].append(row.text)
     known: dict[str, int] = {}
     keys = tuple(known.setdefault(" / ".join(texts), len(known)) if texts else -1 for texts in held)
-    return Binned(keys=keys, texts=tuple(known))
+    return Binned(keys=keys, texts=tuple(known), tokens=tuple(map(tokens, known)))
 
 
-def both(left: Binned, right: Binned, *, lag: int = 0, span: range | None = None) -> list[tuple[int, int]]:
+def both(left: Binned, right: Binned, *, lag: int = 0, span: Iterable[int] | None = None) -> list[tuple[int, int]]:
     """Return ``(key, key)`` of bins where both hold a text: bin ``i`` of the left, ``i + lag`` of the right.
 
     Args:
@@ -85,7 +100,8 @@ def shuffled_null(left: Binned, right: Binned, score: Score, *, seed: int = 0) -
     draw = random.Random(seed)
     shifts = range(max(1, n // 10), n - n // 10)
     chosen = draw.sample(shifts, N_SHUFFLES) if len(shifts) > N_SHUFFLES else list(shifts)
-    scores = [mean_score(_turned(left, right, n, shift), score) for shift in chosen]
+    looked_at = spread(range(n), MAX_NULL_BINS)
+    scores = [mean_score(_turned(left, right, looked_at, shift), score) for shift in chosen]
     found = sorted(value for value in scores if value is not None)
     if not found:
         return None
@@ -106,6 +122,12 @@ def remembered(score: Score) -> Score:
     return look_up
 
 
-def _turned(left: Binned, right: Binned, n: int, shift: int) -> list[tuple[int, int]]:
-    pairs = ((left.keys[i], right.keys[(i + shift) % n]) for i in range(n))
+def spread(places: range, most: int) -> range:
+    """Return every k-th of ``places``, with the smallest k that leaves at most ``most`` of them."""
+    return places[:: max(1, -(-len(places) // most))]
+
+
+def _turned(left: Binned, right: Binned, places: range, shift: int) -> list[tuple[int, int]]:
+    n = min(len(left.keys), len(right.keys))
+    pairs = ((left.keys[i], right.keys[(i + shift) % n]) for i in places)
     return [(a, b) for a, b in pairs if a >= 0 and b >= 0]

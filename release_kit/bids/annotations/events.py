@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.runs import CutRow, cut_rows
 from release_kit.bids.annotations.stimuli import Annotation, annotations_of
-from release_kit.bids.annotations.table import annotation_table, table_rows
 from release_kit.bids.annotations.tsv import tsv_bytes
 from release_kit.bids.recipe.model import Recipe, Run, Shown
 from release_kit.bids.schema import bids_name
@@ -60,8 +60,7 @@ def event_bytes(run: Run, scenes: Mapping[str, Annotation], *, with_scenes: bool
     if shows.overlap_s > 0:
         rows.append(_row(shows, 0.0, shows.overlap_s, "overlap"))
     if shows.stimulus in scenes:
-        annotation = scenes[shows.stimulus]
-        own = (row for row in annotation.rows if row.stim_id == shows.stimulus)
+        own = scenes[shows.stimulus].of(shows.stimulus)
         rows += [_scene_row(shows, part) for part in cut_rows(own, shows)]
     last_s = min(run.tr_s, shows.duration_s)
     rows.append(_row(shows, shows.duration_s - last_s, last_s, "end"))
@@ -76,12 +75,13 @@ def scene_sources(recipe: Recipe, table: pa.Table) -> dict[str, Annotation]:
     It is the first by id among those that are not translations, else the first by id; one for a whole stimulus, so
     that scenes of two annotators never mix.
     """
-    annotations = [a for a in annotations_of(annotation_table(table_rows(table)), recipe) if a.level == SCENE_LEVEL]
+    scenes = table.filter(pc.equal(table["level"], SCENE_LEVEL))
+    annotations = list(annotations_of(scenes, recipe))
     annotations.sort(key=lambda a: (a.translated_from is not None, a.id))
     found: dict[str, Annotation] = {}
     for annotation in annotations:
-        for row in annotation.rows:
-            found.setdefault(row.stim_id, annotation)
+        for stim_id in annotation.stimuli:
+            found.setdefault(stim_id, annotation)
     return found
 
 

@@ -6,7 +6,8 @@ page is ``report_html.py``. Reads only; changes nothing.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,8 +45,37 @@ from release_kit.bids.annotations.stimuli import Annotation
 from release_kit.bids.recipe.model import Recipe
 
 Say = Callable[[str], None]
-Pair = tuple[str, Annotation, Annotation, Binned, Binned]
-"""Stimulus and two annotations of it, with their bins."""
+Levels = list[tuple[str, str]]
+"""Level and language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """Two annotations of one stimulus."""
+
+    stimulus: str
+    first: Annotation
+    second: Annotation
+
+    @property
+    def is_translation(self) -> bool:
+        return self.first.translated_from == self.second.id or self.second.translated_from == self.first.id
+
+    @property
+    def can_agree(self) -> bool:
+        """Two annotators of one level in one language, neither out of the other."""
+        same = (self.first.level, self.first.language) == (self.second.level, self.second.language)
+        return same and not self.is_translation
+
+
+@dataclass(kw_only=True)
+class _Comparison:
+    """What comparing annotations of one stimulus after the other has given so far."""
+
+    agreements: list[Agreement] = field(default_factory=list)
+    labels: list[LabelAgreement] = field(default_factory=list)
+    lags: list[LagDrift] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def quality_report(study: Recipe | Path, table: pa.Table, *, embed: bool = True, say: Say | None = None) -> Quality:
@@ -64,24 +94,21 @@ def quality_report(study: Recipe | Path, table: pa.Table, *, embed: bool = True,
     findings += _missing(context, tracks)
     drifts = end_drifts(context.files)
     findings += [finding for drift in drifts for finding in end_findings(drift)]
-    say("comparing annotators")
     encode, notes = _encoder(context, embed)
-    bins = _bins(context)
-    pairs = list(_pairs(context, bins))
-    agreements = [_agreement(pair, encode) for pair in pairs if _compared(pair)]
-    lags = [lag for pair in pairs if _compared(pair) and (lag := _lag(pair)) is not None]
-    findings += [finding for lag in lags for finding in lag_findings(lag)]
-    findings += [finding for pair in pairs for finding in _pair_findings(pair)]
-    findings += [finding for agreement in agreements for finding in _agreement_findings(agreement)]
+    compared = _Comparison()
+    label_levels = _label_levels(context)
+    for label in context.stimuli:
+        say(f"comparing annotators of {label}")
+        _compare(context, label, label_levels, encode, compared)
     return Quality(
         name=context.name,
         stimuli=tuple(context.stimuli.values()),
         tracks=tuple(tracks),
-        agreements=tuple(agreements),
-        labels=tuple(_labels(context, bins)),
+        agreements=tuple(compared.agreements),
+        labels=tuple(compared.labels),
         end_drifts=tuple(drifts),
-        lag_drifts=tuple(lags),
-        findings=tuple(sorted(findings, key=_rank)),
+        lag_drifts=tuple(compared.lags),
+        findings=tuple(sorted(findings + compared.findings, key=_rank)),
         notes=tuple(notes + _not_judged(context)),
     )
 
@@ -94,8 +121,7 @@ def _tracks(context: Context) -> tuple[list[Track], list[Finding]]:
     tracks, findings = [], []
     for label, stimulus in context.stimuli.items():
         for annotation in context.annotations:
-            rows = [row for row in annotation.rows if row.stim_id == label]
-            if rows:
+            if rows := annotation.of(label):
                 track = measure_track(annotation, rows, stimulus)
                 tracks.append(track)
                 findings += track_findings(track, rows, stimulus)
@@ -118,49 +144,30 @@ def _missing(context: Context, tracks: list[Track]) -> Iterator[Finding]:
                 yield Finding(code="missing-stimulus", what=what, where=f"{annotation.id}, stim-{label}")
 
 
-def _bins(context: Context) -> dict[tuple[str, str], Binned]:
-    """(stimulus, annotation) → its bins."""
-    found = {}
-    for label, stimulus in context.stimuli.items():
-        own = {a.id: [row for row in a.rows if row.stim_id == label] for a in context.annotations}
-        ends = [row.onset_s + row.duration_s for rows in own.values() for row in rows]
-        length = stimulus.duration_s or max(ends, default=0.0)
-        found |= {(label, name): binned(rows, length) for name, rows in own.items() if rows}
-    return found
+def _compare(context: Context, label: str, label_levels: Levels, encode: Encode | None, found: _Comparison) -> None:
+    """Compare all annotations of one stimulus; only its bins are in memory."""
+    present = [annotation for annotation in context.annotations if annotation.of(label)]
+    ends = [row.onset_s + row.duration_s for annotation in present for row in annotation.of(label)]
+    length = context.stimuli[label].duration_s or max(ends, default=0.0)
+    bins = {annotation.id: binned(annotation.of(label), length) for annotation in present}
+    sentences = {name: own.sentences() for name, own in bins.items()}
+    for first, second in itertools.combinations(present, 2):
+        pair = _Pair(stimulus=label, first=first, second=second)
+        if pair.is_translation:
+            original, translation = (second, first) if first.translated_from == second.id else (first, second)
+            found.findings += translation_findings(label, original, translation)
+        elif first.language == second.language:
+            found.findings += pair_findings(label, first, second, sentences[first.id], sentences[second.id])
+        if pair.can_agree:
+            _agree(pair, bins[first.id], bins[second.id], encode, found)
+    found.labels += _labels(label, present, bins, label_levels)
 
 
-def _pairs(context: Context, bins: dict[tuple[str, str], Binned]) -> Iterator[Pair]:
-    for label in context.stimuli:
-        for first, second in itertools.combinations(context.annotations, 2):
-            if (label, first.id) in bins and (label, second.id) in bins:
-                yield label, first, second, bins[label, first.id], bins[label, second.id]
-
-
-def _compared(pair: Pair) -> bool:
-    """Whether two annotations can agree: two annotators of one level in one language, neither out of the other."""
-    _, first, second, _, _ = pair
-    return (first.level, first.language) == (second.level, second.language) and not _is_translation(first, second)
-
-
-def _is_translation(first: Annotation, second: Annotation) -> bool:
-    return first.translated_from == second.id or second.translated_from == first.id
-
-
-def _pair_findings(pair: Pair) -> Iterator[Finding]:
-    label, first, second, left, right = pair
-    if first.translated_from == second.id:
-        yield from translation_findings(label, second, first)
-    elif second.translated_from == first.id:
-        yield from translation_findings(label, first, second)
-    elif first.language == second.language:
-        yield from pair_findings(label, first, second, left, right)
-
-
-def _agreement(pair: Pair, encode: Encode | None) -> Agreement:
-    label, first, second, left, right = pair
+def _agree(pair: _Pair, left: Binned, right: Binned, encode: Encode | None, found: _Comparison) -> None:
+    first, second = pair.first, pair.second
     meant = embedding_agreement(left, right, encode) if encode is not None and knows(first.language) else {}
-    return Agreement(
-        stimulus=label,
+    agreement = Agreement(
+        stimulus=pair.stimulus,
         level=first.level,
         language=first.language,
         left=first.id,
@@ -168,6 +175,12 @@ def _agreement(pair: Pair, encode: Encode | None) -> Agreement:
         **token_agreement(left, right),
         **meant,
     )
+    found.agreements.append(agreement)
+    found.findings += _agreement_findings(agreement)
+    lag = lag_drift(pair.stimulus, (first.id, second.id), left, right)
+    if lag is not None:
+        found.lags.append(lag)
+        found.findings += lag_findings(lag)
 
 
 def _agreement_findings(agreement: Agreement) -> Iterator[Finding]:
@@ -178,30 +191,31 @@ def _agreement_findings(agreement: Agreement) -> Iterator[Finding]:
         yield Finding(code="no-agreement", what=what, where=where, n=agreement.n_bins)
 
 
-def _lag(pair: Pair) -> LagDrift | None:
-    label, first, second, left, right = pair
-    return lag_drift(label, (first.id, second.id), left, right)
-
-
-def _labels(context: Context, bins: dict[tuple[str, str], Binned]) -> Iterator[LabelAgreement]:
-    groups: dict[tuple[str, str], list[Annotation]] = {}
+def _label_levels(context: Context) -> Levels:
+    """(level, language) whose texts come from a short list, over all stimuli."""
+    texts: dict[tuple[str, str], list[str]] = {}
     for annotation in context.annotations:
-        groups.setdefault((annotation.level, annotation.language), []).append(annotation)
-    for (level, language), members in sorted(groups.items()):
-        texts = [row.text for member in members for row in member.rows if row.text is not None]
-        for label in context.stimuli if is_label_like(texts) else ():
-            own = [member for member in members if (label, member.id) in bins]
-            units = label_units([bins[label, member.id] for member in own]) if len(own) > 1 else []
-            alpha = krippendorff_alpha(units)
-            if alpha is not None:
-                yield LabelAgreement(
-                    stimulus=label,
-                    level=level,
-                    language=language,
-                    annotations=tuple(member.id for member in own),
-                    alpha=alpha,
-                    n_bins=sum(len(unit) > 1 for unit in units),
-                )
+        own = texts.setdefault((annotation.level, annotation.language), [])
+        own += [row.text for row in annotation.rows if row.text is not None]
+    return sorted(key for key, own in texts.items() if is_label_like(own))
+
+
+def _labels(
+    label: str, present: Sequence[Annotation], bins: Mapping[str, Binned], levels: Levels
+) -> Iterator[LabelAgreement]:
+    for level, language in levels:
+        own = [a for a in present if (a.level, a.language) == (level, language)]
+        units = label_units([bins[annotation.id] for annotation in own]) if len(own) > 1 else []
+        alpha = krippendorff_alpha(units)
+        if alpha is not None:
+            yield LabelAgreement(
+                stimulus=label,
+                level=level,
+                language=language,
+                annotations=tuple(annotation.id for annotation in own),
+                alpha=alpha,
+                n_bins=sum(len(unit) > 1 for unit in units),
+            )
 
 
 def _encoder(context: Context, embed: bool) -> tuple[Encode | None, list[str]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.quality_records import StimulusFacts
 from release_kit.bids.annotations.stimuli import Annotation, annotations_of
-from release_kit.bids.annotations.table import Row, annotation_table, table_rows
+from release_kit.bids.annotations.table import Row
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.recipe.model import Recipe, Run
 from release_kit.core.canonical import read_json
@@ -56,7 +56,7 @@ def recipe_context(recipe: Recipe, table: pa.Table) -> Context:
     }
     for label in sorted(set(table["stim_id"].unique().to_pylist()) - set(stimuli)):
         stimuli[label] = StimulusFacts(label=label, title=label, duration_s=None)
-    annotations = annotations_of(annotation_table(table_rows(table)), recipe)
+    annotations = annotations_of(table, recipe)
     excused = {
         (annotation.id, name)
         for source in recipe.annotations
@@ -91,7 +91,7 @@ def dataset_context(folder: Path, table: pa.Table) -> Context:
         for facts in _dataset_stimuli(folder, table)
     }
     origins = {row["annot_id"]: row.get("translated_from") for row in _table(folder / bep044.ANNOTATIONS_TABLE)}
-    annotations = annotations_of(annotation_table(table_rows(table)))
+    annotations = annotations_of(table)
     return Context(
         name=str(described.get("Name", folder.name)),
         stimuli=stimuli,
@@ -159,7 +159,7 @@ def _dataset_spans(folder: Path) -> Iterator[tuple[str, set[tuple[str, float, fl
 def _dataset_files(folder: Path, annotations: tuple[Annotation, ...]) -> Iterator[FileRows]:
     """Onsets as they stand in the files of ``stimuli/``; what else a row says is in the table."""
     for annotation in annotations:
-        for stim_id in sorted({row.stim_id for row in annotation.rows}):
+        for stim_id in annotation.stimuli:
             path = folder / bep044.annotation_path(stim_id, annotation.id)
             if path.is_file():
                 rows = tuple(_timed_row(annotation, stim_id, row) for row in _table(path))

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from release_kit.bids.annotations.agreement import token_scores
-from release_kit.bids.annotations.bins import BIN_S, Binned, both, mean_score
+from release_kit.bids.annotations.bins import BIN_S, Binned, both, mean_score, spread
 from release_kit.bids.annotations.quality_context import FileRows, run_name
 from release_kit.bids.annotations.quality_records import EndDrift, Finding, LagDrift, Track
 from release_kit.bids.annotations.quality_tracks import DENSE, LONG_GAP_S, place, seconds
@@ -20,6 +20,8 @@ MAX_LAG = 15
 """Bins to either side that are searched."""
 PART_S = 60.0
 MAX_PARTS = 12
+MAX_PART_BINS = 60
+"""Bins of a part that are looked at, spread evenly."""
 CLEARER = 0.05
 """How much more tokens must agree at another lag than at none for it to count."""
 
@@ -75,7 +77,8 @@ def lag_drift(stimulus: str, names: tuple[str, str], left: Binned, right: Binned
     found = []
     for index in range(n_parts):
         span = range(index * n // n_parts, (index + 1) * n // n_parts)
-        scores = {lag: mean_score(both(left, right, lag=lag, span=span), f1) for lag in _lags()}
+        looked_at = spread(span, MAX_PART_BINS)
+        scores = {lag: mean_score(both(left, right, lag=lag, span=looked_at), f1) for lag in _lags()}
         lag = _best(scores)
         if lag is not None:
             found.append(((span.start + span.stop) / 2 * BIN_S, round(lag * BIN_S)))

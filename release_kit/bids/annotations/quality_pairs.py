@@ -1,18 +1,16 @@
 """Two annotations of one stimulus side by side: texts that are suspiciously equal, and translations that are none.
 
-Owns what counts as suspicious. Sentences are: texts of at least three tokens; labels and single words may well agree.
+Owns what counts as suspicious. Sentences are, of three tokens or more; labels and single words may well agree.
 """
 
 from collections.abc import Iterator, Sequence
 
-from release_kit.bids.annotations.bins import Binned, both
 from release_kit.bids.annotations.quality_records import Finding
 from release_kit.bids.annotations.quality_tracks import TOLERANCE_S, seconds
 from release_kit.bids.annotations.stimuli import Annotation
 from release_kit.bids.annotations.table import Row
-from release_kit.bids.annotations.tokens import has_letters, normalised, tokens
+from release_kit.bids.annotations.tokens import has_letters, normalised
 
-MIN_TOKENS = 3
 SAME_ANNOTATORS = 0.5
 SAME_LEVELS = 0.25
 MIN_BINS = 5
@@ -20,17 +18,19 @@ UNTRANSLATED = 0.02
 """Share of a translation's texts from which equal ones are reported; a name or a cry is the same in many languages."""
 
 
-def equal_share(left: Binned, right: Binned) -> tuple[int, int, str | None]:
+Sentences = Sequence[str | None]
+"""What each bin of an annotation holds, where that is a sentence."""
+
+
+def equal_share(left: Sentences, right: Sentences) -> tuple[int, int, str | None]:
     """Return ``(bins with equal sentences, bins where both have sentences, an example)``."""
-    a = [normalised(text) if len(tokens(text)) >= MIN_TOKENS else None for text in left.texts]
-    b = [normalised(text) if len(tokens(text)) >= MIN_TOKENS else None for text in right.texts]
-    pairs = [(i, j) for i, j in both(left, right) if a[i] is not None and b[j] is not None]
-    equal = [i for i, j in pairs if a[i] == b[j]]
-    return len(equal), len(pairs), left.texts[equal[0]] if equal else None
+    pairs = [(a, b) for a, b in zip(left, right, strict=False) if a is not None and b is not None]
+    equal = [a for a, b in pairs if a == b]
+    return len(equal), len(pairs), equal[0] if equal else None
 
 
 def pair_findings(
-    stimulus: str, first: Annotation, second: Annotation, left: Binned, right: Binned
+    stimulus: str, first: Annotation, second: Annotation, left: Sentences, right: Sentences
 ) -> Iterator[Finding]:
     """Yield a finding when two annotations of one language hold the same sentences at the same time.
 
@@ -38,8 +38,8 @@ def pair_findings(
         stimulus: label.
         first: an annotation.
         second: another of the same language, of the same level or another; not a translation of the first.
-        left: bins of the first.
-        right: bins of the second.
+        left: sentences of the first.
+        right: sentences of the second.
     """
     n_equal, n, example = equal_share(left, right)
     same_level = first.level == second.level
@@ -53,8 +53,7 @@ def pair_findings(
 def translation_findings(stimulus: str, original: Annotation, translation: Annotation) -> Iterator[Finding]:
     """Yield what is wrong with a translation on one stimulus: other intervals than its original, or the same text."""
     where = f"{translation.id} of {original.id}, stim-{stimulus}"
-    before = [row for row in original.rows if row.stim_id == stimulus]
-    after = [row for row in translation.rows if row.stim_id == stimulus]
+    before, after = original.of(stimulus), translation.of(stimulus)
     if not before or not after:
         return
     yield from _intervals(before, after, where)

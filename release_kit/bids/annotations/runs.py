@@ -84,12 +84,12 @@ def run_derivative_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str,
         StudyError: two runs of one name show different spans, so that no subject-free file can stand for both.
     """
     runs = _unique_runs(recipe)
-    annotations = annotations_of(annotation_table(table_rows(table)), recipe)
+    annotations = annotations_of(table, recipe)
     shown: dict[str, Annotation] = {}
     sidecars: dict[tuple[str, str], Annotation] = {}
     for run, shows in runs:
         for annotation in annotations:
-            cut = cut_rows((row for row in annotation.rows if row.stim_id == shows.stimulus), shows)
+            cut = cut_rows(annotation.of(shows.stimulus), shows)
             if cut:
                 shown[annotation.id] = sidecars[run.task, annotation.id] = annotation
                 yield f"{FOLDER}/{run_events_name(run.task, run.run, annotation.id)}", cut_bytes(cut)

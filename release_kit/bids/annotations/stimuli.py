@@ -7,6 +7,7 @@ annotated, never resampled) and one Parquet table for each level. Names come fro
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,31 @@ class Annotation:
     """Id of the annotation that this one translates."""
     tool: str | None = None
 
+    @cached_property
+    def _by_stimulus(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.stim_id, []).append(row)
+        return found
+
+    @property
+    def stimuli(self) -> list[str]:
+        """The stimuli that it annotates, sorted."""
+        return sorted(self._by_stimulus)
+
+    def of(self, stimulus: str) -> list[Row]:
+        """Return its rows of one stimulus, in canonical order."""
+        return self._by_stimulus.get(stimulus, [])
+
 
 def annotations_of(table: pa.Table, recipe: Recipe | None = None) -> tuple[Annotation, ...]:
-    """Return the annotations of a table, by id, each with its rows in canonical order.
+    """Return the annotations of a table, by id, each with its rows in canonical order, whatever that of the table is.
 
     Raises:
         StudyError: one id stands for several levels, annotators or languages.
     """
     by_id: dict[str, list[Row]] = {}
-    for row in table_rows(table):
+    for row in sorted(table_rows(table), key=lambda row: (row.stim_id, row.onset_s, row.duration_s)):
         by_id.setdefault(row.annot_id, []).append(row)
     mixed = [name for name, rows in sorted(by_id.items()) if len({_who(row) for row in rows}) > 1]
     if mixed:
@@ -73,13 +90,13 @@ def stimuli_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str, bytes]
 
     Args:
         recipe: names stimuli, levels and where annotations come from.
-        table: every annotation, with the schema of ``table.py``; the order of its rows does not matter.
+        table: every annotation, in any order; rows of one annotation at one time keep theirs.
 
     Raises:
         StudyError: an annotation of a stimulus that the recipe does not have, or an id that is not one source.
     """
     _refuse_unknown_stimuli(recipe, table)
-    annotations = annotations_of(annotation_table(table_rows(table)), recipe)
+    annotations = annotations_of(table, recipe)
     yield from _stimulus_tables(recipe)
     if not annotations:
         return
@@ -191,9 +208,8 @@ def _annotation_tables(recipe: Recipe, annotations: Iterable[Annotation]) -> Ite
 
 def _annotation_row(recipe: Recipe, annotation: Annotation) -> tuple[Any, ...]:
     level = recipe.levels.get(annotation.level)
-    stimuli = {row.stim_id for row in annotation.rows}
-    length = sum(recipe.stimuli[name].duration_s for name in stimuli)
-    covered = sum(covered_s(row for row in annotation.rows if row.stim_id == name) for name in sorted(stimuli))
+    length = sum(recipe.stimuli[name].duration_s for name in annotation.stimuli)
+    covered = sum(covered_s(row for row in annotation.of(name) if row.text is not None) for name in annotation.stimuli)
     return (
         annotation.id,
         describe(annotation),
@@ -215,9 +231,8 @@ def _annotation_sidecar(recipe: Recipe, annotations: Iterable[Annotation]) -> di
 
 
 def _events_files(annotation: Annotation) -> Iterator[tuple[str, bytes]]:
-    for stim_id in sorted({row.stim_id for row in annotation.rows}):
-        rows = [row for row in annotation.rows if row.stim_id == stim_id]
-        values = ((row.onset_s, row.duration_s, row.text, row.speaker) for row in rows)
+    for stim_id in annotation.stimuli:
+        values = ((row.onset_s, row.duration_s, row.text, row.speaker) for row in annotation.of(stim_id))
         yield bep044.annotation_path(stim_id, annotation.id), tsv_bytes(EVENT_COLUMNS, values)
         yield bep044.annotation_path(stim_id, annotation.id, ".json"), document_bytes(event_sidecar(annotation))
 

@@ -59,6 +59,6 @@ def is_foreign_script(text: str, language: str) -> bool:
     letters = _LETTER.findall(text)
     if not letters:
         return False
-    eastern = sum(bool(_EASTERN.match(letter)) for letter in letters) / len(letters)
+    eastern = len(_EASTERN.findall(text)) / len(letters)
     is_eastern = language.casefold().split("-")[0] in EASTERN_LANGUAGES
     return eastern == 0 and len(letters) > 3 if is_eastern else eastern > 0.5

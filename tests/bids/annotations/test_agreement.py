@@ -91,7 +91,7 @@ def test_the_same_words_at_other_times_are_no_agreement():
 
 @given(st.integers(0, 60), st.integers(-20, 20))
 def test_a_lag_pairs_the_bins_that_it_says(n, lag):
-    bins = Binned(keys=tuple(range(n)), texts=("x",) * n)
+    bins = Binned(keys=tuple(range(n)), texts=("x",) * n, tokens=(frozenset("x"),) * n)
     assert both(bins, bins, lag=lag) == [(i, i + lag) for i in range(n) if 0 <= i + lag < n]
 
 
