@@ -4,19 +4,19 @@ Owns the order of the stages; every one of them runs the commands themselves. Ev
 run keeps what is proved done.
 """
 
-import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from release_kit.cli.demo_damage import copy_study, flip_one_byte, swap_artifacts
+from release_kit.cli.demo_hub import local_hub
 from release_kit.cli.demo_script import Script
 from release_kit.cli.output import emit, json_option
-from release_kit.core.errors import MissingExtraError, UsageError
+from release_kit.core.errors import UsageError
 from release_kit.core.grid import cell_id, is_results_only, iter_levels, level_text
 from release_kit.core.manifest import read_manifest
 from release_kit.core.study import STUDY_FILE, Level, Study, read_study
@@ -75,7 +75,7 @@ def demo_command(folder: Path, fresh: bool, file: Path | None, workers: int, as_
     )
     study = _make_study(script, folder / "study", file, workers)
     _build(script, study)
-    with _local_hub(folder / "hub") as endpoint:
+    with local_hub(folder / "hub") as endpoint:
         references = _publish(script, study, _targets(study, file), endpoint)
         _download(script, study, folder, references, endpoint)
         _load(script, study, folder / "download")
@@ -143,16 +143,6 @@ def _build(script: Script, study: Study) -> None:
     with script.stage("Check: grid, payloads, labels, weights, results, licences; every number in every card"):
         script.run("check", folder)
         script.run("cards", folder, "--check")
-
-
-@contextlib.contextmanager
-def _local_hub(root: Path) -> Iterator[str]:
-    try:
-        from release_kit.hub.server import LocalHub
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "starlette", "hub") from error
-    with LocalHub(root=root, port=0) as hub:
-        yield hub.endpoint
 
 
 def _targets(study: Study, file: Path | None) -> Mapping[str, str]:
