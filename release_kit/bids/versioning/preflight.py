@@ -5,7 +5,7 @@ else only when asked for.
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,15 @@ class Plan:
         rest = set(self.paths) - new - gone
         return Difference(added=tuple(sorted(new)), removed=tuple(sorted(gone)), changed=tuple(sorted(rest)))
 
-    def refuse(self, *, cut: bool, before: Collection[str]) -> None:
+    def refuse(
+        self, *, cut: bool = False, before: Collection[str] = (), taken: Callable[[str], bool] = lambda path: False
+    ) -> None:
         """Refuse what cannot be saved, everything at once.
 
         Args:
             cut: a save before was cut off, so that what is staged is its own.
             before: paths that conversion owned at the last save; their removal is conversion's.
+            taken: whether the save that was cut off had begun to save a path that nobody has changed since.
 
         Raises:
             ReleaseKitError: with the names.
@@ -66,7 +69,9 @@ class Plan:
                 next_step=step,
             )
         staged = [] if cut or not self.initialised else [change for change in self.changes if change.staged]
-        foreign = [change for change in self.foreign if not (change.removed and change.path in before)]
+        foreign = [
+            change for change in self.foreign if not ((change.removed and change.path in before) or taken(change.path))
+        ]
         named = sorted({change.sentence() for change in [*foreign, *staged]})
         if named and not self.everything:
             step = "commit them, take them back, or save them too with --all; nothing was saved"
@@ -93,6 +98,7 @@ def plan_save(
     if initialised:
         _refuse_odd_branch(repository)
     found = changes(repository) if initialised else _everything_in(folder)
+    found = [change for change in found if not is_leftover_of(change.path, own)]
     first = not (initialised and has_commit(repository))
     foreign: tuple[Change, ...] = ()
     if written is not None:
@@ -102,6 +108,16 @@ def plan_save(
     problems = tuple(text for change in found if (text := _problem(folder, change, initialised)))
     return Plan(folder=folder, initialised=initialised, changes=tuple(found), problems=problems, foreign=foreign,
                 everything=everything)  # fmt: skip
+
+
+def is_leftover_of(path: str, own: Sequence[str]) -> bool:
+    """Return whether a file is the temporary form of one that a save writes: what a killed save left."""
+    folder, _, name = path.rpartition("/")
+    for file in own:
+        place, _, target = file.rpartition("/")
+        if folder == place and name.startswith(f"{TEMPORARY_PREFIX}{target[:40]}-"):
+            return True
+    return False
 
 
 def _refuse_odd_branch(repository: Repository) -> None:

@@ -7,16 +7,18 @@ path means is ``paths``', what changed ``tracked``'s, the text of ``CHANGES`` ``
 import datetime
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, Identity, Repository, failed_records, parse_identity
 from release_kit.bids.versioning.changelog import next_version, released
 from release_kit.bids.versioning.contents import dataset_name, files_at, files_of, manifest_at
-from release_kit.bids.versioning.guard import Guard, guarded, init_repository
+from release_kit.bids.versioning.guard import INIT_PREFIX, Guard, guarded, init_repository
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest, Difference, compare_manifests
 from release_kit.bids.versioning.paths import (
     ATTRIBUTES_FILE,
@@ -28,12 +30,12 @@ from release_kit.bids.versioning.paths import (
     attributes_text,
     meaning,
 )
-from release_kit.bids.versioning.preflight import Plan, plan_save
+from release_kit.bids.versioning.preflight import Plan, is_leftover_of, plan_save
 from release_kit.bids.versioning.provenance import Command, command_of, run_message
-from release_kit.bids.versioning.tracked import has_commit, index_files
+from release_kit.bids.versioning.tracked import changes, has_commit, index_files
 from release_kit.core.canonical import canonical_bytes
 from release_kit.core.errors import ReleaseKitError, UsageError
-from release_kit.core.files import write_atomic
+from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
 
 OWN_FILES = (ATTRIBUTES_FILE, CHANGES_FILE, CONFIG_FILE, MANIFEST_FILE, SIGNATURE_FILE)
 """What a save writes or takes as it finds it."""
@@ -121,15 +123,15 @@ def save_version(
     identity = _identity(folder, author)
     plan = plan_save(folder, written=written, everything=everything, own=OWN_FILES)
     if not plan.initialised:
-        plan.refuse(cut=False, before=())
+        plan.refuse()
         init_repository(folder, identity)
     git_folder = Path(Repository(folder).git("rev-parse", "--absolute-git-dir"))
     with guarded(git_folder) as guard:
         repository = Repository(folder, identity, held=guard.held)
-        plan.refuse(cut=guard.cut, before=_written_before(guard))
+        plan.refuse(cut=guard.cut, before=_written_before(guard), taken=partial(guard.was_taken, folder))
         there = _there_already(repository, version, plan)
         if there is None:
-            guard.begin()
+            guard.begin(folder, plan.paths)
             saving = _Saving(repository=repository, name=name, version=version, say=say, commits=[])
             recorded = {part: command_of(words) for part, words in {**(commands or {}), "version": command}.items()}
             there = saving.run(plan, recorded, date or today(), sign)
@@ -153,6 +155,7 @@ class _Saving:
         self, plan: Plan, commands: Mapping[str, Command | None], date: str, sign: Callable[[bytes], bytes] | None
     ) -> SaveReport:
         repository = self.repository
+        self._tidy()
         if repository.ask("config", "--local", "annex.uuid") is None:
             repository.annex("init", "--quiet", DESCRIPTION)
         self._write(ATTRIBUTES_FILE, attributes_text(self._read(ATTRIBUTES_FILE)).encode())
@@ -165,6 +168,7 @@ class _Saving:
         difference, files = self._describe(dataset_id, date, sign)
         own = [path for path in OWN_FILES if (repository.folder / path).exists()]
         self._commit("version", own, f"Version {self.version}", commands.get("version"))
+        self._check_committed()
         repository.git("tag", "--annotate", "--message", f"Version {self.version}", self.version)
         return _report(
             repository, self.version, files, written=True, commits=tuple(self.commits), difference=difference
@@ -178,8 +182,7 @@ class _Saving:
         files = files_of(repository, index_files(repository))
         before = _version_before(repository)
         difference = compare_manifests(files_at(repository, before) if before else {}, files)
-        changes = self._read(CHANGES_FILE)
-        text = released(changes, self.version, date, difference, first=before is None)
+        text = released(self._read(CHANGES_FILE), self.version, date, difference, first=before is None)
         self._write(CHANGES_FILE, text.encode("utf-8", "surrogateescape"))
         self._stage([CHANGES_FILE])
         files = files_of(repository, index_files(repository))
@@ -229,6 +232,30 @@ class _Saving:
         if gone:
             repository.git("update-index", "--force-remove", "-z", "--stdin", stdin=_listed(gone))
 
+    def _tidy(self) -> None:
+        """Remove what a killed save left of its own."""
+        folder = self.repository.folder
+        for place in {Path(path).parent for path in OWN_FILES}:
+            for left in (folder / place).glob(f"{TEMPORARY_PREFIX}*"):
+                if is_leftover_of(left.relative_to(folder).as_posix(), OWN_FILES):
+                    left.unlink()
+        for left in folder.glob(f"{INIT_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _check_committed(self) -> None:
+        """Refuse to name a version that is not what lies here.
+
+        Raises:
+            ReleaseKitError: a file changed while it was saved, or git did not take it.
+        """
+        left = changes(self.repository)
+        manifest = manifest_at(self.repository, "HEAD")
+        if left or manifest is None or manifest.version != self.version:
+            names = ", ".join(change.sentence() for change in left[:5]) or MANIFEST_FILE
+            what = f"{names} changed while it was saved, or git did not take it"
+            step = "no version was named; let nothing else write here and run again"
+            raise ReleaseKitError(what, where=str(self.repository.folder), next_step=step)
+
     def _read(self, path: str) -> str:
         place = self.repository.folder / path
         return place.read_bytes().decode("utf-8", "surrogateescape") if place.is_file() else ""
@@ -254,9 +281,9 @@ def _there_already(repository: Repository, version: str, plan: Plan) -> SaveRepo
                               next_step=f"{step}; a version never changes")  # fmt: skip
     if tagged:
         return _report(repository, version, files_at(repository, "HEAD"), written=False)
-    manifest = manifest_at(repository, "HEAD")
-    if not plan.paths and manifest and manifest.version != version:
-        what = f"nothing has changed since version {manifest.version}"
+    here = repository.ask("describe", "--tags", "--exact-match", "HEAD")
+    if not plan.paths and here and manifest_at(repository, "HEAD"):
+        what = f"nothing has changed since version {here}"
         raise ReleaseKitError(what, where=str(repository.folder), next_step="there is nothing to save")
     return None
 
