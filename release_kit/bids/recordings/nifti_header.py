@@ -5,9 +5,10 @@ nifti.nimh.nih.gov; the layout of the fields comes from nibabel. Reading files i
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.recordings.header import Affine, ImageFacts, RecordingError
+from release_kit.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,9 @@ TYPE_CODES = {
     16: "float32", 64: "float64", 32: "complex64", 1792: "complex128", 128: "rgb24", 2304: "rgba32",
 }  # fmt: skip
 """NIfTI ``datatype`` → name. 128-bit floats differ between machines and are refused with everything else."""
+
+MAX_VOXELS = 2**31
+"""Of one volume; a damaged header must not ask for more memory than any image needs."""
 
 _TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _TO_S = {8: 1.0, 16: 0.001, 24: 1e-6}
@@ -63,11 +67,7 @@ def parse_header(raw: bytes, where: str) -> tuple[ImageFacts, int]:
     Raises:
         RecordingError: not NIfTI, or dimensions, type or scaling that no image can have; all problems in one message.
     """
-    import nibabel
-
-    order, version = byte_order_of(raw) or ("little", 1)
-    kind = nibabel.nifti1.Nifti1Header if version == 1 else nibabel.nifti2.Nifti2Header
-    header = kind(raw, endianness="<" if order == "little" else ">", check=False)
+    header, order, version = _read_header(raw)
     _check_magic(bytes(header["magic"]), version, where)
     if problems := _problems(header):
         raise RecordingError(f"the header is damaged: {'; '.join(problems)}", where=where, next_step="repair the file")
@@ -80,14 +80,10 @@ def build_header(facts: ImageFacts) -> bytes:
     Everything in ``facts.raw_header`` that ``ImageFacts`` has no field for (slice timing codes, cal_min …) is kept.
     An image that has a TR is a series (4D), also with one volume. The four bytes that say "no extensions" follow.
     """
-    import nibabel
-
     if facts.raw_header is None:
         header = _new_header(facts)
     else:
-        order, version = byte_order_of(facts.raw_header) or ("little", 1)
-        kind = nibabel.nifti1.Nifti1Header if version == 1 else nibabel.nifti2.Nifti2Header
-        header = kind(facts.raw_header, endianness="<" if order == "little" else ">", check=False)
+        header, _, _ = _read_header(facts.raw_header)
         _to_mm_and_s(header)
     _clean(header)
     header["magic"] = b"n+1" if int(header["sizeof_hdr"]) == 348 else b"n+2"
@@ -97,6 +93,22 @@ def build_header(facts: ImageFacts) -> bytes:
     _set_dimensions(header, facts)
     header["scl_slope"], header["scl_inter"] = facts.slope, facts.inter
     return header.binaryblock + b"\0\0\0\0"
+
+
+def _read_header(raw: bytes) -> tuple[Any, str, int]:
+    """Return nibabel's header, unchecked, with byte order and version."""
+    nibabel = _nibabel()
+    order, version = byte_order_of(raw) or ("little", 1)
+    kind = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
+    return kind(raw, endianness="<" if order == "little" else ">", check=False), order, version
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise MissingExtraError("nibabel", "bids") from error
+    return nibabel
 
 
 def _check_magic(magic: bytes, version: int, where: str) -> None:
@@ -120,6 +132,8 @@ def _problems(header) -> list[str]:
         problems.append(f"dim is {dim[1 : n_dims + 1]}, every dimension must be at least 1")
     elif any(n != 1 for n in dim[5 : n_dims + 1]):
         problems.append(f"dim is {dim[1 : n_dims + 1]}, only x, y, z and time are understood")
+    elif (size := math.prod(dim[1:4])) > MAX_VOXELS:
+        problems.append(f"dim is {dim[1 : n_dims + 1]}: no scanner makes volumes of {size} voxels")
     code = int(header["datatype"])
     if code not in TYPE_CODES:
         problems.append(f"datatype {code} is not one of {', '.join(f'{c} ({n})' for c, n in TYPE_CODES.items())}")
@@ -134,8 +148,6 @@ def _problems(header) -> list[str]:
 
 
 def _facts(header, raw: bytes, order: str) -> ImageFacts:
-    import nibabel
-
     dim = [int(n) for n in header["dim"]]
     units = int(header["xyzt_units"])
     to_mm, to_s = _TO_MM.get(units & 7, 1.0), _TO_S.get(units & 56)
@@ -153,7 +165,7 @@ def _facts(header, raw: bytes, order: str) -> ImageFacts:
         tr_s=_plain(tr) if n_dims == 4 and tr > 0 and math.isfinite(tr) else None,
         tr_unit_known=to_s is not None,
         affine=affine_rows(affine),
-        orientation="".join(axis or "?" for axis in nibabel.orientations.aff2axcodes(affine)),
+        orientation="".join(axis or "?" for axis in _nibabel().orientations.aff2axcodes(affine)),
         dtype=TYPE_CODES[int(header["datatype"])],
         byte_order=order,
         slope=slope if scaled else 1.0,
@@ -214,10 +226,10 @@ def _set_dimensions(header, facts: ImageFacts) -> None:
 
 
 def _new_header(facts: ImageFacts):
-    import nibabel
     import numpy as np
 
-    kind = nibabel.nifti1.Nifti1Header if max(*facts.shape, facts.n_volumes) < 2**15 else nibabel.nifti2.Nifti2Header
+    nibabel = _nibabel()
+    kind = nibabel.Nifti1Header if max(*facts.shape, facts.n_volumes) < 2**15 else nibabel.Nifti2Header
     header = kind(endianness="<" if facts.byte_order == "little" else ">")
     header["datatype"] = {name: code for code, name in TYPE_CODES.items()}[facts.dtype]
     header["bitpix"] = facts.numpy_dtype.itemsize * 8

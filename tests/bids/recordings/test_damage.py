@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from release_kit.bids.recordings.header import RecordingError, read_facts
 from release_kit.bids.recordings.image import open_image
 from release_kit.bids.recordings.nifti_write import write_nifti_gz
+from release_kit.core.errors import MissingExtraError
 
 HEADER, VOLUME = 352, 5 * 4 * 3 * 2
 
@@ -118,6 +120,7 @@ def test_bytes_behind_a_gzip_stream_are_refused(make_nifti):
         ({"dim": [4, 5, 0, 3, 6, 1, 1, 1]}, "every dimension must be at least 1"),
         ({"dim": [4, 5, -4, 3, 6, 1, 1, 1]}, "every dimension must be at least 1"),
         ({"dim": [5, 5, 4, 3, 6, 2, 1, 1]}, "only x, y, z and time are understood"),
+        ({"dim": [4, 30000, 30000, 30000, 6, 1, 1, 1]}, "no scanner makes volumes of 27000000000000 voxels"),
         ({"datatype": 1536}, "datatype 1536 is not one of"),
         ({"datatype": 0}, "datatype 0 is not one of"),
         ({"scl_slope": 2.0, "scl_inter": float("nan")}, "scl_inter is nan"),
@@ -168,6 +171,24 @@ def test_unknown_kinds_and_options_are_refused(make_nifti):
         read_facts(make_nifti(), "minc")
     with pytest.raises(RecordingError, match="unknown options 'series'"):
         read_facts(make_nifti(), "nifti", {"series": 5})
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "extra"),
+    [("nibabel", "nifti", "bids"), ("h5py", "mat", "bids"), ("pydicom", "dicom", "dicom")],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    package: str, kind: str, extra: str, make_nifti, monkeypatch: pytest.MonkeyPatch
+):
+    path, options = make_nifti(), {}
+    if kind == "mat":
+        options = {"variable": "x", "mask": path}
+        path = make_nifti("mask.nii", (5, 4, 3)).with_name("run.mat")
+        path.write_bytes(bytes(600))
+        options["mask"] = path.with_name("mask.nii")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"'{package}'.*release-kit\[{extra}\]"):
+        read_facts(path, kind, options)
 
 
 def test_more_dummies_than_volumes_are_refused(make_nifti):

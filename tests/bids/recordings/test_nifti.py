@@ -2,6 +2,9 @@
 
 import gzip
 import hashlib
+import json
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,10 @@ def copy(source: Path, out: Path, start: int = 0, **changes):
     with open_image(source) as image:
         facts = replace(image.header.without_dummies(start), **changes)
         return write_nifti_gz(out, facts, image.volumes(start), durable=False)
+
+
+def write_json(path: Path, value: dict) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def stored(path: Path) -> np.ndarray:
@@ -262,6 +269,24 @@ def test_gzip_files_of_several_members_and_with_padding_are_read(make_nifti, tmp
         assert read_facts(path).n_volumes == 6
         with open_image(path) as image:
             assert np.array_equal(np.stack(list(image.volumes()), axis=-1), stored(tmp_path / "run.nii"))
+
+
+def test_reference_validator_reads_the_headers_of_every_kind_we_write(make_nifti, tmp_path: Path):
+    root = tmp_path / "dataset"
+    kinds = {"01": {}, "02": {"big": True}, "03": {"version": 2}, "04": {"dtype": "float64", "xyzt_units": 2 | 16}}
+    for label, kind in kinds.items():
+        copy(
+            make_nifti(**kind), root / f"sub-{label}/func/sub-{label}_task-x_bold.nii.gz", tr_s=2.0, tr_unit_known=True
+        )
+    write_json(root / "dataset_description.json", {"Name": "kinds", "BIDSVersion": "1.11.1"})
+    (root / "README").write_text("Headers of every kind.\n" * 10, encoding="utf-8")
+    for tr, expected in ((2.0, set()), (2.5, {"REPETITION_TIME_MISMATCH"})):
+        write_json(root / "task-x_bold.json", {"TaskName": "x", "RepetitionTime": tr})
+        command = [str(Path(sys.executable).with_name("bids-validator-deno")), "--format", "json", str(root)]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        errors = [one for one in json.loads(ran.stdout)["issues"]["issues"] if one["severity"] == "error"]
+        assert {one["code"] for one in errors} == expected
+        assert len(errors) == (len(kinds) if expected else 0), "a header that is not read cannot disagree"
 
 
 @hypothesis.given(
