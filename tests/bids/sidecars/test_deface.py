@@ -56,6 +56,22 @@ def test_a_series_is_refused(tmp_path: Path):
         deface(tmp_path / "bold.nii", tmp_path / "out.nii.gz")
 
 
+def test_the_command_refuses_what_would_lose_data(tmp_path: Path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "t1.nii.gz")
+    before = (tmp_path / "t1.nii.gz").read_bytes()
+    calls = {
+        "exists already": ("t1.nii.gz", "t1.nii.gz"),
+        "are the same file": ("t1.nii.gz", "t1.nii.gz", "--replace"),
+        "does not end in .nii.gz": ("t1.nii.gz", "out.nii"),
+        "no such file": ("t2.nii.gz", "out.nii.gz"),
+    }
+    for words, (source, out, *options) in calls.items():
+        ran = release_kit("bids", "deface", tmp_path / source, tmp_path / out, *options)
+        assert ran.returncode == 2 and words in ran.stderr, ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["t1.nii.gz"]
+    assert (tmp_path / "t1.nii.gz").read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def head(tmp_path_factory) -> tuple[Path, np.ndarray, np.ndarray]:
     """A head as scanned: the template's real brain inside a made skull with a face, turned and moved; int16, scaled.
