@@ -12,8 +12,6 @@ from release_kit.bids.recipe.model import Privacy
 from release_kit.bids.sidecars.privacy import scrub_reasons
 from release_kit.bids.validate.finding import REFERENCE, WARNING, Finding
 from release_kit.bids.validate.survey import DESCRIPTION, Part, Survey, parse_name
-from release_kit.core.errors import ReleaseKitError
-from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
 CITATION = "CITATION.cff"
 SIDECAR_REPORT = "code/release_kit/sidecar_report.json"
@@ -23,18 +21,7 @@ _CITED = {"Authors": "authors", "License": "license", "ReferencesAndLinks": "ref
 
 def read_citation(survey: Survey) -> Mapping[str, Any]:
     """Return the fields of ``CITATION.cff``; empty where there is none that can be read."""
-    import yaml
-
-    entry = survey.by_path.get(CITATION)
-    if entry is None or not entry.readable:
-        return {}
-    try:
-        text = survey.bytes_of(CITATION).decode("utf-8-sig")
-        check_foreign_yaml(text)
-        value = yaml.load(text, Loader=fast_loader())  # the safe loader of libyaml
-    except (ReleaseKitError, ValueError, yaml.YAMLError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return survey.yaml_of(CITATION)
 
 
 def cited(citation: Mapping[str, Any], field: str) -> Any:
@@ -42,10 +29,10 @@ def cited(citation: Mapping[str, Any], field: str) -> Any:
     return citation.get(_CITED[field]) or None
 
 
-def with_explanations(survey: Survey, privacy: Privacy | None, findings: Iterable[Finding]) -> list[Finding]:
+def with_explanations(survey: Survey, privacy: Privacy, findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings, each warning of the reference validator with its explanation where there is one."""
     citation = read_citation(survey)
-    reasons = scrub_reasons(privacy or Privacy())
+    reasons = scrub_reasons(privacy)
     known = _Known(survey, citation, reasons)
     explained = []
     for one in findings:

@@ -19,7 +19,7 @@ from release_kit.bids.validate.events import RunEvents, check_events, read_runs
 from release_kit.bids.validate.explained import with_explanations
 from release_kit.bids.validate.files import check_files
 from release_kit.bids.validate.finding import SEVERITIES, Finding
-from release_kit.bids.validate.identity import check_identity
+from release_kit.bids.validate.identity import check_identity, decided_privacy
 from release_kit.bids.validate.images import Looked, check_images, look_at_images
 from release_kit.bids.validate.reference import Verdict, reference_version, run_reference
 from release_kit.bids.validate.report import RunCell, Unchecked, ValidationReport
@@ -46,7 +46,7 @@ def validate_dataset(
         folder: top folder of the dataset; a DataLad or git-annex clone with or without content, or plain files.
         content: True demands that all content is here, False opens no image, None looks at what is here.
         words: words that must appear nowhere (names in the lab); they are masked in the report.
-        privacy: the study's decisions on identifying keys; the built-in list alone when None.
+        privacy: the study's decisions on identifying keys; None takes those of the recipe in the dataset, if any.
         on_event: called with one line for each stage.
 
     Returns:
@@ -55,9 +55,10 @@ def validate_dataset(
     Raises:
         ReleaseKitError: ``folder`` is no folder or cannot be listed, or the reference validator is not installed.
     """
-    say = on_event or (lambda _: None)
+    say, words = on_event or (lambda _: None), tuple(words)
     version = reference_version()
     survey = survey_dataset(folder)
+    privacy = decided_privacy(survey, privacy)
     say(f"{len(survey.entries):,} files in {len(survey.parts)} datasets")
     with ThreadPoolExecutor(WORKERS) as pool:
         asked = [pool.submit(_ask, survey, part.path, headers_needed(part, content)) for part in survey.parts]
@@ -91,18 +92,18 @@ def own_checks(
     """Return what our own checks find, with the images and runs that they looked at; arguments as for the whole."""
     looked = look_at_images(survey, read=content is not False)
     stimuli = read_stimuli(survey)
-    runs, broken = read_runs(survey, looked)
+    runs, broken = ([], []) if survey.is_derivative else read_runs(survey, looked)
     found = [
         *broken,
         *check_content(survey, content),
         *check_description(survey),
-        *check_participants(survey, looked),
+        *(() if survey.is_derivative else check_participants(survey, looked)),
         *check_images(survey, looked),
         *check_events(survey, runs, stimuli),
         *check_stimuli(survey, stimuli),
         *check_annotations(survey, runs, stimuli),
         *check_files(survey),
-        *check_identity(survey.folder, tuple(words), privacy),
+        *check_identity(survey, tuple(words), decided_privacy(survey, privacy)),
     ]
     return looked, runs, found
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
+from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
 DESCRIPTION = "dataset_description.json"
 OPAQUE = ("sourcedata", "code", "derivatives", "stimuli", "docs", "logs", "phenotype")
@@ -109,6 +110,27 @@ class Survey:
                     value = None
             self._read[path] = value
         return self._read[path]
+
+    def yaml_of(self, path: str) -> dict[str, Any]:
+        """Return the mapping in a YAML file; empty where there is none that can be read."""
+        import yaml
+
+        entry = self.by_path.get(path)
+        if entry is None or not entry.readable:
+            return {}
+        try:
+            text = self.bytes_of(path).decode("utf-8-sig")
+            check_foreign_yaml(text)
+            value = yaml.load(text, Loader=fast_loader())  # the safe loader of libyaml
+        except (ReleaseKitError, ValueError, yaml.YAMLError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def is_derivative(self) -> bool:
+        """Whether the dataset that was given calls itself a derivative."""
+        description = self.json_of(DESCRIPTION)
+        return isinstance(description, dict) and description.get("DatasetType") == "derivative"
 
     def inherited(self, part: Part, entry: Entry, suffix: str, extension: str = ".json") -> list[Entry]:
         """Return the files of ``suffix`` that apply to ``entry``, the most general first (inheritance principle)."""

@@ -327,7 +327,35 @@ def test_kept_key_is_a_decision_of_the_study(dataset, found_in):
 
     edit(dataset / "task-film_bold.json", "{", '{"StationName": "MRC1",')
     assert found_in(dataset, "identity-leak")
-    assert found_in(dataset, privacy=Privacy(keep=("StationName",))) == []
+    assert [one.code for one in found_in(dataset, privacy=Privacy(keep=("StationName",)))] == ["identity-kept"]
+
+
+def test_decision_in_the_dataset_itself_is_respected_and_shown(dataset, found_in):
+    edit(dataset / "task-film_bold.json", "{", '{"StationName": "MRC1",')
+    (dataset / "code/release_kit").mkdir(parents=True)
+    (dataset / "code/release_kit/recipe.yaml").write_text("privacy:\n  keep: [StationName]\n")
+    (found,) = found_in(dataset)
+    assert (found.code, found.what) == ("identity-kept", "kept: StationName")
+
+
+@pytest.mark.parametrize(
+    "text", ["privacy: 3", "privacy: {keep: StationName}", "- a", "privacy: {keep: [&a 1, *a]}", "{"]
+)
+def test_recipe_that_is_none_decides_nothing(dataset, found_in, text):
+    edit(dataset / "task-film_bold.json", "{", '{"StationName": "MRC1",')
+    (dataset / "code/release_kit").mkdir(parents=True)
+    (dataset / "code/release_kit/recipe.yaml").write_text(text)
+    assert [one.code for one in found_in(dataset)] == ["identity-leak"]
+
+
+def test_derivative_given_by_itself_needs_no_events_and_participants(dataset, found_in):
+    edit(dataset / "dataset_description.json", '"raw"', '"derivative"')
+    (dataset / EVENTS).unlink()
+    (dataset / "participants.tsv").unlink()
+    (dataset / "participants.json").unlink()
+    for table in (dataset / "derivatives/annotations").glob("task-film_run-*"):
+        table.unlink()
+    assert found_in(dataset) == []
 
 
 def test_swapped_runs_of_two_lengths_disagree_with_their_events(dataset, found_in):
