@@ -13,7 +13,7 @@ from typing import Any
 from release_kit.core.canonical import canonical_bytes, digest, parse_json
 from release_kit.core.digest_cache import default_cache_path
 from release_kit.core.errors import RecordError
-from release_kit.core.files import STATE_FOLDER, write_atomic
+from release_kit.core.files import STATE_FOLDER, write_atomic, write_error
 from release_kit.core.journal import Journal
 
 VERSION = 1
@@ -49,8 +49,12 @@ class State:
     def __enter__(self) -> "State":
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
-        self._journal.close()
+    def __exit__(self, kind: Any, *exc_info: Any) -> None:
+        try:
+            self._journal.close()
+        except OSError as error:  # a full disk: what could not be appended is still waiting
+            if kind is None:
+                raise write_error(self._journal.path, error) from error
 
     def _read(self) -> None:
         saved: Any = {}

@@ -212,3 +212,45 @@ def test_file_that_grows_beyond_a_limit_is_said_by_workers_too(study: Path, out:
     assert _is_part_of(snapshot(out), whole)
     convert(read_recipe(study), out)
     assert snapshot(out) == whole
+
+
+def test_full_disk_beside_the_recipe_is_said_too(
+    tmp_path: Path, out: Path, whole: dict[str, str], small_disk: Callable[[int], Path]
+):
+    study = bids_factory.make_recordings(small_disk(4096) / "study").parent
+    filler = study.parent / "filler"
+    filler.write_bytes(b"\0" * shutil.disk_usage(study).free)
+    with pytest.raises(ReleaseKitError, match="No space left on device"):
+        convert(read_recipe(study), out)
+    assert not out.exists()
+    filler.write_bytes(b"\0" * (shutil.disk_usage(study).free + filler.stat().st_size - 12_000))
+    with pytest.raises(ReleaseKitError, match="No space left on device"):
+        convert(read_recipe(study), out)
+    assert _is_part_of(snapshot(out), whole)
+    filler.unlink()
+    convert(read_recipe(study), out)
+    assert snapshot(out) == whole
+
+
+def test_recording_that_changes_while_it_is_read_is_refused(study: Path, out: Path, whole: dict[str, str]):
+    source = study / "CD34" / "film_run1.nii.gz"
+
+    def touched_on_the_way() -> None:
+        """An audit hook stays for the life of a process, so this runs in a child."""
+        seen: list[str] = []
+
+        def hook(event: str, args: tuple) -> None:
+            if event == "open" and "images" in seen and str(args[0]) == str(source):
+                seen.append("opened")
+                if seen.count("opened") == 2:
+                    os.utime(source, ns=(1, 1))
+
+        sys.addaudithook(hook)
+        with pytest.raises(ReleaseKitError, match="changed while it was read") as refused:
+            convert(read_recipe(study), out, workers=1, on_event=lambda event: seen.append(event["event"]))
+        assert str(source) in str(refused.value)
+
+    assert run_child(touched_on_the_way)[0] == "done"
+    assert "sub-02/func/sub-02_task-film_run-01_bold.nii.gz" not in snapshot(out)
+    convert(read_recipe(study), out)
+    assert snapshot(out) == whole
