@@ -18,10 +18,16 @@ N_SHOWN = 10
     "--sources", type=click.Path(file_okay=False, path_type=Path), envvar="RELEASE_KIT_SOURCES", show_envvar=True,
     help="Folder of recordings and annotations, if not where the recipe says.",
 )  # fmt: skip
+@click.option(
+    "--pseudonyms", type=click.Path(dir_okay=False, path_type=Path), envvar="RELEASE_KIT_PSEUDONYMS", show_envvar=True,
+    help="TSV of participant_id and source: names in the lab, for a recipe that does not know them.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 256), default=None, help="Threads that read headers.")
 @click.option("--all", "show_all", is_flag=True, help=f"Print every problem, not only the first {N_SHOWN} of a kind.")
 @json_option
-def check_command(recipe: Path, sources: Path | None, workers: int | None, show_all: bool, as_json: bool) -> None:
+def check_command(
+    recipe: Path, sources: Path | None, pseudonyms: Path | None, workers: int | None, show_all: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Hold RECIPE against its recordings and annotation files, and report everything that is wrong at once.
 
     RECIPE is a recipe.yaml, or the folder it lies in. Nothing is written. Exit code 1 when there are errors; warnings
@@ -32,10 +38,12 @@ def check_command(recipe: Path, sources: Path | None, workers: int | None, show_
       release-kit bids check study/recipe.yaml
       release-kit bids check study/recipe.yaml --sources /data/raw --json | jq .codes
     """
+    from release_kit.bids.convert.private import with_private
     from release_kit.bids.recipe.check import check_recipe
     from release_kit.bids.recipe.read import read_draft
 
     read, unfilled = read_draft(recipe, sources=sources)
+    read = with_private(read, pseudonyms=pseudonyms)
     with progress(quiet=as_json) as bar:
         bar.start("recordings", None, "recordings")
         report = check_recipe(read, workers=workers, known=unfilled, on_event=lambda *_: bar.advance())

@@ -12,6 +12,7 @@ from release_kit.bids.recipe.paths import annotation_names, annotation_units, pa
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.wording import counted
 
 LONG_S = 1.0
 """A line a second rounds the end of a run up; what goes on longer is another run's, or on another clock."""
@@ -121,7 +122,7 @@ def _surplus(recipe: Recipe, known: set[Path]) -> Iterator[Problem]:
     for path in sorted(found - promised):
         folders[path.parent].append(path.name)
     for folder, names in folders.items():
-        what = f"{len(names)} that no source names: {listed(names, 6)}"
+        what = f"{counted(len(names), 'file')} that no source names: {listed(names, 6)}"
         yield problem("annotation-surplus", what, str(folder), "declare them, or leave them out knowingly")
 
 

@@ -26,6 +26,7 @@ from release_kit.bids.recipe.paths import (
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.wording import counted
 
 FILE_OPTIONS = ("mask", "reference")
 """Options of a reader that name a file, by a pattern like the recording's own."""
@@ -222,7 +223,7 @@ def _surplus(recipe: Recipe, surplus: list[Path]) -> Iterator[Problem]:
     for path in surplus:
         folders[path.parent].append(_described(path, recipe.root, patterns))
     for folder, names in sorted(folders.items()):
-        what = f"{len(names)} that no run names: {listed(names, 6)}"
+        what = f"{counted(len(names), 'recording')} that no run names: {listed(names, 6)}"
         yield problem("file-surplus", what, str(folder), "declare the runs, or leave them out knowingly")
 
 

@@ -143,7 +143,7 @@ def test_surplus_recordings_are_named_with_what_their_names_say(study: Path, rer
     report = check_recipe(reread())
     assert report.ok
     text = said(report, "file-surplus")
-    assert "2 that no run names: fieldmap.nii.gz, film_run3.nii.gz (source AB12, task film, run 3)" in text
+    assert "2 recordings that no run names: fieldmap.nii.gz, film_run3.nii.gz (source AB12, task film, run 3)" in text
     assert "film_run1.nii.gz (source EF56, task film, run 1)" in text
 
 

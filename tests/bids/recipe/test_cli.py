@@ -76,6 +76,16 @@ def test_sources_are_named_on_the_command_line_or_in_the_environment(study: Path
     assert release_kit("bids", "check", recipe, "--sources", tmp_path / "none").returncode == 1
 
 
+def test_a_recipe_without_names_is_checked_with_the_table_of_names(study: Path, tmp_path: Path):
+    text = (study / "recipe.yaml").read_text(encoding="utf-8").replace("AB12", "'01'").replace("CD34", "'02'")
+    (study / "recipe.yaml").write_text(text, encoding="utf-8")
+    names = tmp_path / "names.tsv"
+    names.write_text("participant_id\tsource\n01\tAB12\nsub-02\tCD34\n", encoding="utf-8")
+    assert release_kit("bids", "check", study).returncode == 1
+    ran = release_kit("bids", "check", study, "--pseudonyms", names)
+    assert (ran.returncode, "0 errors, 0 warnings" in ran.stdout) == (0, True), ran.stdout
+
+
 @pytest.mark.slow
 def test_258_runs_are_checked_in_under_five_seconds(tmp_path: Path):
     """Six subjects with 43 runs each; processor time, so that a busy machine does not decide."""
