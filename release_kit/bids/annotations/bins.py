@@ -15,7 +15,7 @@ from release_kit.bids.annotations.tokens import normalised, tokens
 BIN_S = 1.0
 MIN_TOKENS = 3
 """Tokens of a sentence; shorter texts are labels and single words."""
-MAX_NULL_BINS = 1000
+MAX_NULL_BINS = 500
 """Bins that each move of the null looks at, spread evenly; neighbouring seconds say the same thing."""
 N_SHUFFLES = 40
 """Moves of the null; the 95th percentile of 40 is the third largest."""
