@@ -31,6 +31,7 @@ def test_sound_dataset_has_no_error_and_everything_was_looked_at(dataset):
     assert report.facts["recorded_s"] == 80
 
 
+@pytest.mark.slow
 def test_same_dataset_elsewhere_gives_the_same_report(dataset, tmp_path):
     moved = tmp_path / "elsewhere" / "copy"
     shutil.copytree(dataset, moved)
@@ -104,6 +105,7 @@ def test_keys_of_an_absent_sidecar_are_not_held_against_the_dataset(dataset):
     assert {one.what: one.n for one in report.not_checked}["keys of sidecars that are not here"] == 4
 
 
+@pytest.mark.slow
 def test_page_escapes_what_the_dataset_says(dataset):
     edit(dataset / "dataset_description.json", "Twenty seconds", "<script>alert(1)</script>")
     page = validate_dataset(dataset).html()
@@ -151,6 +153,7 @@ def test_folder_that_is_not_there_is_said_in_one_line(tmp_path):
     assert "is not a folder" in ran.stderr
 
 
+@pytest.mark.slow
 def test_validation_writes_nothing_into_the_dataset(dataset):
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(dataset.rglob("*"))}
     validate_dataset(dataset)
