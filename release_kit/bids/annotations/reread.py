@@ -3,7 +3,6 @@
 Files that annotators have edited meanwhile are read as they now stand; the companion adds what the format cannot hold.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +10,9 @@ import pyarrow as pa
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.encodings import decode
 from release_kit.bids.annotations.formats import COMPANION, FORMATS, TABLES, TIMED
-from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem
+from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem, Problems
 from release_kit.bids.annotations.table import Row, annotation_table
+from release_kit.bids.annotations.times import parse_span
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.annotations.writers.companion import read_companion
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
@@ -68,6 +68,8 @@ def read_dataset_annotations(folder: Path) -> pa.Table:
             continue
         try:
             rows += _event_rows(path, listed)
+        except AnnotationError as error:
+            problems += error.problems
         except ReleaseKitError as error:
             problems.append(AnnotationProblem(path=error.where or str(path), what=error.what))
     if problems:
@@ -134,23 +136,23 @@ def _listed(path: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def _event_rows(path: Path, listed: dict[str, dict[str, str]]) -> Iterator[Row]:
+def _event_rows(path: Path, listed: dict[str, dict[str, str]]) -> list[Row]:
     stim_id, annot_id = (part.partition("-")[2] for part in path.name.removesuffix("_events.tsv").split("_")[:2])
     if annot_id not in listed:
         raise RecordError(f"the annotation {annot_id!r} is not in {bep044.ANNOTATIONS_TABLE}", where=str(path))
     header, rows = parse_tsv(path.read_bytes(), str(path))
+    problems, found = Problems(path=path), []
     for n, cells in enumerate(rows, start=2):
         values = dict(zip(header, cells, strict=True))
         try:
-            onset, duration = (float(values[name] or "") for name in ("onset", "duration"))
-        except (KeyError, ValueError) as error:
-            raise RecordError("has no number as onset or duration", where=f"{path}, line {n}") from error
-        yield Row(
-            stim_id=stim_id,
-            annot_id=annot_id,
-            onset_s=onset,
-            duration_s=duration,
-            text=values.get("text"),
-            speaker=values.get("speaker"),
-            **listed[annot_id],
+            onset_s, duration_s = parse_span(values.get("onset"), values.get("duration"))
+        except ValueError as error:
+            problems.add(str(error), n)
+            continue
+        content = {"text": values.get("text"), "speaker": values.get("speaker")}
+        row = Row(
+            stim_id=stim_id, annot_id=annot_id, onset_s=onset_s, duration_s=duration_s, **content, **listed[annot_id]
         )
+        found.append(row)
+    problems.refuse()
+    return found

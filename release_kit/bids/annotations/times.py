@@ -54,6 +54,24 @@ def parse_time(text: str, unit: str) -> Decimal:
     return number.scaleb(-3) if unit == "ms" else number
 
 
+def parse_span(onset: str | None, duration: str | None) -> tuple[float, float]:
+    """Return onset and duration of a row of one of our own tables, in seconds.
+
+    Raises:
+        ValueError: one is missing, no plain number, or negative.
+    """
+    found = []
+    for name, text in (("onset", onset), ("duration", duration)):
+        try:
+            value = parse_number(text or "")
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if value < 0:
+            raise ValueError(f"{name}: {text} is negative")
+        found.append(float(value))
+    return found[0], found[1]
+
+
 def exact(value: float) -> Decimal:
     """Return the decimal that a person would write for ``value``; ``float(exact(x)) == x``."""
     return Decimal(repr(float(value)))

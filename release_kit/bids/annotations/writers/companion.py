@@ -96,6 +96,8 @@ def read_companion(data: bytes, cues: Iterable[Cue], where: str) -> list[Row]:
             raise fields.error("tiers", f"knows no tier {name!r}, which the file has; add it there with its annot_id")
         seen = _seen(cue, tiers[name])
         fact = (corrections.get((name, *seen.values())) or [{}]).pop(0)
+        if tiers[name].annot_id not in sources:
+            raise fields.error("sources", f"has no {tiers[name].annot_id!r}, which the tier {name!r} belongs to")
         source = sources[tiers[name].annot_id]
         row = Row(stim_id=stim_id, annot_id=tiers[name].annot_id, **source.__dict__, **{**seen, **_known(fact, where)})
         rows.append((fact.get("order", 0), row))

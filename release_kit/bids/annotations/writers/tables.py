@@ -6,15 +6,17 @@ tables (``tsv.py``). Parquet is written by ``stimuli.py``.
 
 import csv
 import io
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from release_kit.bids.annotations.problems import Problems
 from release_kit.bids.annotations.table import COLUMNS, SCHEMA, Row, annotation_table, table_rows
+from release_kit.bids.annotations.times import parse_span
 from release_kit.bids.annotations.tsv import number, parse_tsv, tsv_bytes
 from release_kit.core.errors import RecordError
 
-_TIMES = ("onset_s", "duration_s")
 _MAY_BE_MISSING = ("text", "speaker")
 
 
@@ -31,7 +33,8 @@ def parse_csv(data: bytes, where: str) -> pa.Table:
     """Return the table of ``csv_bytes``.
 
     Raises:
-        RecordError: other columns, a time that is no number, a name that is missing.
+        RecordError: no CSV file, or other columns.
+        AnnotationError: every row with a time that is no number or a name that is missing.
     """
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
@@ -51,7 +54,8 @@ def parse_table_tsv(data: bytes, where: str) -> pa.Table:
     """Return the table of ``table_tsv_bytes``.
 
     Raises:
-        RecordError: other columns, a time that is no number, a name that is missing, a broken escape.
+        RecordError: other columns, or a broken escape.
+        AnnotationError: every row with a time that is no number or a name that is missing.
     """
     header, rows = parse_tsv(data, where)
     return _table(header, rows, where)
@@ -61,10 +65,15 @@ def parse_parquet(data: bytes, where: str) -> pa.Table:
     """Return the table of a Parquet file; columns beyond the table's are left out.
 
     Raises:
-        RecordError: not Parquet, or other columns.
+        RecordError: not Parquet, other columns, a time that is missing, negative or not finite.
     """
     try:
-        return parquet.read_table(pa.BufferReader(data)).select(list(COLUMNS)).cast(SCHEMA)
+        table = parquet.read_table(pa.BufferReader(data)).select(list(COLUMNS)).cast(SCHEMA)
+        table.validate(full=True)
+        times = (time for name in ("onset_s", "duration_s") for time in table[name].to_pylist())
+        if not all(time is not None and 0 <= time < math.inf for time in times):
+            raise ValueError("a time is missing, negative or not finite")
+        return table
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise RecordError(f"is no table of annotations ({error})", where=where) from error
 
@@ -82,17 +91,22 @@ def _table(header: list[str], rows: list[list[str | None]], where: str) -> pa.Ta
         missing = [name for name in COLUMNS if name not in header]
         what = f"lacks the columns {missing}" if missing else f"has columns beyond {list(COLUMNS)}"
         raise RecordError(what, where=where, next_step="read it with the `intervals` reader of a recipe instead")
-    return annotation_table(_row(header, row, f"{where}, row {n}") for n, row in enumerate(rows, start=1))
+    problems, found = Problems(path=where), []
+    for n, cells in enumerate(rows, start=1):
+        try:
+            found.append(_row(header, cells))
+        except ValueError as error:
+            problems.add(f"row {n} below the header: {error}")
+    problems.refuse()
+    return annotation_table(found)
 
 
-def _row(header: list[str], cells: list[str | None], where: str) -> Row:
+def _row(header: list[str], cells: list[str | None]) -> Row:
     if len(cells) != len(header):
-        raise RecordError(f"expected {len(header)} cells, got {len(cells)}", where=where)
+        raise ValueError(f"expected {len(header)} cells, got {len(cells)}")
     values = dict(zip(header, cells, strict=True))
-    absent = [name for name in COLUMNS if values[name] is None and name not in _MAY_BE_MISSING]
+    onset_s, duration_s = parse_span(values.pop("onset_s"), values.pop("duration_s"))
+    absent = [name for name, value in values.items() if value is None and name not in _MAY_BE_MISSING]
     if absent:
-        raise RecordError(f"has no {absent[0]}", where=where)
-    try:
-        return Row(**{name: float(value) if name in _TIMES else value for name, value in values.items()})
-    except ValueError as error:
-        raise RecordError(str(error), where=where) from error
+        raise ValueError(f"has no {absent[0]}")
+    return Row(onset_s=onset_s, duration_s=duration_s, **values)
