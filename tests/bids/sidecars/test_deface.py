@@ -81,16 +81,16 @@ def head(tmp_path_factory) -> tuple[Path, np.ndarray, np.ndarray]:
     from scipy.ndimage import affine_transform, binary_dilation
 
     template = deface_module._template()
-    t1, brain = template.t1, template.brain
-    padded = [np.pad(a, ((10, 10), (10, 40), (40, 10))) for a in (t1, brain.astype(np.float32))]
-    affine = template.affine.copy()
+    t1, brain = template.t1[::2, ::2, ::2], template.brain[::2, ::2, ::2]
+    padded = [np.pad(a, ((5, 5), (5, 20), (20, 5))) for a in (t1, brain.astype(np.float32))]
+    affine = template.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] -= (10, 10, 40)
     x, y, z = np.meshgrid(
-        *(np.arange(n) + o for n, o in zip(padded[0].shape, affine[:3, 3], strict=True)), indexing="ij"
+        *(np.arange(n) * 2 + o for n, o in zip(padded[0].shape, affine[:3, 3], strict=True)), indexing="ij"
     )
     face = (np.hypot(x, (y - 60) * 0.9) < 45) & (z < -10) & (z > -100) & (y > 30)
-    around = binary_dilation(padded[1] > 0, iterations=8)
-    values = padded[0] * 800 + 250 * (face & ~around) + 300 * (binary_dilation(around, iterations=5) & ~around)
+    around = binary_dilation(padded[1] > 0, iterations=4)
+    values = padded[0] * 800 + 250 * (face & ~around) + 300 * (binary_dilation(around, iterations=3) & ~around)
     inner = (np.hypot(x, y - 85) < 8) & (z < -55) & (z > -80)
     turn = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.1, -0.05, 0.15), [12, -20, 15])
     grid = nibabel.affines.from_matvec(np.diag([-2.0, 2.0, 2.0]), [115, -150, -120])
