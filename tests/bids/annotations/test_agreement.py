@@ -161,6 +161,7 @@ def encoder() -> SentenceEncoder:
     return SentenceEncoder(folder)
 
 
+@pytest.mark.slow
 def test_the_encoder_hears_the_same_meaning_in_other_words(encoder):
     story = ["The lawyer wins her case", "Rain floods the village", "A boy feeds the dog", "They marry in spring"] * 4
     retold = ["An attorney is victorious in court", "A hamlet is under water after a storm",
@@ -172,6 +173,7 @@ def test_the_encoder_hears_the_same_meaning_in_other_words(encoder):
     assert knows("en-US") and not knows("ja")
 
 
+@pytest.mark.slow
 def test_vectors_have_length_one_and_depend_on_the_text_alone(encoder):
     import numpy as np
 

@@ -70,7 +70,7 @@ def is_covered(onset: float, duration: float, runs: list[Shown]) -> bool:
     return any(run.start_s <= onset < run.end_s or onset < run.start_s < onset + duration for run in runs)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(rows=ROWS, starts=st.lists(TIMES, min_size=1, max_size=4), length=st.floats(0.5, 40), twice=st.booleans())
 def test_the_cuts_of_all_runs_give_back_every_annotation_that_a_run_shows(rows, starts, length, twice):
     rows = rows * 2 if twice else rows
