@@ -16,7 +16,7 @@ from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Rep
 from release_kit.bids.versioning.manifest import DatasetManifest
 from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE, is_of_git
 from release_kit.bids.versioning.select import ANNOTATIONS_TABLE, Selection, parse_levels, recorded, remember
-from release_kit.bids.versioning.siblings import enable_directory
+from release_kit.bids.versioning.siblings import enable_directory, ignore_others
 from release_kit.bids.versioning.sources import Files, Reference, copy_checked, files_of_base, resolve
 from release_kit.bids.versioning.tracked import commit_files
 from release_kit.core.errors import ReleaseKitError, UsageError
@@ -61,6 +61,7 @@ def get_dataset(
     levels: Iterable[str] = (),
     version: str | None = None,
     workers: int = 2,
+    only_here: bool = False,
     on_event: Say | None = None,
 ) -> GetReport:
     """Fetch a dataset, or a part of it, into ``dest``; a second call continues, or adds another part.
@@ -72,6 +73,7 @@ def get_dataset(
         levels: levels of annotation.
         version: the version to check out; None takes the newest commit.
         workers: files fetched at once.
+        only_here: take contents from nowhere but ``ref``; else other siblings that the history names help out.
         on_event: told ``{"event": "wanted", "n", "size_bytes"}`` and ``{"event": "fetched", "path"}``.
 
     Raises:
@@ -85,6 +87,8 @@ def get_dataset(
     if reference.kind == "plain":
         return _get_plain(reference, dest, selection, version, workers, say)
     repository = _clone(reference, dest, version)
+    if only_here:
+        ignore_others(repository, reference)
     return _get_annexed(repository, reference, selection, workers, say)
 
 

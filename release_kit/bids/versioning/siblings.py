@@ -13,7 +13,7 @@ from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Repository, VersioningError, failed_records
 from release_kit.bids.versioning.contents import manifest_at
-from release_kit.bids.versioning.sources import DIRECTORY_ANNEX, DIRECTORY_GIT
+from release_kit.bids.versioning.sources import DIRECTORY_ANNEX, DIRECTORY_GIT, Reference
 from release_kit.bids.versioning.tracked import changes, has_commit, is_repository
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.wording import counted
@@ -219,6 +219,16 @@ def enable_directory(repository: Repository, base: str) -> None:
             confirm_remote(repository, name)
             return
     raise VersioningError("describes no directory with its contents", where=base)
+
+
+def ignore_others(repository: Repository, reference: Reference) -> None:
+    """Let a clone take contents from where it was cloned only, not from siblings that enable themselves."""
+    for name in repository.git("remote").splitlines():
+        external = repository.ask("config", "--local", f"remote.{name}.annex-externaltype")
+        in_folder = repository.ask("config", "--local", f"remote.{name}.annex-directory") is not None
+        own = {"ria": external in ("ora", "ria"), "directory": in_folder}.get(reference.kind, name == "origin")
+        if not own:
+            repository.git("config", "--local", f"remote.{name}.annex-ignore", "true")
 
 
 def confirm_remote(repository: Repository, name: str) -> None:

@@ -152,7 +152,7 @@ def verify_reference(ref: str, **options: Any) -> VerifyReport:
     with tempfile.TemporaryDirectory(prefix="release-kit-verify-") as scratch:
         dest = Path(scratch) / "dataset"
         try:
-            got = get_dataset(ref, dest)
+            got = get_dataset(ref, dest, only_here=True)
             report = verify_dataset(dest, complete=True, **options)
         finally:
             _make_writable(Path(scratch))

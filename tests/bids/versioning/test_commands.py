@@ -16,11 +16,11 @@ def test_way_from_save_to_proof_on_the_command_line(tmp_path: Path):
         "bids", "save", dataset, "--version", "1.0.0", "--author", AUTHOR, "--key", keys / "private.pem"
     )
     assert saved.returncode == 0, saved.stderr
-    assert saved.stdout.startswith("saved 1.0.0: 20 files") and "recordings" in saved.stderr
+    assert saved.stdout.startswith("saved 1.0.0: 22 files") and "recordings" in saved.stderr
     published = release_kit("bids", "publish", dataset, "--tree", tmp_path / "tree", "--json")
     assert json.loads(published.stdout)["siblings"][0]["ref"] == str(tmp_path / "tree")
     got = release_kit("bids", "get", tmp_path / "tree", tmp_path / "got", "--subject", "01", "--level", "story")
-    assert got.returncode == 0 and "of 20" in got.stdout
+    assert got.returncode == 0 and "of 22" in got.stdout
     proved = release_kit("bids", "verify", tmp_path / "got", "--key", keys / "public.pem", "--no-validate")
     assert proved.returncode == 0, proved.stdout
     assert "Two films 1.0.0 is what it says it is" in proved.stdout
