@@ -3,6 +3,8 @@
 Before an image takes its name it is noted whose it is, so that a conversion that is killed knows its own files again.
 """
 
+import contextlib
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -61,17 +63,19 @@ class ImageMaker:
         self.say({"event": "images", "total": len(jobs)})
         try:
             pieces = self._pieces(jobs, temporaries)
-            for n, (target, made) in enumerate(run_pieces(make_image, pieces, _workers(jobs, workers)), start=1):
-                if isinstance(made, MadeImage):
-                    differ += self._take(made, temporaries[target], place)
-                elif isinstance(made, RecordingError | ArtifactError | StudyError | RecordError):
-                    problems.append(made)
-                else:
-                    raise made
-                self.say({"event": "image", "path": target, "n": n, "total": len(jobs)})
+            # Closed here and now: workers must have ended before what they leave behind is removed.
+            with contextlib.closing(run_pieces(make_image, pieces, _workers(jobs, workers))) as results:
+                for n, (target, made) in enumerate(results, start=1):
+                    if isinstance(made, MadeImage):
+                        differ += self._take(made, temporaries[target], place)
+                    elif isinstance(made, RecordingError | ArtifactError | StudyError | RecordError):
+                        problems.append(made)
+                    else:
+                        raise made
+                    self.say({"event": "image", "path": target, "n": n, "total": len(jobs)})
         finally:
             for temporary in temporaries.values():
-                temporary.unlink(missing_ok=True)
+                _remove_temporary(temporary)
         if problems:
             raise all_problems(problems, "mend these recordings and run again; every other image is done")
         if differ:
@@ -118,6 +122,13 @@ class ImageMaker:
         digest = FileDigest(size_bytes=made.size_bytes, sha256=made.sha256)
         self.cache.remember(stamp_of(target.stat()), digest, tensors=False, values=False)
         self.written.append(made.target)
+
+
+def _remove_temporary(path: Path) -> None:
+    """Remove a temporary image, and what a worker that was killed had written of it under a name of its own."""
+    path.unlink(missing_ok=True)
+    for part in path.parent.glob(f"{TEMPORARY_PREFIX}{glob.escape(path.name[:40])}*"):
+        part.unlink(missing_ok=True)
 
 
 def _workers(jobs: list[ImageJob], workers: int | None) -> int:

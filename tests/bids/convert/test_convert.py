@@ -208,15 +208,14 @@ def test_recipe_that_contradicts_the_recordings_is_refused_before_anything_is_wr
 
 
 def test_name_from_the_lab_is_found_and_refused(study: Path, out: Path, converted: Convert):
-    path = study / "annotations" / "film_story_A01.csv"
-    path.write_text(path.read_text().replace("story_A01 at 4 s", "AB12 coughs"))
-    with pytest.raises(IntegrityError) as refused:
-        converted()
-    assert "stim-film_annot-storyA01_events.tsv" in str(refused.value) and "AB12" not in str(refused.value)
-    with pytest.raises(IntegrityError):
-        converted()
-    path.write_text(path.read_text().replace("AB12 coughs", "somebody coughs"))
-    assert converted().written
+    beside = study / "CD34" / "film_run2.json"
+    beside.write_text(json.dumps({"SequenceName": "of AB12"}))
+    for _ in range(2):  # what was refused once is looked at again
+        with pytest.raises(IntegrityError) as refused:
+            converted()
+        assert "sub-02_task-film_run-02_bold.json" in str(refused.value) and "AB12" not in str(refused.value)
+    beside.write_text(json.dumps({"SequenceName": "epfid2d1_96"}))
+    assert converted().written == ("sub-02/func/sub-02_task-film_run-02_bold.json",)
 
 
 def test_damaged_recordings_are_all_named_and_stop_no_other(study: Path, out: Path, converted: Convert):
