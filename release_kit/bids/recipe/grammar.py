@@ -23,11 +23,11 @@ from release_kit.bids.recipe.kinds import (
 )
 from release_kit.bids.recipe.model import CLOCKS, READERS, RECORDING_KINDS, SCHEMA_VERSION
 
-PLACEHOLDERS = ("subject", "source", "session", "task", "run", "stimulus", "level", "annotator")
+PLACEHOLDERS = ("subject", "source", "session", "task", "run", "name", "stimulus", "level", "annotator")
 """What file patterns may name in braces."""
-_OF_RUN = ("subject", "source", "session", "task", "run", "stimulus")
+_OF_RUN = ("subject", "source", "session", "task", "run", "name", "stimulus")
 _OF_ANATOMY = ("subject", "source", "session")
-_OF_ANNOTATION = ("session", "task", "run", "stimulus", "level", "annotator")
+_OF_ANNOTATION = ("session", "task", "run", "name", "stimulus", "level", "annotator")
 
 _LEVEL = r"[a-z][a-z0-9_-]{0,39}"
 _LEVEL_WORDS = "lower-case letters, digits, '_' and '-', a letter first"
@@ -130,6 +130,7 @@ RUN: Mapping[str, Key] = {
     "shows": Key(kind=Record(keys=SHOWS), doc="The span of a stimulus; nothing is shown without it."),
     **{name: replace(key, default=None) for name, key in _RUN_DEFAULTS.items()},
     "sidecar": Key(kind=Free(), doc="Facts for the sidecar of this run.", default={}),
+    "name": Key(kind=_line, doc="How the lab's files name the run, for `{name}` in patterns; else `<task>_run-<nn>`."),
     "missing": Key(kind=Free(texts=True), doc="Subject label → why it has no such run.", default={}),
 }
 

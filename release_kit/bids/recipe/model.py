@@ -2,7 +2,8 @@
 
 Only frozen data and what follows from it; reading the YAML is ``read.py``, holding it against the recordings
 ``check.py``. Times are in seconds, ages in years. File patterns are relative to the recipe's folder and may name
-``{subject}``, ``{source}``, ``{session}``, ``{task}``, ``{run}``, ``{stimulus}``, ``{level}`` and ``{annotator}``.
+``{subject}``, ``{source}``, ``{session}``, ``{task}``, ``{run}``, ``{name}``, ``{stimulus}``, ``{level}`` and
+``{annotator}``.
 Format: ``docs/formats/recipe.md``.
 """
 
@@ -119,6 +120,8 @@ class Run:
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     """Subject label → why it has no such run."""
+    name: str | None = None
+    """How the lab's files name the run, for ``{name}`` in patterns; ``<task>_run-<nn>`` if None."""
 
 
 @dataclass(frozen=True, kw_only=True)

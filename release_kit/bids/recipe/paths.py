@@ -115,6 +115,7 @@ def run_names(run: Run, subject: Subject) -> dict[str, Any]:
         "session": run.session,
         "task": run.task,
         "run": run.run,
+        "name": _lab_name(run),
         "stimulus": run.shows.stimulus if run.shows else None,
     }
 
@@ -123,8 +124,12 @@ def annotation_names(source: AnnotationSource, stimulus: str, run: Run | None) -
     """Return the names that the file patterns of an annotation source may use."""
     names: dict[str, Any] = {"stimulus": stimulus, "level": source.level, "annotator": source.annotator}
     if run is not None:
-        names |= {"session": run.session, "task": run.task, "run": run.run}
+        names |= {"session": run.session, "task": run.task, "run": run.run, "name": _lab_name(run)}
     return names
+
+
+def _lab_name(run: Run) -> str:
+    return run.name or f"{run.task}_run-{run.run:02d}"
 
 
 def annotation_files(recipe: Recipe, source: AnnotationSource) -> list[AnnotationFile]:

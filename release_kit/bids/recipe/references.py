@@ -77,11 +77,13 @@ def _annotations(values: Mapping, stimuli: Mapping, levels: list[str], found: Fi
         for name in _mapping(_get(source, "missing")):
             _known(name, [*stimuli, *known_runs], f"{key}.missing.{name}", "stimulus or run", found)
         pattern, clock = _get(source, "pattern"), _get(source, "clock")
-        if pattern and clock == "stimulus" and ("{run" in pattern or "{task" in pattern or "{session" in pattern):
+        of_run = [name for name in ("{run", "{task", "{session", "{name") if name in (pattern or "")]
+        if clock == "stimulus" and of_run:
             step = "say `clock: run` if the files' times are of the run, or name the file by {stimulus}"
             found.refuse(f"{key}.pattern", "names a run, but its clock is the stimulus", step)
-        if pattern and clock == "run" and "{run" not in pattern and len(known_runs) > 1:
-            found.refuse(f"{key}.pattern", "is the same file for every run", "name the file by {task} and {run}")
+        if pattern and clock == "run" and not {"{run", "{name"} & {*of_run} and len(known_runs) > 1:
+            step = "name the file by {task} and {run}, or by {name}"
+            found.refuse(f"{key}.pattern", "is the same file for every run", step)
         elif pattern and clock == "stimulus" and "{stimulus" not in pattern and len(stimuli) > 1:
             found.refuse(f"{key}.pattern", "is the same file for every stimulus", "name the file by {stimulus}")
 
