@@ -200,7 +200,7 @@ def _remote_trust(release, options: VerifyOptions) -> tuple[list[Difference], st
 
     with tempfile.TemporaryDirectory() as folder:
         for name, data in release.beside().items():
-            (Path(folder) / name).write_bytes(data)
+            (Path(folder) / Path(name).name).write_bytes(data)
         place = Path(folder) / MANIFEST_FILE
         return trust_of(release.manifest, release.manifest_bytes, place, options)
 

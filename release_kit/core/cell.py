@@ -31,6 +31,8 @@ class Cell:
     """The canonical configuration; ``cell_id`` is the first 12 hex digits of its digest."""
     artifact_path: str | None = None
     """Folder of the artifact relative to the study (``runs/a/checkpoint-30``); None means ``cells/<id>/model``."""
+    files: tuple[str, ...] | None = None
+    """The files of that folder that are the artifact, for parts of a dataset; None means all of them."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Free, known keys: code_commit, data {name: sha256}, base_model {name, digest}, seed, versions, hardware,
     started_at, seconds, train_loss …; the only place where clocks and host facts may stand."""
@@ -46,6 +48,8 @@ class Cell:
         }
         if self.artifact_path is not None:
             result["artifact_path"] = self.artifact_path
+        if self.files is not None:
+            result["files"] = list(self.files)
         return result
 
     @classmethod
@@ -58,11 +62,13 @@ class Cell:
         fields = Fields(value, where)
         check_schema_version(fields, (SCHEMA_VERSION,))
         path = fields.take("artifact_path", str, None)
+        files = fields.take_list("files", str, None)
         cell = cls(
             cell_id=fields.take("cell_id", str),
             levels=fields.take("levels", dict),
             config=fields.take("config", dict),
             artifact_path=None if path is None else safe_relative_path(path, where=where),
+            files=None if files is None else tuple(safe_relative_path(file, where=where) for file in files),
             provenance=fields.take("provenance", dict, {}),
         )
         fields.done()

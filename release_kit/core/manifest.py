@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
+from release_kit.core.dataset_tree import DATASET_KIND, HOME_FOLDER, check_dataset_paths
 from release_kit.core.files import safe_relative_path
 from release_kit.core.hashing import TENSOR_ALGORITHM, FileDigest, tensors_digest
 from release_kit.core.records import Fields, check_schema_version
@@ -21,7 +22,7 @@ SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 RELEASE_FOLDER = "release"
 TENSORS_FILE = "tensors.json"
-KINDS = ("weights", "adapter", "results-only")
+KINDS = ("weights", "adapter", "results-only", DATASET_KIND)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +90,11 @@ class Manifest:
                 yield f"{group}/{entry.path}", entry
 
     @property
+    def is_dataset(self) -> bool:
+        """Whether the release is one dataset and its cells are parts of it."""
+        return any(cell.kind == DATASET_KIND for cell in self.cells)
+
+    @property
     def root(self) -> str:
         """The root digest: sha256 over the sorted lines ``path NUL size NUL sha256 LF`` of all files."""
         return root_digest((path, entry.size_bytes, entry.sha256) for path, entry in self.iter_files())
@@ -130,6 +136,8 @@ class Manifest:
         fields.done()
         _check_unique((cell.name for cell in manifest.cells), "cells", fields)
         _check_unique((cell.cell_id for cell in manifest.cells), "cells", fields)
+        if manifest.is_dataset:
+            _check_dataset(manifest, fields)
         if claimed != manifest.root:
             raise fields.error("root", f"is {claimed[:12]}…, but the files listed give {manifest.root[:12]}…")
         return manifest
@@ -142,15 +150,21 @@ def root_digest(files: Iterable[tuple[str, int, str]]) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest from its file, or from a folder that holds ``manifest.json`` or ``release/manifest.json``.
+    """Read a manifest from its file, or from a folder: ``manifest.json`` there, or in ``release/`` or ``.release/``.
 
     Raises:
         RecordError: there is none, or it is not valid.
     """
     if path.is_dir():
         nested = path / RELEASE_FOLDER / MANIFEST_FILE
-        path = nested if nested.is_file() else path / MANIFEST_FILE
+        path = nested if nested.is_file() else own_folder(path) / MANIFEST_FILE
     return Manifest.from_dict(canonical.read_json(path), str(path))
+
+
+def own_folder(root: Path) -> Path:
+    """Return where the release's own files lie in a download or clone: ``root``, or ``.release`` in a dataset."""
+    home = root / HOME_FOLDER
+    return home if (home / MANIFEST_FILE).is_file() else root
 
 
 def _file_dict(entry: FileEntry) -> dict[str, Any]:
@@ -231,6 +245,13 @@ def _hex(fields: Fields, key: str, length: int, optional: bool = False) -> str |
     if text is not None and (len(text) != length or set(text) - set("0123456789abcdef")):
         raise fields.error(key, f"is not {length} lower-case hex digits")
     return text
+
+
+def _check_dataset(manifest: Manifest, fields: Fields) -> None:
+    if any(cell.kind != DATASET_KIND for cell in manifest.cells) or manifest.results:
+        raise fields.error("cells", "a release that is a dataset has parts of it, and nothing else")
+    cells = (entry.path for cell in manifest.cells for entry in cell.files)
+    check_dataset_paths([*cells, *(entry.path for entry in manifest.index)], fields.where)
 
 
 def _check_unique(names: Iterable[str], key: str, fields: Fields) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from release_kit.core.dataset_tree import DATASET_KIND, TREE_LAYOUT
 from release_kit.core.errors import StudyError
 from release_kit.core.records import Fields, check_schema_version, nearest
 from release_kit.core.results import COLUMNS as RESULT_COLUMNS
@@ -17,6 +18,7 @@ from release_kit.core.words import LAYOUTS, STUDY_FILE, Level
 
 SCHEMA_VERSIONS = (1,)
 SEED_FACTOR = "seed"
+ARTIFACTS = ("weights", "results-only", DATASET_KIND)
 ROLES = (
     "base_model",
     "dataset",
@@ -97,7 +99,8 @@ class Study:
     namespace: str | None = None
     """Account on the Hub that cards name; without it they show how to load from a downloaded folder."""
     layout: str | None = None
-    """How cells lie on the Hub: ``repos``, ``branches`` or ``folders``; None lets ``publish`` choose."""
+    """How cells lie on the Hub: ``repos``, ``branches``, ``folders`` or, for a dataset, ``tree``; None lets ``publish``
+    choose."""
     include: tuple[Mapping[str, Any], ...] = ()
     exclude: tuple[Mapping[str, Any], ...] = ()
     artifacts: str = "weights"
@@ -113,6 +116,11 @@ class Study:
     """Template of the release name of a cell, over factor names: ``{base_model}-{dataset}-s{seed}``."""
     allow: tuple[Mapping[str, Any], ...] = ()
     """Problems that the authors know and accept: ``{code, where?, reason}``; reported, but not refused."""
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the cells are parts of one dataset."""
+        return self.artifacts == DATASET_KIND
 
     def factor(self, name: str) -> Factor:
         """Return the factor called ``name``.
@@ -175,8 +183,8 @@ def _study_from(fields: Fields, folder: Path) -> Study:
     if not _NAME.fullmatch(name):
         raise fields.error("name", f"is {name!r}; use letters, digits, '.', '_' and '-', 64 at most")
     artifacts = fields.take("artifacts", str, "weights")
-    if artifacts not in ("weights", "results-only"):
-        raise fields.error("artifacts", f"is {artifacts!r}; expected 'weights' or 'results-only'")
+    if artifacts not in ARTIFACTS:
+        raise fields.error("artifacts", f"is {artifacts!r}; expected one of {list(ARTIFACTS)}")
     return Study(
         folder=folder,
         name=name,
@@ -192,7 +200,7 @@ def _study_from(fields: Fields, folder: Path) -> Study:
         limits=fields.take("limits", str, None),
         homepage=fields.take("homepage", str, None),
         namespace=fields.take("namespace", str, None),
-        layout=_layout(fields),
+        layout=_layout(fields, artifacts),
         include=_partials(fields, "include", names),
         exclude=_partials(fields, "exclude", names),
         artifacts=artifacts,
@@ -218,10 +226,12 @@ def _version(fields: Fields) -> str:
     return text
 
 
-def _layout(fields: Fields) -> str | None:
+def _layout(fields: Fields, artifacts: str) -> str | None:
     layout = fields.take("layout", str, None)
     if layout is not None and layout not in LAYOUTS:
         raise fields.error("layout", f"is {layout!r}{nearest(layout, LAYOUTS)}")
+    if layout is not None and (layout == TREE_LAYOUT) != (artifacts == DATASET_KIND):
+        raise fields.error("layout", f"is {layout!r}; a dataset lies on the Hub as `tree`, and nothing else does")
     return layout
 
 

@@ -30,7 +30,8 @@ from release_kit.core.tensors_file import tensors_bytes
 from release_kit.release.cards import CardCell, CardInputs, render_cards
 from release_kit.release.cards.analysis_input import read_card_analysis
 from release_kit.release.cards.write import keep_edited
-from release_kit.release.contents import Source, find_sources
+from release_kit.release.build_dataset import assemble_dataset
+from release_kit.release.contents import Source, find_shared, find_sources
 from release_kit.release.naming import cell_names
 from release_kit.release.release_tables import cells_table, measured_tables
 from release_kit.release.stale import drop_signature, remove_stale
@@ -87,12 +88,17 @@ def _build(study: Study, cache, workers, stage: Callable[[str, int | None], None
     stage("collecting results", None)
     results = _results(study, writer)
     sources, n_missing = find_sources(study, {row.cell_id for row in results})
+    shared = find_shared(study, sources) if study.is_dataset else None
     names = cell_names(study, {source.cell_id: source.levels for source in sources})
-    stage("hashing", sum(path.stat().st_size for source in sources for _, path in source.files))
+    every = [*sources, *([shared] if shared else [])]
+    stage("hashing", sum(path.stat().st_size for source in every for _, path in source.files))
     hashed: list[int] = []
-    digests = _digests(sources, cache, workers, on_bytes, hashed)
+    digests = _digests(every, cache, workers, on_bytes, hashed)
     stage("tables and cards", None)
-    manifest = _assemble(study, sources, names, results, digests, writer)
+    if shared is not None:
+        manifest = assemble_dataset(study, sources, names, shared, digests, writer.entry)
+    else:
+        manifest = _assemble(study, sources, names, results, digests, writer)
     data = manifest.to_bytes()
     unsigned = drop_signature(study.folder, data)
     writer.write(f"{RELEASE_FOLDER}/{MANIFEST_FILE}", data, durable=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
+from release_kit.core.dataset_record import read_dataset
+from release_kit.core.dataset_tree import DATASET_KIND, check_dataset_paths
 from release_kit.core.errors import ArtifactError, StudyError, UnsafePathError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, iter_files, safe_relative_path
 from release_kit.core.grid import cell_config, cell_id_of, describe, is_results_only, iter_levels
@@ -53,14 +55,10 @@ def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], in
             n_missing += 1
             continue
         files = () if cell is None else tuple(_cell_files(study, cell, results_only))
-        unfit += [text for path, file in files if (text := _unfit(path, file, study.folder))]
-        kind = "results-only" if results_only else _kind(files)
+        unfit += [text for path, file in files if (text := why_unfit(path, file, study.folder))]
+        kind = DATASET_KIND if study.is_dataset else "results-only" if results_only else _kind(files)
         sources.append(Source(cell_id=cell_id, levels=levels, cell=cell, kind=kind, files=files))
-    if unfit:
-        raise ArtifactError(
-            f"{len(unfit)} files cannot go into a release: " + "; ".join(unfit[:5]) + ("; …" if len(unfit) > 5 else ""),
-            next_step="rename or remove them, restore what links lead to, then build again",
-        )
+    _refuse(unfit)
     if not sources:
         raise StudyError(
             "no declared cell is on disk and none has results",
@@ -68,6 +66,30 @@ def find_sources(study: Study, with_results: set[str]) -> tuple[list[Source], in
             next_step=f"train or import checkpoints, then see: release-kit plan {study.folder}",
         )
     return sources, n_missing
+
+
+def find_shared(study: Study, sources: Sequence[Source]) -> Source:
+    """Return what all parts of a dataset share, as a source without a cell.
+
+    Raises:
+        StudyError: the study has no record of its dataset.
+        ArtifactError: files cannot go into a release.
+        RecordError: two parts hold one path, or a file lies where none may.
+    """
+    record = read_dataset(study.folder)
+    files = tuple((path, study.folder / record.folder / path) for path in record.shared)
+    _refuse([text for path, file in files if (text := why_unfit(path, file, study.folder))])
+    listed = [path for source in sources for path, _ in source.files]
+    check_dataset_paths([*listed, *record.shared], str(study.folder))
+    return Source(cell_id="", levels={}, cell=None, kind=DATASET_KIND, files=files)
+
+
+def _refuse(unfit: Sequence[str]) -> None:
+    if unfit:
+        raise ArtifactError(
+            f"{len(unfit)} files cannot go into a release: " + "; ".join(unfit[:5]) + ("; …" if len(unfit) > 5 else ""),
+            next_step="rename or remove them, restore what links lead to, then build again",
+        )
 
 
 def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[str, Path]]:
@@ -80,6 +102,9 @@ def _cell_files(study: Study, cell: Cell, results_only: bool) -> Iterable[tuple[
                 where=f"cell {cell.cell_id} ({describe(cell.levels)}): {origin.artifact}",
                 next_step="restore the folder, or remove cells/<cell_id>/cell.json",
             )
+        if cell.files is not None:
+            yield from ((path, origin.artifact / path) for path in cell.files)
+            return
         for path in _listed(origin.artifact):
             if belongs(path):
                 if path.startswith(EVAL_PREFIX):
@@ -108,7 +133,7 @@ def _is_ours(name: str) -> bool:
     return name != STATE_FOLDER and not name.startswith(TEMPORARY_PREFIX)
 
 
-def _unfit(path: str, file: Path, study_folder: Path) -> str | None:
+def why_unfit(path: str, file: Path, study_folder: Path) -> str | None:
     """Return why an entry cannot go into a release: its name, what it is, or where a link leads."""
     shown = repr(str(file))
     try:
@@ -116,12 +141,34 @@ def _unfit(path: str, file: Path, study_folder: Path) -> str | None:
     except UnsafePathError:
         return f"{shown} has a name that is no plain relative path on every system"
     if not file.exists():
-        return f"{shown} is a symbolic link to nothing"
+        if not file.is_symlink():
+            return f"{shown} does not exist"
+        return f"{shown} is a symbolic link to nothing" + (NOT_GOT if is_annexed(os.readlink(file)) else "")
     if not file.is_file():
         return f"{shown} is not a plain file"
+    if is_pointer(file):
+        return f"{shown} is a pointer to its content" + NOT_GOT
     if file.is_symlink() and not _stays(file, path, study_folder):
         return f"{shown} is a symbolic link that leaves the study, to {os.path.realpath(file)!r}"
     return None
+
+
+NOT_GOT = ": git-annex has not got its content here (git annex get, or release-kit bids get)"
+_POINTER = b"/annex/objects/"
+_POINTER_BYTES = 32 * 1024
+
+
+def is_annexed(text: str) -> bool:
+    """Return whether a link leads into the objects of git-annex."""
+    return "/annex/objects/" in text
+
+
+def is_pointer(file: Path) -> bool:
+    """Return whether a file is what git-annex leaves of an unlocked one whose content is not here."""
+    if file.stat().st_size > _POINTER_BYTES:
+        return False
+    with open(file, "rb") as stream:
+        return stream.read(len(_POINTER)) == _POINTER
 
 
 def _stays(file: Path, path: str, study_folder: Path) -> bool:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from release_kit.core import canonical
 from release_kit.core.cell import CELL_FILE, Cell, artifact_folder, cell_folder
+from release_kit.core.dataset_record import read_dataset
+from release_kit.core.dataset_tree import local_path
 from release_kit.core.errors import RecordError, ReleaseKitError
 from release_kit.core.files import inside
-from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest, read_manifest
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, Manifest, own_folder, read_manifest
 from release_kit.core.study import STUDY_FILE
 
 SOURCES_PREFIX = "results/sources/"
@@ -48,6 +50,8 @@ class ReleaseTree:
     manifest_path: Path
     origins: Mapping[str, CellOrigin]
     """Cell name → where its unbuilt files lie; empty for a download."""
+    shared: Path | None = None
+    """The dataset that holds what its parts share, in a study that releases one."""
 
     def locate(self, tree_path: str) -> Path:
         """Return where the file ``tree_path`` lies, or would lie.
@@ -56,13 +60,15 @@ class ReleaseTree:
             UnsafePathError: the path leaves the release.
         """
         if self.kind == "download":
-            return inside(self.root, tree_path)
+            return inside(self.root, local_path(tree_path, dataset=self.manifest.is_dataset))
         built = inside(self.root / RELEASE_FOLDER, tree_path)
         if built.is_file():
             return built
         if tree_path.startswith(SOURCES_PREFIX):
             return inside(self.root, tree_path.removeprefix(SOURCES_PREFIX))
         group, _, rest = tree_path.partition("/")
+        if group == "index" and self.shared is not None:
+            return self.shared / rest
         name, _, inner = rest.partition("/")
         origin = self.origins.get(name) if group == "cells" else None
         return built if origin is None or not inner else origin.locate(inner)
@@ -80,9 +86,12 @@ def open_tree(path: Path) -> ReleaseTree:
         manifest = read_manifest(manifest_path)
         origins = {cell.name: _origin(path, cell.cell_id) for cell in manifest.cells}
         known = {name: origin for name, origin in origins.items() if origin is not None}
-        return ReleaseTree(root=path, kind="study", manifest=manifest, manifest_path=manifest_path, origins=known)
-    if (path / MANIFEST_FILE).is_file():
-        manifest_path = path / MANIFEST_FILE
+        shared = path / read_dataset(path).folder if manifest.is_dataset else None
+        return ReleaseTree(
+            root=path, kind="study", manifest=manifest, manifest_path=manifest_path, origins=known, shared=shared
+        )
+    if (own_folder(path) / MANIFEST_FILE).is_file():
+        manifest_path = own_folder(path) / MANIFEST_FILE
         manifest = read_manifest(manifest_path)
         return ReleaseTree(root=path, kind="download", manifest=manifest, manifest_path=manifest_path, origins={})
     step = f"run: release-kit build {path}" if (path / STUDY_FILE).is_file() else "name a built study or a download"

@@ -18,7 +18,7 @@ from release_kit.release.cards.yaml_text import yaml_lines
 
 def cell_metadata(study: Study, cell: CardCell, facts: ArtifactFacts) -> dict[str, Any]:
     """Return the front matter of a cell's card, ``model-index`` aside."""
-    metadata: dict[str, Any] = {**_common(study)}
+    metadata: dict[str, Any] = {**study_metadata(study)}
     base = study.level_properties(cell.levels, "base_model")
     if library := facts.library_name or base.get("library_name"):
         metadata["library_name"] = library
@@ -40,7 +40,7 @@ def task_of(study: Study, levels: Levels, facts: ArtifactFacts) -> str | None:
 
 def index_metadata(study: Study, hub_ids: list[str], datasets: list[str]) -> dict[str, Any]:
     """Return the front matter of the card of the whole release."""
-    metadata: dict[str, Any] = {**_common(study)}
+    metadata: dict[str, Any] = {**study_metadata(study)}
     if hub_ids:
         metadata["base_model"] = hub_ids
     if datasets:
@@ -63,7 +63,7 @@ def results_metadata(study: Study, n_rows: int, tables: Mapping[str, str]) -> di
     ]
     title = study.title or study.name
     return {
-        **_common(study),
+        **study_metadata(study),
         "pretty_name": f"{title}: results",
         "size_categories": [size_category(n_rows)],
         "configs": configs,
@@ -81,7 +81,8 @@ def front_matter(metadata: dict[str, Any], more: list[str] | None = None) -> str
     return "\n".join(["---", *yaml_lines(metadata), *(more or []), "---"])
 
 
-def _common(study: Study) -> dict[str, Any]:
+def study_metadata(study: Study) -> dict[str, Any]:
+    """Return what every card of a study says of it: languages, licence, tags."""
     metadata: dict[str, Any] = {}
     if study.languages:
         metadata["language"] = list(study.languages)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
+from release_kit.core.dataset_record import DatasetRecord, read_dataset
 from release_kit.core.errors import StudyError
 from release_kit.core.grid import Levels
 from release_kit.core.hashing import digest_bytes
@@ -54,6 +55,8 @@ class CardInputs:
     """``<study>/release``: where the cards of the last build lie, with their hand-written sections."""
     analysis: CardAnalysis | None = None
     """What was found in these results, where the study has an analysis of them."""
+    dataset: DatasetRecord | None = None
+    """What the study knows of the dataset that it releases."""
     measured: Mapping[str, int] = field(default_factory=dict)
     """Measured tables beside the results, as path relative to the study → number of rows."""
 
@@ -88,7 +91,7 @@ def read_card_inputs(
             raise StudyError("was not built yet, so it has no cards", where=str(study.folder), next_step=step)
         manifest = read_manifest(study.folder / RELEASE_FOLDER)
     cells = _all_cells(study.folder) if cells is None else cells
-    rows, sha256 = _read_results(study, manifest)
+    rows, sha256 = ((), "") if study.is_dataset else _read_results(study, manifest)
     return CardInputs(
         study=study,
         cells=tuple(
@@ -104,6 +107,7 @@ def read_card_inputs(
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
         analysis=read_card_analysis(study.folder),
+        dataset=read_dataset(study.folder) if study.is_dataset else None,
         measured=measured_tables(study.folder),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 from release_kit.core.errors import RecordError, StudyError
 from release_kit.release.cards.analysis_facts import analysis_texts
 from release_kit.release.cards.cell_card import CellCards
+from release_kit.release.cards.dataset_card import dataset_facts
 from release_kit.release.cards.figures import CellFigures
 from release_kit.release.cards.handwritten import filled, is_untouched, parse_sections
 from release_kit.release.cards.index_card import DISTRIBUTIONS, HEATMAP, common_facts, index_facts
@@ -69,6 +70,9 @@ class Cards:
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield ``(path in the release tree, text)`` of everything, hand-written sections empty."""
+        if self.inputs.study.is_dataset:
+            yield f"index/{CARD_FILE}", self._card("dataset", dataset_facts(self.inputs))
+            return
         for cell in self.inputs.cells:
             yield from self.cell_texts(cell)
         yield f"index/{CARD_FILE}", self._card("index", index_facts(self.inputs, self.grid))

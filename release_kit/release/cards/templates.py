@@ -15,7 +15,7 @@ from release_kit.core.resources import resource_root
 from release_kit.release.cards.handwritten import block
 
 FOLDER = "dataset_cards"
-KINDS = ("cell", "index", "results")
+KINDS = ("cell", "index", "results", "dataset")
 SLOTS = {name: block(name, "") for name in ("about", "limits", "notes")}
 """The hand-written sections that cards offer."""
 
@@ -24,7 +24,7 @@ def render(kind: str, facts: Mapping[str, Any]) -> str:
     """Return the generated text of a card, hand-written sections empty, without its trace.
 
     Args:
-        kind: ``cell``, ``index`` or ``results``.
+        kind: ``cell``, ``index``, ``results`` or ``dataset``.
         facts: what the templates name; a missing fact leaves out the sections that need it.
     """
     show = {section: all(_fact(facts, path) for path in needs) for section, needs in section_needs()[kind].items()}

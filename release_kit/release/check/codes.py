@@ -5,7 +5,8 @@ from release_kit.core.records import nearest
 from release_kit.release.check.problem import ERROR, NOTE, WARNING, Code, Problem
 
 FAMILIES = (
-    "grid", "payloads", "labels", "weights", "adapters", "results", "foreign", "secrets", "licence", "release", "allow",
+    "grid", "payloads", "labels", "weights", "adapters", "dataset", "results", "foreign", "secrets", "licence", "release",
+    "allow",
 )  # fmt: skip
 """The order in which families are shown."""
 
@@ -173,6 +174,16 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "Models are data; code beside them is run by some loaders.", "remove the file from the artifact"),
     ("remote-code", "foreign", ERROR, "A configuration asks the loader to run code from the repository.",
      "Whoever loads the model runs that code.", "remove `auto_map` or `trust_remote_code`, or accept it with `allow`"),
+    # dataset
+    ("dataset-broken", "dataset", ERROR, "The record of a dataset cannot be read, or contradicts the cells.",
+     "Nothing says which files belong to no part, and what the card shows.",
+     "run again: release-kit bids release DATASET --out STUDY"),
+    ("dataset-file", "dataset", ERROR, "A file of a dataset is not there, or cannot be released as it lies there.",
+     "A part of the dataset would be missing, or a pointer of git-annex would go out in place of its content.",
+     "get its content (release-kit bids get, git annex get), or make the study anew with `release-kit bids release`"),
+    ("dataset-outdated", "dataset", ERROR, "The dataset has changed since its study was made.",
+     "The card shows numbers of files that are no longer there.",
+     "run again: release-kit bids release DATASET --out STUDY, then build"),
     # secrets
     ("secret", "secrets", ERROR, "A file holds what looks like a token, a password or a private key.",
      "Once published it is public for ever, in the history too.",

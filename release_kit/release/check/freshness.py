@@ -12,6 +12,7 @@ from pathlib import Path
 
 from release_kit.core.cell import CELLS_FOLDER, MODEL_FOLDER, cell_folder
 from release_kit.core.collect import EVAL_FOLDER
+from release_kit.core.dataset_record import read_dataset
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import iter_files
@@ -19,6 +20,7 @@ from release_kit.core.hashing import FileDigest
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, FileEntry, Manifest, read_manifest
 from release_kit.core.wording import counted
 from release_kit.release.cards.compare import check_cards
+from release_kit.release.cards.inputs import CARD_FILE
 from release_kit.release.cards.inputs import is_built as is_built_file
 from release_kit.release.cards.inputs import read_card_inputs
 from release_kit.release.cards.problems import CardProblem
@@ -112,13 +114,21 @@ def _located(survey: Survey, manifest: Manifest) -> Iterator[tuple[str, FileEntr
         artifact = str(view.folder) if view else f"{study}/{CELLS_FOLDER}/{cell.cell_id}/{MODEL_FOLDER}"
         for entry in cell.files:
             tree_path = f"cells/{cell.name}/{entry.path}"
-            if is_built_file(entry.path):
+            if manifest.is_dataset:
+                yield tree_path, entry, f"{artifact}/{entry.path}"
+            elif is_built_file(entry.path):
                 yield tree_path, entry, f"{study}/{RELEASE_FOLDER}/{tree_path}"
             elif entry.path.startswith(EVAL_PREFIX):
                 inner = entry.path.removeprefix(EVAL_PREFIX)
                 yield tree_path, entry, f"{study}/{CELLS_FOLDER}/{cell.cell_id}/{EVAL_FOLDER}/{inner}"
             else:
                 yield tree_path, entry, f"{artifact}/{entry.path}"
+    if manifest.is_dataset:
+        shared = f"{study}/{read_dataset(survey.study.folder).folder}"
+        for entry in manifest.index:
+            folder = f"{study}/{RELEASE_FOLDER}/index" if entry.path == CARD_FILE else shared
+            yield f"index/{entry.path}", entry, f"{folder}/{entry.path}"
+        return
     for group, entries in (("index", manifest.index), ("results", manifest.results)):
         for entry in entries:
             tree_path = f"{group}/{entry.path}"

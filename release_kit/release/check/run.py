@@ -15,6 +15,7 @@ from release_kit.core.study import STUDY_FILE, Study
 from release_kit.release.check.adapters import check_adapters
 from release_kit.release.check.analysis import check_analysis
 from release_kit.release.check.codes import CODES, FAMILIES, problem
+from release_kit.release.check.dataset import check_dataset
 from release_kit.release.check.foreign import check_foreign
 from release_kit.release.check.freshness import check_freshness, is_built
 from release_kit.release.check.grid import check_grid
@@ -34,6 +35,10 @@ _FAMILY_CHECKS: tuple[Callable[[Survey], Any], ...] = (
     check_grid, check_payloads, check_labels, check_weights, check_adapters, check_results, check_results_compared,
     check_results_chance, check_foreign, check_secrets, check_licence, check_analysis,
 )  # fmt: skip
+
+
+_DATASET_CHECKS = (check_grid, check_dataset, check_secrets, check_licence)
+"""Parts of a dataset are no checkpoints; what is wrong inside a BIDS dataset is said by `release-kit bids validate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,8 @@ def check_study(
     survey = survey_study(study, cache=cache, workers=workers, on_stage=on_stage, on_bytes=on_bytes)
     if on_stage:
         on_stage("checking", None)
-    found = [each for check in _FAMILY_CHECKS for each in check(survey)]
+    families = _DATASET_CHECKS if study.is_dataset else _FAMILY_CHECKS
+    found = [each for check in families for each in check(survey)]
     found += check_freshness(survey, cache)
     found = apply_allowances(found, study.allow)
     return CheckReport(

@@ -47,7 +47,7 @@ def survey_study(
     declared = {cell_id_of(cell_config(study, levels)): levels for levels in iter_levels(study)}
     on_disk, broken = read_cells(study.folder)
     cells = {cell_id: on_disk[cell_id] for cell_id in [*(i for i in declared if i in on_disk), *on_disk]}
-    listings = {cell_id: _listing(artifact_folder(study.folder, cell)) for cell_id, cell in cells.items()}
+    listings = {cell_id: _artifact(study, cell) for cell_id, cell in cells.items()}
     base_folders = dict(_base_folders(study))
     base_listings = {level: _listing(folder) for level, folder in base_folders.items()}
     paths = [file for files in [*listings.values(), *base_listings.values()] for _, file, _ in files or ()]
@@ -92,15 +92,27 @@ def _listing(folder: Path) -> _Listing | None:
         return None
 
 
+def _artifact(study: Study, cell: Cell) -> _Listing | None:
+    """Return the listing of a cell's artifact; a part of a dataset is what its ``cell.json`` lists."""
+    folder = artifact_folder(study.folder, cell)
+    if cell.files is None or not folder.is_dir():
+        return _listing(folder)
+    files = ((inner, folder / inner) for inner in cell.files)
+    return [(inner, file, file.stat().st_size if file.is_file() else 0) for inner, file in files]
+
+
 def _view(
     study: Study, cell: Cell, listing: _Listing | None, digests: Mapping[Path, Any], reader: "_DocumentReader"
 ) -> CellView:
     folder = artifact_folder(study.folder, cell)
     inside_study = folder.relative_to(study.folder).as_posix()
     files = tuple(
-        ArtifactFile(inner=inner, path=f"{inside_study}/{inner}", file=file, size_bytes=size, digest=digests[file])
+        ArtifactFile(
+            inner=inner, path=f"{inside_study}/{inner}", file=file, size_bytes=size, digest=digests[file],
+            listed=cell.files is not None,
+        )
         for inner, file, size in listing or ()
-    )
+    )  # fmt: skip
     documents, broken = reader.read_all(files)
     return CellView(
         cell=cell,

@@ -32,11 +32,13 @@ class ArtifactFile:
     file: Path
     size_bytes: int
     digest: FileDigest | ReleaseKitError
+    listed: bool = False
+    """Whether the cell lists it by name: the part of a dataset leaves nothing out."""
 
     @property
     def released(self) -> bool:
         """Whether the file goes into the release (trainer state does not)."""
-        return belongs(self.inner)
+        return self.listed or belongs(self.inner)
 
     @property
     def sha256(self) -> str | None:
@@ -150,7 +152,7 @@ class Survey:
         """Groups of cells that take their weights from one folder."""
         owners: dict[Path, list[str]] = {}
         for cell_id, view in self.cells.items():
-            if view.folder_exists and view.cell.artifact_path is not None:
+            if view.folder_exists and view.cell.artifact_path is not None and view.cell.files is None:
                 owners.setdefault(view.folder.resolve(), []).append(cell_id)
         return [cell_ids for cell_ids in owners.values() if len(cell_ids) > 1]
 

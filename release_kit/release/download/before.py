@@ -8,12 +8,12 @@ from pathlib import Path
 
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.files import STATE_FOLDER
-from release_kit.core.manifest import MANIFEST_FILE, Manifest, read_manifest
+from release_kit.core.manifest import MANIFEST_FILE, Manifest, own_folder, read_manifest
 from release_kit.core.placement import PLACEMENT_FILE
 from release_kit.core.words import STUDY_FILE
 from release_kit.hub.client import HubClient
-from release_kit.hub.reference import Reference
-from release_kit.release.download.source import SIGNATURE_FILE, RemoteRelease, assemble
+from release_kit.hub.reference import Reference, Repo
+from release_kit.release.download.source import SIGNATURE_FILE, RemoteRelease, assemble, find_release
 from release_kit.release.download.state import Selection, read_selection, selection_path
 
 
@@ -50,7 +50,7 @@ def _look(root: Path, update: bool) -> Before | None:
     names = {path.name for path in root.iterdir()} - {STATE_FOLDER} if root.is_dir() else set()
     if not names and selection is None:
         return None
-    path = root / MANIFEST_FILE
+    path = own_folder(root) / MANIFEST_FILE
     if selection is None and not path.is_file() and not update:
         raise UsageError(
             "holds other things and is not a download",
@@ -65,15 +65,16 @@ def _look(root: Path, update: bool) -> Before | None:
     return Before(root=root, selection=selection, manifest=manifest, manifest_bytes=manifest_bytes)
 
 
-def commit_of(client: HubClient, reference: Reference, before: Before | None) -> str:
-    """Return the commit that is asked for; a full commit id that is here already needs no request."""
+def commit_of(client: HubClient, reference: Reference, before: Before | None) -> tuple[Repo, str]:
+    """Return the repo and commit that are asked for; a full commit id that is here already needs no request."""
     selection = before.selection if before is not None else None
     if selection is not None and selection.repo_id == reference.repo.id and reference.revision == selection.commit:
-        return selection.commit
-    return client.resolve(reference.repo, reference.revision or "main")
+        dataset = before is not None and before.manifest is not None and before.manifest.is_dataset
+        return Repo(reference.repo.id, "dataset" if dataset else reference.repo.type), selection.commit
+    return find_release(client, reference)
 
 
-def known_release(before: Before | None, commit: str, reference: Reference) -> RemoteRelease | None:
+def known_release(before: Before | None, index: Repo, commit: str, reference: Reference) -> RemoteRelease | None:
     """Return the release from the files of an earlier call, when that was complete and is of this commit."""
     selection = before.selection if before is not None else None
     if before is None or selection is None or not selection.complete:
@@ -81,13 +82,14 @@ def known_release(before: Before | None, commit: str, reference: Reference) -> R
     if (selection.repo_id, selection.commit) != (reference.repo.id, commit):
         return None
     try:
-        signature = before.root / SIGNATURE_FILE
+        home = own_folder(before.root)
+        signature = home / SIGNATURE_FILE
         release = assemble(
-            reference.repo,
+            index,
             reference.revision or "main",
             commit,
             before.manifest_bytes,
-            (before.root / PLACEMENT_FILE).read_bytes(),
+            (home / PLACEMENT_FILE).read_bytes(),
             signature.read_bytes() if signature.is_file() else None,
             where=str(before.root),
         )

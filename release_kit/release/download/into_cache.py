@@ -68,7 +68,10 @@ def _refs(target: CacheTarget) -> list[tuple[Path, str, str]]:
     """Return ``(repo folder, revision, commit)`` for every name under which clients ask for parts of the release."""
     release = target.release
     tag = f"v{release.manifest.version}"
-    refs = [(_folder(target, release.index.id, "model"), name, release.commit) for name in {release.revision, tag}]
+    index = _folder(target, release.index.id, release.index.type)
+    refs = [(index, name, release.commit) for name in {release.revision, tag}]
+    if release.manifest.is_dataset:
+        return sorted(ref for ref in refs if (ref[0] / "snapshots" / ref[2]).is_dir())
     for name, place in release.placement.cells.items():
         folder = _folder(target, place.repo_id, place.repo_type)
         if place.repo_id != release.index.id:

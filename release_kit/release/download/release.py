@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from release_kit.core.dataset_tree import local_path, own_file
 from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import UsageError
 from release_kit.core.files import inside, write_atomic
@@ -19,7 +20,7 @@ from release_kit.release.download.before import Before, commit_of, known_release
 from release_kit.release.download.cache import default_hub_cache, repo_folder_name, selection_file
 from release_kit.release.download.fetch import remove_temporaries
 from release_kit.release.download.run import Outcome, Run
-from release_kit.release.download.source import SIGNATURE_FILE, RemoteRelease, open_at, release_repo
+from release_kit.release.download.source import SIGNATURE_FILE, RemoteRelease, find_release, open_at
 from release_kit.release.download.state import Selection, locked, read_selection, selection_path, write_selection
 from release_kit.release.download.target import (
     CacheTarget,
@@ -102,11 +103,11 @@ def download_release(
     root = (folder or default_hub_cache()) if options.into_cache else folder
     if root is None:
         raise UsageError("no folder to download into", next_step="name a folder, or use --into-cache")
-    index = release_repo(reference)
     before = None if options.into_cache else look_at(root, options.update)
-    with locked(root / repo_folder_name(index.id, index.type) if options.into_cache else root):
-        commit = commit_of(client, reference, before)
-        release = known_release(before, commit, reference) or open_at(
+    found = find_release(client, reference) if options.into_cache else None
+    with locked(root if found is None else root / repo_folder_name(found[0].id, found[0].type)):
+        index, commit = found or commit_of(client, reference, before)
+        release = known_release(before, index, commit, reference) or open_at(
             client, index, reference.revision or "main", commit
         )
         refuse_mixing(root, before, release, options.update)
@@ -194,6 +195,9 @@ class _Work:
             (self._root / name).read_bytes() == data for name, data in files.items()
         )
 
+    def _local(self, name: str) -> str:
+        return own_file(name, dataset=self._release.manifest.is_dataset)
+
     def _write_beside(self, target: FolderTarget | CacheTarget) -> None:
         if isinstance(target, CacheTarget):
             from release_kit.release.download.into_cache import write_beside
@@ -201,7 +205,7 @@ class _Work:
             write_beside(target)
             return
         if self._release.signature_bytes is None:
-            (self._root / SIGNATURE_FILE).unlink(missing_ok=True)
+            (self._root / self._local(SIGNATURE_FILE)).unlink(missing_ok=True)
         for name, data in self._release.beside().items():
             write_atomic(self._root / name, data)
 
@@ -212,10 +216,18 @@ class _Work:
             return {}
         return {path: entry.sha256 for path, entry in old.iter_files()}
 
+    def _former(self) -> dict[str, str]:
+        """Return ``{path in the folder: sha256}`` of what the folder's former version had and this one has not."""
+        manifest = self._release.manifest
+        now = {local_path(path, dataset=manifest.is_dataset) for path, _ in manifest.iter_files()}
+        old = self._before.manifest if self._before is not None else None
+        dataset = old is not None and old.is_dataset
+        before = {local_path(path, dataset=dataset): sha256 for path, sha256 in self._outdated().items()}
+        return {path: sha256 for path, sha256 in before.items() if path not in now}
+
     def _put_aside(self, quarantine: Path) -> tuple[str, ...]:
         """Remove what the folder's former version had and this one has not; what was changed by hand is kept."""
-        now = {path for path, _ in self._release.manifest.iter_files()}
-        gone = {path: sha256 for path, sha256 in self._outdated().items() if path not in now}
+        gone = self._former()
         paths = [path for path in gone if (self._root / path).is_file()]
         places = [inside(self._root, path) for path in paths]
         digests = digest_files(places, cache=self._cache, tensors=False, git=False)

@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 
 from release_kit.core import canonical
+from release_kit.core.dataset_tree import TREE_LAYOUT, own_file
 from release_kit.core.errors import HubError, IntegrityError, RecordError, UsageError
 from release_kit.core.manifest import MANIFEST_FILE, Manifest
 from release_kit.core.placement import PLACEMENT_FILE, Place, Placement
 from release_kit.hub.client import HubClient
-from release_kit.hub.errors import NotFoundError
+from release_kit.hub.errors import AccessError, NotFoundError
 from release_kit.hub.reference import Reference, Repo, parse_reference
 
 SIGNATURE_FILE = "manifest.sigstore.json"
@@ -69,45 +70,63 @@ class RemoteRelease:
         return _in_place(self.placement.cells.get(name), inner, tree_path)
 
     def beside(self) -> dict[str, bytes]:
-        """Return the files that stand beside the release in a download, name → content, the manifest last."""
+        """Return the release's own files in a download, path → content, the manifest last."""
         files = {PLACEMENT_FILE: self.placement_bytes}
         if self.signature_bytes is not None:
             files[SIGNATURE_FILE] = self.signature_bytes
-        return files | {MANIFEST_FILE: self.manifest_bytes}
+        files |= {MANIFEST_FILE: self.manifest_bytes}
+        return {own_file(name, dataset=self.manifest.is_dataset): data for name, data in files.items()}
 
 
 def open_remote(client: HubClient, reference: Reference) -> RemoteRelease:
     """Read manifest and placement of a release and check them against each other.
+
+    A name without a type is that of a model repo or, where there is none, of a dataset.
 
     Raises:
         NotFoundError: there is no such repo, or it is no release.
         IntegrityError: manifest and placement belong to two different releases.
         RecordError: one of them is not valid.
     """
-    index = release_repo(reference)
     revision = reference.revision or "main"
-    return open_at(client, index, revision, client.resolve(index, revision))
+    index, commit = find_release(client, reference)
+    return open_at(client, index, revision, commit)
 
 
-def release_repo(reference: Reference) -> Repo:
-    """Return the index repo of a reference.
+def find_release(client: HubClient, reference: Reference) -> tuple[Repo, str]:
+    """Return the index repo that a reference means, and the commit of its revision.
 
     Raises:
-        UsageError: it names a dataset or a space.
+        UsageError: it names a space.
+        NotFoundError: there is neither a model repo nor a dataset of this name, or no such revision.
     """
-    if reference.repo.type != "model":
-        raise UsageError(
-            f"{reference.repo} is a {reference.repo.type}; a release is named by its index, a model repo",
-            next_step=f"try {reference.repo.id.removesuffix('-results')}",
-        )
-    return reference.repo
+    repo, revision = reference.repo, reference.revision or "main"
+    if repo.type == "space":
+        step = "name the index of a release"
+        raise UsageError(f"{repo} is a space; a release is a model repo or a dataset", next_step=step)
+    try:
+        return repo, client.resolve(repo, revision)
+    except (NotFoundError, AccessError) as error:
+        if repo.type != "model":
+            raise
+        dataset = Repo(repo.id, "dataset")
+        try:
+            return dataset, client.resolve(dataset, revision)
+        except (NotFoundError, AccessError) as other:
+            # A revision that a repo lacks says more than that there is no repo of the other type.
+            raise (other if getattr(other, "code", "") == "RevisionNotFound" else error) from other
+
+
+def release_file(index: Repo, name: str) -> str:
+    """Return where one of the release's own files (``manifest.json``) lies in its index repo."""
+    return own_file(name, dataset=index.type == "dataset")
 
 
 def open_at(client: HubClient, index: Repo, revision: str, commit: str) -> RemoteRelease:
     """Read the release at one commit of its index repo; see ``open_remote``."""
     where = f"{index}@{revision}"
-    manifest_bytes = _read(client, index, commit, MANIFEST_FILE)
-    placement_bytes = _read(client, index, commit, PLACEMENT_FILE)
+    manifest_bytes = _read(client, index, commit, release_file(index, MANIFEST_FILE))
+    placement_bytes = _read(client, index, commit, release_file(index, PLACEMENT_FILE))
     return assemble(
         index, revision, commit, manifest_bytes, placement_bytes, _signature(client, index, commit), where=where
     )
@@ -148,6 +167,10 @@ def assemble(
 def _check_together(release: RemoteRelease, where: str) -> None:
     manifest, placement = release.manifest, release.placement
     problems = []
+    if manifest.is_dataset != (release.index.type == "dataset") or manifest.is_dataset != (
+        placement.layout == TREE_LAYOUT
+    ):
+        problems.append(f"a {release.index.type} repo does not hold such a release (layout {placement.layout!r})")
     if placement.manifest_sha256 != release.manifest_sha256:
         problems.append(f"the placement is that of another manifest ({placement.manifest_sha256[:12]}…)")
     if (placement.study, placement.version) != (manifest.study, manifest.version):
@@ -192,13 +215,15 @@ def _read(client: HubClient, index: Repo, commit: str, path: str) -> bytes:
         raise HubError(
             f"is not a release: it has no {path}",
             where=f"{index}@{commit[:12]}",
-            next_step=f"for repos made without release_kit: release-kit audit {index}",
+            next_step=f"try {index.id.removesuffix('-results')}"
+            if index.type == "dataset" and index.id.endswith("-results")
+            else f"for repos made without release_kit: release-kit audit {index}",
         ) from error
 
 
 def _signature(client: HubClient, index: Repo, commit: str) -> bytes | None:
     try:
-        return client.read_bytes(index, commit, SIGNATURE_FILE, limit_bytes=1 << 20)
+        return client.read_bytes(index, commit, release_file(index, SIGNATURE_FILE), limit_bytes=1 << 20)
     except NotFoundError:
         return None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from release_kit.core.dataset_tree import local_path
 from release_kit.core.errors import IntegrityError
 from release_kit.core.files import STATE_FOLDER, inside, write_error
 from release_kit.core.manifest import FileEntry
@@ -53,7 +54,7 @@ class Namer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FolderTarget:
-    """A folder in which every file lies under its path in the release tree."""
+    """A folder in which every file lies under its path in the release tree; in a dataset, under its path there."""
 
     root: Path
     release: RemoteRelease
@@ -67,9 +68,10 @@ class FolderTarget:
 
     def item(self, tree_path: str, entry: FileEntry) -> Item:
         """Return what is to be done for one file of the release tree."""
-        parent, _, name = tree_path.rpartition("/")
+        local = local_path(tree_path, dataset=self.release.manifest.is_dataset)
+        parent, _, name = local.rpartition("/")
         if parent not in self.checked:
-            self.checked[parent] = inside(self.root, tree_path).parent
+            self.checked[parent] = inside(self.root, local).parent
         path = self.checked[parent] / name
         return Item(tree_path=tree_path, entry=entry, source=self.release.source(tree_path), path=path)
 
@@ -132,7 +134,7 @@ def cache_source(release: RemoteRelease, tree_path: str) -> Source:
     source = release.source(tree_path)
     if source.repo == release.index and tree_path.startswith("cells/"):
         place = release.placement.cells[tree_path.split("/")[1]]
-        if place.prefix:
+        if place.prefix or release.manifest.is_dataset:
             return Source(source.repo, release.commit, source.path)
     return source
 

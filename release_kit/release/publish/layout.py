@@ -1,4 +1,4 @@
-"""Where each file of a release goes on the Hub: three layouts from one manifest.
+"""Where each file of a release goes on the Hub: four layouts from one manifest.
 
 Pure: nothing is sent, asked or read here. What a plan costs is ``publish/cost.py``; ``publish.py`` carries it out.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from release_kit.core.dataset_tree import HOME_FOLDER, TREE_LAYOUT
 from release_kit.core.errors import PublishError
 from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.core.study import LAYOUTS
@@ -51,7 +52,7 @@ class Target:
     by_parts: bool = False
     """Whether several commits may bring it (a shared branch that is only read by tag)."""
     domain: str | None = None
-    """Which paths of the branch it is about: those that begin with this; ``!cells/`` means all the others."""
+    """Which paths of the branch it is about: those that begin with this; ``!cells/`` means all that do not."""
 
     @cached_property
     def entries(self) -> dict[str, FileEntry]:
@@ -138,7 +139,7 @@ def plan_publish(
     Args:
         manifest: the built release.
         namespace: account or organisation.
-        layout: ``repos``, ``branches`` or ``folders``; None chooses, and the plan says why.
+        layout: ``repos``, ``branches``, ``folders`` or ``tree``; None chooses, and the plan says why.
         manifest_sha256: sha256 of the manifest's bytes.
         collection: whether the repos are put into a collection.
 
@@ -151,11 +152,14 @@ def plan_publish(
         layout, reason = choose_layout(manifest)
     if layout not in LAYOUTS:
         raise PublishError(f"{layout!r} is not a layout", next_step=f"use one of: {', '.join(LAYOUTS)}")
+    if (layout == TREE_LAYOUT) != manifest.is_dataset:
+        what = "a dataset lies on the Hub as 'tree'" if manifest.is_dataset else "only a dataset lies there as 'tree'"
+        raise PublishError(f"the layout {layout!r} does not fit this release: {what}", next_step="leave out --layout")
     tag = f"v{manifest.version}"
-    index = Repo(f"{namespace}/{manifest.study}")
+    index = Repo(f"{namespace}/{manifest.study}", "dataset" if manifest.is_dataset else "model")
     results = Repo(f"{namespace}/{manifest.study}-results", "dataset") if manifest.results else None
     _check_names(manifest, namespace, layout, tag)
-    place = {"repos": _as_repos, "branches": _as_branches, "folders": _as_folders}[layout]
+    place = {"repos": _as_repos, "branches": _as_branches, "folders": _as_folders, TREE_LAYOUT: _as_tree}[layout]
     return PublishPlan(
         study=manifest.study,
         version=manifest.version,
@@ -168,7 +172,7 @@ def plan_publish(
         results_repo=results,
         cell_targets=tuple(place(manifest, namespace, index, tag)),
         results_target=_results_target(manifest, results, tag) if results else None,
-        index_files=tuple(_placed(f"index/{entry.path}", entry.path, entry) for entry in manifest.index),
+        index_files=() if manifest.is_dataset else _index_files(manifest),
         collection=collection,
     )
 
@@ -176,6 +180,8 @@ def plan_publish(
 def choose_layout(manifest: Manifest) -> tuple[str, str]:
     """Return the layout that fits a release, and why."""
     n = len(manifest.cells)
+    if manifest.is_dataset:
+        return TREE_LAYOUT, f"one dataset in {counted(n, 'part')}: every file lies at its own path in one repo"
     if all(cell.kind == "results-only" for cell in manifest.cells):
         return "folders", f"{counted(n, 'cell')} without weights: one repo holds all their cards"
     if n <= MANY_CELLS:
@@ -216,6 +222,18 @@ def _as_folders(manifest: Manifest, namespace: str, index: Repo, tag: str) -> It
     files = tuple(file for cell in manifest.cells for file in _cell_files(cell, cells[cell.name]))
     yield Target(key="cells", repo=index, branch="main", tag=None, files=files, cells=cells, by_parts=True,
                  domain="cells/")  # fmt: skip
+
+
+def _as_tree(manifest: Manifest, namespace: str, index: Repo, tag: str) -> Iterator[Target]:
+    """All of the dataset is one target; what the release adds to it (``.release/``) follows as the index."""
+    cells = {cell.name: "" for cell in manifest.cells}
+    files = tuple(file for cell in manifest.cells for file in _cell_files(cell)) + _index_files(manifest)
+    yield Target(key="tree", repo=index, branch="main", tag=None, files=files, cells=cells, by_parts=True,
+                 domain=f"!{HOME_FOLDER}/")  # fmt: skip
+
+
+def _index_files(manifest: Manifest) -> tuple[PlacedFile, ...]:
+    return tuple(_placed(f"index/{entry.path}", entry.path, entry) for entry in manifest.index)
 
 
 def _results_target(manifest: Manifest, repo: Repo, tag: str) -> Target:

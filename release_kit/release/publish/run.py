@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from release_kit.core.digest_cache import DigestCache, stamp_of
+from release_kit.core.dataset_tree import HOME_FOLDER, TREE_LAYOUT
 from release_kit.core.errors import PublishError
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import MANIFEST_FILE, FileEntry
 from release_kit.core.placement import PLACEMENT_FILE, Placement
 from release_kit.core.wording import counted
 from release_kit.hub.client import HubClient
+from release_kit.release.download.source import release_file
 from release_kit.release.publish.finish import Tagger, fill_collection, placement
 from release_kit.release.publish.journal import PublishJournal
 from release_kit.release.publish.layout import PlacedFile, PublishPlan, Target, plan_publish
@@ -166,7 +168,7 @@ class _Publication:
         begun = journal.begin(self._tree.manifest)
         ours = identities([self._tree.manifest, *begun, *found.manifests])
         for path in (MANIFEST_FILE, PLACEMENT_FILE, SIGNATURE_FILE):
-            ours |= self._index_identities(found, path)
+            ours |= self._index_identities(found, release_file(self._plan.index_repo, path))
         return Context(
             client=self._client,
             plan=self._plan,
@@ -201,7 +203,7 @@ class _Publication:
         extra = {MANIFEST_FILE: self._tree.manifest_path.read_bytes(), PLACEMENT_FILE: where.to_bytes()}
         if self._signature.is_file():
             extra[SIGNATURE_FILE] = self._signature.read_bytes()
-        self._extra = extra
+        extra = self._extra = {release_file(self._plan.index_repo, name): data for name, data in extra.items()}
         added = tuple(_extra_file(path, digest_bytes(data)) for path, data in extra.items())
         return Target(
             key="index",
@@ -209,7 +211,7 @@ class _Publication:
             branch="main",
             tag=self._plan.tag,
             files=self._plan.index_files + added,
-            domain="!cells/" if self._plan.layout == "folders" else None,
+            domain={"folders": "!cells/", TREE_LAYOUT: f"{HOME_FOLDER}/"}.get(self._plan.layout),
         )
 
     def _locate(self, file: PlacedFile) -> Path | bytes:

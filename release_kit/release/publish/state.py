@@ -97,8 +97,10 @@ def identities(manifests: Iterable[Manifest]) -> set[str]:
     return found
 
 
-def is_card(tree_path: str) -> bool:
+def is_card(tree_path: str, *, dataset: bool = False) -> bool:
     """Return whether a path of the release tree is a page to read, not data: it may be corrected within a version."""
+    if dataset:
+        return tree_path == "index/README.md"
     group, _, rest = tree_path.partition("/")
     if group == "index":
         return True
@@ -108,6 +110,8 @@ def is_card(tree_path: str) -> bool:
 
 def changed_data(old: Manifest, new: Manifest) -> list[str]:
     """Return the data files (not cards) that differ between two manifests, sorted."""
-    before = {path: entry.sha256 for path, entry in old.iter_files() if not is_card(path)}
-    after = {path: entry.sha256 for path, entry in new.iter_files() if not is_card(path)}
+    before, after = (
+        {path: entry.sha256 for path, entry in manifest.iter_files() if not is_card(path, dataset=manifest.is_dataset)}
+        for manifest in (old, new)
+    )
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))

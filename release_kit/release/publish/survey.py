@@ -16,6 +16,7 @@ from release_kit.hub.errors import NotFoundError
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import Refs
 from release_kit.release.publish.layout import PublishPlan
+from release_kit.release.download.source import release_file
 from release_kit.release.publish.state import changed_data
 
 MANIFEST_LIMIT_BYTES = 1 << 30
@@ -88,8 +89,10 @@ def survey(client: HubClient, index: Repo, tag: str) -> Survey:
 def _published(client: HubClient, index: Repo, commit: str) -> Published | None:
     """Return the publication at a commit; None when there is none or it is not one of ours."""
     try:
-        placement_bytes = client.read_bytes(index, commit, PLACEMENT_FILE, limit_bytes=MANIFEST_LIMIT_BYTES)
-        data = client.read_bytes(index, commit, MANIFEST_FILE, limit_bytes=MANIFEST_LIMIT_BYTES)
+        placement_bytes, data = (
+            client.read_bytes(index, commit, release_file(index, name), limit_bytes=MANIFEST_LIMIT_BYTES)
+            for name in (PLACEMENT_FILE, MANIFEST_FILE)
+        )
     except NotFoundError:
         return None
     where = f"{index}@{commit[:12]}"

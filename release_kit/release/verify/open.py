@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.core import canonical
+from release_kit.core.dataset_tree import local_path
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.files import inside
-from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, CellEntry, Manifest
+from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, CellEntry, Manifest, own_folder
 from release_kit.core.placement import PLACEMENT_FILE, Placement
 from release_kit.core.words import STUDY_FILE
+from release_kit.release.download.cache import snapshot_at
 from release_kit.release.download.state import Selection, read_selection, selection_path
 from release_kit.release.verify.report import Difference
 from release_kit.release.verify.scope import (
@@ -22,6 +24,7 @@ from release_kit.release.verify.scope import (
     Scope,
     named_cell,
     selected_names,
+    tree_path_in_dataset,
     tree_path_in_download,
     tree_path_under,
 )
@@ -86,8 +89,8 @@ def _own_manifest(path: Path) -> Path:
     nested = path / RELEASE_FOLDER / MANIFEST_FILE
     if (path / STUDY_FILE).is_file() and nested.is_file():
         return nested
-    if (path / MANIFEST_FILE).is_file():
-        return path / MANIFEST_FILE
+    if (own_folder(path) / MANIFEST_FILE).is_file():
+        return own_folder(path) / MANIFEST_FILE
     raise no_manifest(path)
 
 
@@ -102,6 +105,8 @@ def _scope(
     path: Path, manifest: Manifest, manifest_path: Path, cell: str | None, select: Sequence[str], *, own: bool
 ) -> Scope:
     names = selected_names(manifest, select)
+    if manifest.is_dataset and manifest_path.parent != path / RELEASE_FOLDER:
+        return _dataset_scope(path, manifest, manifest_path, names, cell, own=own)
     if cell is not None:
         return _cell_scope(_folder_of(path, manifest, named_cell(manifest, cell)), manifest, manifest_path, cell)
     selection = read_selection(selection_path(path)) if own else None
@@ -128,6 +133,38 @@ def _scope(
         "it is not clear which part of the release this folder holds",
         where=str(path),
         next_step="name the cell with --cell NAME",
+    )
+
+
+def _dataset_scope(
+    path: Path,
+    manifest: Manifest,
+    manifest_path: Path,
+    names: Sequence[str] | None,
+    cell: str | None,
+    *,
+    own: bool,
+) -> Scope:
+    """Return the scope of a dataset: a download, a clone of its repo or a snapshot in the cache."""
+    cached = snapshot_at(path)
+    record = selection_path(path) if cached is None else cached.selection_file
+    selection = read_selection(record) if own else None
+    wanted = names if cell is None else (named_cell(manifest, cell).name,)
+
+    def wants(name: str) -> bool:
+        return (wanted is None or name in wanted) and (selection is None or selection.wants(name))
+
+    return Scope(
+        kind="cache" if cached is not None else "download" if selection is not None else "repo",
+        root=path,
+        manifest=manifest,
+        manifest_path=manifest_path,
+        cells=tuple(found for found in manifest.cells if wants(found.name)),
+        optional=tuple(found for found in manifest.cells if not wants(found.name)),
+        groups=("index",),
+        folders=(Listed(folder=path, to_tree=tree_path_in_dataset(manifest)),),
+        locate=lambda tree_path: inside(path, local_path(tree_path, dataset=True)),
+        selection=selection,
     )
 
 
@@ -188,7 +225,7 @@ def _results_scope(root: Path, manifest: Manifest, manifest_path: Path) -> Scope
 
 
 def _placement(path: Path) -> Placement | None:
-    file = path / PLACEMENT_FILE
+    file = own_folder(path) / PLACEMENT_FILE
     return Placement.from_dict(canonical.read_json(file), str(file)) if file.is_file() else None
 
 

@@ -19,7 +19,7 @@ from release_kit.release.download.source import RemoteRelease
 from release_kit.release.download.target import cache_source
 from release_kit.release.verify.compare import Observed, compare
 from release_kit.release.verify.report import Difference, VerifyReport, ordered
-from release_kit.release.verify.scope import cell_files, selected_names, tree_path_in_index_repo, tree_path_under
+from release_kit.release.verify.scope import cell_files, selected_names, tree_path_in_dataset, tree_path_in_index_repo, tree_path_under
 
 PUBLISH_AGAIN = "publish the release again, or take another version"
 DEFAULT_WORKERS = 8
@@ -116,8 +116,9 @@ def _manifest_differences(release: RemoteRelease, manifest: Manifest | None) -> 
 
 def _listings(release: RemoteRelease, cells: Iterable[CellEntry]) -> list[_Listing]:
     """Return one listing for each repo and commit; in the index repo cells and cards share it."""
-    index = _Listing(repo=release.index, revision=release.commit, prefix="", to_tree=tree_path_in_index_repo)
-    listings = [index]
+    dataset = release.manifest.is_dataset
+    to_tree = tree_path_in_dataset(release.manifest) if dataset else tree_path_in_index_repo
+    listings = [_Listing(repo=release.index, revision=release.commit, prefix="", to_tree=to_tree)]
     shared: dict[tuple[Repo, str], list[tuple[str, str]]] = defaultdict(list)
     for cell in cells:
         source = cache_source(release, f"cells/{cell.name}/")
@@ -187,7 +188,7 @@ def _tags(release: RemoteRelease, cells: Iterable[CellEntry]) -> dict[Repo, dict
         repo = Repo(place.repo_id, place.repo_type)
         if repo != release.index:
             tags[repo][tag] = place.revision
-        elif not place.prefix:
+        elif not (place.prefix or release.manifest.is_dataset):
             tags[repo][f"{tag}-{cell.name}"] = place.revision
     if (place := release.placement.results) is not None:
         tags[Repo(place.repo_id, place.repo_type)][tag] = place.revision

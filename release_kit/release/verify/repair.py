@@ -14,7 +14,7 @@ from release_kit.core import canonical
 from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.files import STATE_FOLDER, write_atomic
-from release_kit.core.manifest import MANIFEST_FILE, FileEntry, Manifest
+from release_kit.core.manifest import MANIFEST_FILE, FileEntry, Manifest, own_folder
 from release_kit.core.placement import PLACEMENT_FILE
 from release_kit.hub.client import HubClient
 from release_kit.hub.filemodes import is_large_by_name
@@ -22,7 +22,7 @@ from release_kit.hub.reference import Reference, Repo
 from release_kit.release.download.cache import CachePlace, link_blob, place_in_cache, snapshot_at
 from release_kit.release.download.release import Callbacks
 from release_kit.release.download.run import Outcome, Run
-from release_kit.release.download.source import RemoteRelease, Source, open_at
+from release_kit.release.download.source import RemoteRelease, Source, find_release, open_at
 from release_kit.release.download.state import Selection, locked, read_selection, selection_path
 from release_kit.release.download.target import PARTIAL_FOLDER, Item, new_quarantine, set_aside
 from release_kit.release.verify.report import Difference
@@ -121,7 +121,7 @@ def recorded_source(root: Path) -> Selection | None:
 
 
 def reference_of(selection: Selection) -> Reference:
-    """Return the reference of a recorded download, pinned to its commit."""
+    """Return the reference of a recorded download, pinned to its commit; ``find_release`` tells the repo's type."""
     return Reference(Repo(selection.repo_id), selection.commit, selection.endpoint)
 
 
@@ -139,7 +139,8 @@ def repair_manifest(root: Path, client: HubClient, selection: Selection) -> bool
     """
     if _manifest_is(root, selection):
         return False
-    release = open_at(client, Repo(selection.repo_id), selection.revision, selection.commit)
+    index, _ = find_release(client, reference_of(selection))
+    release = open_at(client, index, selection.revision, selection.commit)
     if release.manifest_sha256 != selection.manifest_sha256:
         raise RecordError(
             "the Hub has another manifest than the one that was downloaded",
@@ -157,9 +158,10 @@ def repair_manifest(root: Path, client: HubClient, selection: Selection) -> bool
 
 def _manifest_is(root: Path, selection: Selection) -> bool:
     try:
-        data = (root / MANIFEST_FILE).read_bytes()
+        home = own_folder(root)
+        data = (home / MANIFEST_FILE).read_bytes()
         Manifest.from_dict(canonical.parse_json(data, MANIFEST_FILE), MANIFEST_FILE)
-        canonical.read_json(root / PLACEMENT_FILE)
+        canonical.read_json(home / PLACEMENT_FILE)
     except (OSError, ReleaseKitError):
         return False
     return hashlib.sha256(data).hexdigest() == selection.manifest_sha256

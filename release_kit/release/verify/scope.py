@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from release_kit.core.dataset_tree import HOME_FOLDER, local_path
 from release_kit.core.errors import ArtifactError, UsageError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
 from release_kit.core.manifest import CellEntry, FileEntry, Manifest
@@ -124,6 +125,18 @@ def _client_cache(entry: os.DirEntry) -> bool:
 def tree_path_in_download(path: str) -> str | None:
     """Return the tree path of a file in a download: the same, less what stands beside the release."""
     return None if path in BESIDE else path
+
+
+def tree_path_in_dataset(manifest: Manifest) -> ToTree:
+    """Return the mapping for a dataset, in which every file lies at its own path."""
+    known = {local_path(path, dataset=True): path for path, _ in manifest.iter_files()}
+
+    def to_tree(path: str) -> str | None:
+        if path in _OF_THE_HUB or path.startswith(f"{HOME_FOLDER}/"):
+            return None
+        return known.get(path, f"index/{path}")
+
+    return to_tree
 
 
 def tree_path_in_index_repo(path: str) -> str | None:

@@ -3,7 +3,7 @@
 The only part of verify that needs a study's own records; kept apart so that verifying a download never loads them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from release_kit.core.cell import CELL_FILE
@@ -22,6 +22,8 @@ def study_scope(root: Path, manifest: Manifest, manifest_path: Path, wants: Call
     for cell in manifest.cells:
         if cell.name in origins:
             folders += _folders(cell, origins[cell.name])
+    if manifest.is_dataset:
+        return _dataset_scope(root, manifest, manifest_path, wants, origins)
     sources = [f"results/{entry.path}" for entry in manifest.results]
     singles = {
         path: inside(root, path.removeprefix(SOURCES_PREFIX)) for path in sources if path.startswith(SOURCES_PREFIX)
@@ -45,6 +47,38 @@ def study_scope(root: Path, manifest: Manifest, manifest_path: Path, wants: Call
         folders=tuple(folders),
         singles=singles,
         locate=locate,
+    )
+
+
+def _dataset_scope(
+    root: Path,
+    manifest: Manifest,
+    manifest_path: Path,
+    wants: Callable[[str], bool],
+    origins: Mapping[str, CellOrigin],
+) -> Scope:
+    """Return the scope of a study that releases a dataset: the files that its cells and ``dataset.json`` list."""
+    from release_kit.core.dataset_record import read_dataset
+
+    release, record = root / RELEASE_FOLDER, read_dataset(root)
+    places = {f"index/{path}": root / record.folder / path for path in record.shared}
+    places |= {
+        f"cells/{cell.name}/{entry.path}": origins[cell.name].locate(entry.path)
+        for cell in manifest.cells
+        if cell.name in origins
+        for entry in cell.files
+    }
+    singles = {path: file for path, file in places.items() if not inside(release, path).is_file()}
+    return Scope(
+        kind="study",
+        root=root,
+        manifest=manifest,
+        manifest_path=manifest_path,
+        cells=tuple(cell for cell in manifest.cells if wants(cell.name)),
+        optional=tuple(cell for cell in manifest.cells if not wants(cell.name)),
+        folders=(Listed(folder=release, to_tree=tree_path_in_download),),
+        singles=singles,
+        locate=lambda path: singles.get(path) or inside(release, path),
     )
 
 
