@@ -123,7 +123,7 @@ def _row(
     onset = cue.onset_s
     if shows is not None:
         onset = plus(minus(onset, exact(shows.onset_s)), exact(shows.start_s))
-        if cue.onset_s < shows.onset_s:
+        if cue.onset_s < exact(shows.onset_s):
             problems.add(
                 f"the cue at {decimal_text(cue.onset_s)} s of the run comes before the stimulus begins "
                 f"(`shows.onset_s` is {shows.onset_s:g})"

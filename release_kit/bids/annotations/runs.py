@@ -120,25 +120,31 @@ def _fields(part: CutRow) -> tuple[str | float | bool | None, ...]:
 
 
 def _is_shown(row: Row, shows: Shown) -> bool:
-    begins_inside = shows.start_s <= row.onset_s < shows.end_s
-    return begins_inside or row.onset_s < shows.start_s < row.onset_s + row.duration_s
+    begins_inside = shows.start_s <= row.onset_s < _steady(shows.end_s)
+    return begins_inside or row.onset_s < shows.start_s < _end_s(row)
 
 
 def _cut(row: Row, shows: Shown) -> CutRow:
-    end = row.onset_s + row.duration_s
-    at_start, at_end = row.onset_s < shows.start_s, end > shows.end_s
+    end, last = _end_s(row), _steady(shows.end_s)
+    at_start, at_end = row.onset_s < shows.start_s, end > last
     begin = max(row.onset_s, shows.start_s)
     return CutRow(
         onset_s=_steady(shows.onset_s + (begin - shows.start_s)),
-        duration_s=_steady(min(end, shows.end_s) - begin) if at_start or at_end else row.duration_s,
+        duration_s=_steady(min(end, last) - begin) if at_start or at_end else row.duration_s,
         overlap=begin < shows.start_s + shows.overlap_s,
         cut=CUTS[at_start + 2 * at_end],
         row=row,
     )
 
 
+def _end_s(row: Row) -> float:
+    return _steady(row.onset_s + row.duration_s)
+
+
 def _steady(seconds: float) -> float:
-    """Differences of times are rounded to the nanosecond: 700.1 - 700 is 0.1, not 0.10000000000002274."""
+    """Sums and differences of times are rounded to the nanosecond: 700.1 - 700 is 0.1, not 0.10000000000002274, and
+    what ends where a run begins (0.1 + 0.2 and 0.3) is not shown by it.
+    """
     return round(seconds, 9)
 
 

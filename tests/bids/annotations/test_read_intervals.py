@@ -24,6 +24,12 @@ def test_columns_units_and_separators(text: str, options: dict, tmp_path: Path):
     assert spans(read(tmp_path, text, source("intervals", **options))) == [(1.5, 0.3, "Hi", "Bo")]
 
 
+def test_a_column_to_select_by_does_not_take_the_place_of_the_text(tmp_path: Path):
+    text = "onset,duration,what,text\n0,1,yes,K\n1,1,no,M\n"
+    options = {"columns": {"text": "what"}, "select": {"text": "K"}}
+    assert spans(read(tmp_path, text, source("intervals", **options))) == [(0, 1, "yes", None)]
+
+
 def test_quoted_cells_hold_separators_quotes_and_line_ends(tmp_path: Path):
     text = 'onset,duration,text\r\n0,1,"a, ""b""\nc\td"\r\n2,1,last\r\n'
     assert spans(read(tmp_path, text, source("intervals"))) == [(0, 1, 'a, "b"\nc\td', None), (2, 1, "last", None)]

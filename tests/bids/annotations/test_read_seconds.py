@@ -115,6 +115,14 @@ def test_the_clock_of_a_run_becomes_stimulus_time_without_rounding(tmp_path: Pat
     assert found == ["None: the cue at 0 s of the run comes before the stimulus begins (`shows.onset_s` is 2)"]
 
 
+def test_a_cue_at_the_very_onset_of_the_stimulus_is_read_whatever_its_float(tmp_path: Path):
+    """Decimal("0.1") is below the float 0.1, and Decimal("3.3") above its own."""
+    for onset in (0.1, 1.1, 3.3, 6.6):
+        text = f"onset,duration,text\n{onset},1,a\n"
+        rows = read(tmp_path, text, source("intervals", clock="run"), run_of(700, onset_s=onset))
+        assert rows[0].onset_s == 700
+
+
 def test_a_run_clock_without_its_run_is_refused(tmp_path: Path):
     with pytest.raises(RecordError, match="no run that shows 'film' is given"):
         read(tmp_path, "[0] a\n", source("seconds", clock="run"))

@@ -135,6 +135,11 @@ def test_references_to_nowhere_and_in_circles_are_refused(tmp_path: Path):
     assert "which is not there" in problems(tmp_path, circle, source("elan", tier="gloss"))[0]
 
 
+def test_annotations_of_one_id_are_refused_and_none_is_lost_in_silence(tmp_path: Path):
+    twice = ELAN.replace('ANNOTATION_ID="a5"', 'ANNOTATION_ID="a4"')
+    assert "2 annotations have the id 'a4'" in problems(tmp_path, twice, source("elan", tier="talk"))[0]
+
+
 def test_xml_that_could_harm_or_is_broken_is_refused(tmp_path: Path):
     bomb = ELAN.replace("<ANNOTATION_DOCUMENT", '<!DOCTYPE x [<!ENTITY a "aaaa">]>\n<ANNOTATION_DOCUMENT', 1)
     assert "declares a document type or entities" in problems(tmp_path, bomb, source("elan", tier="talk"))[0]

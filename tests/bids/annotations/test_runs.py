@@ -48,6 +48,14 @@ def test_spans_are_half_open(onset, duration, there):
     assert len(cut_to_run(annotation_table([row("storyA01", onset, duration, "x")]), shows)) == there
 
 
+@pytest.mark.parametrize(("onset", "duration"), [(0.1, 0.2), (0.2, 0.1)])
+def test_an_interval_that_ends_where_the_next_run_begins_is_of_one_run_only(onset, duration):
+    """0.1 + 0.2 is above 0.3 in floats."""
+    first, second = Shown(stimulus="film", start_s=0, duration_s=0.3), Shown(stimulus="film", start_s=0.3, duration_s=9)
+    assert cut_of(onset, duration, first).cut == "none"
+    assert cut_to_run(annotation_table([row("storyA01", onset, duration, "x")]), second) == []
+
+
 def test_other_stimuli_are_not_shown():
     assert cut_to_run(annotation_table([row("storyA01", 1, 1, "x", stim_id="short")]), FILM) == []
 
@@ -67,7 +75,8 @@ ROWS = st.lists(
 
 
 def is_covered(onset: float, duration: float, runs: list[Shown]) -> bool:
-    return any(run.start_s <= onset < run.end_s or onset < run.start_s < onset + duration for run in runs)
+    end = round(onset + duration, 9)
+    return any(run.start_s <= onset < round(run.end_s, 9) or onset < run.start_s < end for run in runs)
 
 
 @settings(max_examples=300)

@@ -6,6 +6,7 @@ Foreign XML is data: documents with entity or document type declarations are ref
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -40,7 +41,11 @@ def read_elan(text: str, options: TierOptions, problems: Problems) -> list[Cue]:
     wanted = wanted_tiers(
         [n for n, t in zip(names, tiers, strict=True) if len(t) or n in options.tiers], options, problems
     )
-    annotations = {found.id: found for tier in tiers for found in _annotations(tier, problems)}
+    every = [found for tier in tiers for found in _annotations(tier, problems)]
+    annotations = {found.id: found for found in every}
+    for identity, n in Counter(found.id for found in every).items():
+        if n > 1:
+            problems.add(f"{n} annotations have the id {identity!r}; ELAN gives each its own")
     spans = _spans(annotations, _slots(root, problems), wanted, problems)
     participants = {tier.get("TIER_ID"): tier.get("PARTICIPANT") for tier in tiers}
     cues = [

@@ -81,17 +81,19 @@ def read_intervals(text: str, options: IntervalOptions, problems: Problems) -> l
     if not header:
         problems.add("has no header line")
         return []
-    where = _columns([name.strip() for name in header], options, problems)
+    names = [name.strip() for name in header]
+    where = _columns(names, options, problems)
     if where is None:
         return []
+    select = {names.index(name): value for name, value in options.select.items()}
     cues = []
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
             problems.add(f"expected {len(header)} cells, got {len(cells)}", line)
-        elif all(cells[where[name]].strip() == value for name, value in options.select.items()):
-            cue = _cue({name: cells[where[name]] for name in NAMES if name in where}, line, options, problems)
+        elif all(cells[at].strip() == value for at, value in select.items()):
+            cue = _cue({name: cells[at] for name, at in where.items()}, line, options, problems)
             cues += [cue] if cue else []
     return cues
 
@@ -118,7 +120,7 @@ def _rows(text: str, options: IntervalOptions, problems: Problems) -> Iterator[t
 
 
 def _columns(header: list[str], options: IntervalOptions, problems: Problems) -> dict[str, int] | None:
-    """Return meaning (and header of ``select``) → position, or None after noting what is missing or doubled."""
+    """Return meaning → position, or None after noting what is missing or doubled (columns to select by included)."""
     found: dict[str, int] = {}
     n_before = len(problems.found)
     for meaning, names in NAMES.items():
@@ -133,8 +135,6 @@ def _columns(header: list[str], options: IntervalOptions, problems: Problems) ->
     for name in options.select:
         if name not in header:
             problems.add(f"has no column {name!r} to select by{nearest(name, header)}", 1)
-        else:
-            found[name] = header.index(name)
     if "onset" not in found or not ("duration" in found or "end" in found):
         problems.add(f"needs an onset and a duration or an end among its columns {header}; map them in `columns`", 1)
     return found if len(problems.found) == n_before else None
