@@ -37,6 +37,12 @@ collecting garbage would leave a process behind."""
 _OF_ANOTHER_REPOSITORY = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
 
 
+_EMPTY_TREES = (
+    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+)
+
+
 class VersioningError(ReleaseKitError):
     """git, git-annex or DataLad did not do what was asked."""
 
@@ -138,6 +144,20 @@ class Repository:
         if b"dubious ownership" in ran.stderr or ran.returncode not in (0, 1, 2, 128):
             raise self._error(ran)
         return None if ran.returncode else os.fsdecode(ran.stdout).removesuffix("\n")
+
+    def damage(self) -> list[str]:
+        """Return what ``git fsck`` finds wrong with git's own objects.
+
+        The empty tree, which git-annex's first commit names, is not fetched over plain http: git knows it by heart.
+        """
+        ran = self._run(["git", "fsck", "--no-dangling", "--no-progress"], None)
+        lines = [line.strip() for line in (ran.stdout + ran.stderr).decode("utf-8", "replace").splitlines()]
+        known = [line for line in lines if any(tree in line for tree in _EMPTY_TREES)]
+        # a broken link says who names a missing object; the object has a line of its own
+        real = [line for line in lines if line and line not in known and not line.startswith("broken link from")]
+        if ran.returncode and not real and not known:
+            real = [f"git fsck ended with {ran.returncode}"]
+        return real if ran.returncode else []
 
     def annex(self, *words: str, stdin: bytes | None = None) -> str:
         """Run git-annex; return what it printed."""

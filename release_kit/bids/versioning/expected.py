@@ -141,6 +141,10 @@ def _against_manifest(repository: Repository, tracked: Sequence[Tracked], manife
     for file in manifest.files:
         owners.setdefault(file.sha256, []).append(file.path)
     findings = []
+    for file in tracked:
+        if file.path not in listed and (file.path in by_key or (file.locked and not file.key)):
+            what = "is in the commit, but not in the manifest"
+            findings.append(Finding(code="label", path=file.path, what=what))
     for path in sorted(set(listed) | set(committed)):
         if path in by_key:
             continue

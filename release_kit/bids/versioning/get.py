@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Repository, failed_records
-from release_kit.bids.versioning.manifest import DatasetManifest
+from release_kit.bids.versioning.heal import SET_ASIDE, set_aside
+from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest
 from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE, is_of_git
 from release_kit.bids.versioning.select import ANNOTATIONS_TABLE, Selection, parse_levels, recorded, remember
 from release_kit.bids.versioning.siblings import enable_directory, ignore_others
 from release_kit.bids.versioning.sources import Files, Reference, copy_checked, files_of_base, resolve
 from release_kit.bids.versioning.tracked import commit_files
 from release_kit.core.errors import ReleaseKitError, UsageError
-from release_kit.core.files import TEMPORARY_PREFIX, inside, open_atomic, write_atomic
+from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, inside, open_atomic, write_atomic
 from release_kit.core.hashing import hash_file, map_ordered
 
 Say = Callable[[Mapping[str, Any]], None]
@@ -193,9 +194,10 @@ def _get_plain(
     remember(dest, reference.text, selection)
     wanted = [file for file in manifest.files if selection.wants(file.path, levels)]
     say({"event": "wanted", "n": len(wanted), "size_bytes": sum(file.size_bytes for file in wanted)})
+    before = _fetched_before(dest)
 
-    def fetch(file: Any) -> tuple[bool, str | None]:
-        return _fetch(files, file, dest)
+    def fetch(file: DatasetFile) -> tuple[bool, str | None]:
+        return _fetch(files, file, dest, before.get(file.path))
 
     failed, n_fetched = [], 0
     for file, (fetched, problem) in zip(wanted, map_ordered(fetch, wanted, workers), strict=True):
@@ -210,16 +212,33 @@ def _get_plain(
                      size_bytes=sum(file.size_bytes for file in wanted))  # fmt: skip
 
 
-def _fetch(files: Files, file: Any, dest: Path) -> tuple[bool, str | None]:
-    """Return whether a file was fetched, and why not; one that is here with the right bytes is left."""
+def _fetched_before(dest: Path) -> Mapping[str, DatasetFile]:
+    """Return the files of the version that was fetched here before."""
+    path = dest / MANIFEST_FILE
+    try:
+        return DatasetManifest.from_bytes(path.read_bytes(), str(path)).by_path
+    except (OSError, ReleaseKitError):
+        return {}
+
+
+def _fetch(files: Files, file: DatasetFile, dest: Path, before: DatasetFile | None) -> tuple[bool, str | None]:
+    """Return whether a file was fetched, and why not; one that is here with the right bytes is left.
+
+    Bytes that neither this version nor the one fetched before has are somebody's: they are set aside, not lost.
+    """
     target = inside(dest, file.path)
     try:
-        if target.is_file() and hash_file(target, tensors=False, git=False).sha256 == file.sha256:
+        here = hash_file(target, tensors=False, git=False).sha256 if target.is_file() else None
+        if here == file.sha256:
             return False, None
         with files.open(file.path) as stream, open_atomic(target) as out:
             copy_checked(stream, out.write, size=file.size_bytes, sha256=file.sha256, where=file.path)
+            if here is not None and (before is None or here != before.sha256):
+                set_aside(dest, file.path, dest / STATE_FOLDER / SET_ASIDE)
     except FileNotFoundError:
         return False, None if is_of_git(file.path) else f"{file.path}: is not there"
+    except OSError as error:
+        return False, f"{file.path}: cannot be read ({error.strerror or error})"
     except ReleaseKitError as error:
         return False, str(error)
     return True, None

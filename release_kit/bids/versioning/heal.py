@@ -4,6 +4,7 @@ Nothing is destroyed: what lies in the place of a good file is set aside under `
 tree), a damaged content goes where git-annex keeps such. Every byte that comes in was held against its digest.
 """
 
+import io
 import os
 import re
 import tempfile
@@ -92,9 +93,12 @@ class _Source:
                 rewind()
         there = self.tracked.get(file.path)
         if there is not None and there.key is None:
-            data = Repository(Path(self.ref.git_url)).run(["git", "cat-file", "blob", there.blob])[1]
-            write(data)
-            return True
+            data = io.BytesIO(Repository(Path(self.ref.git_url)).run(["git", "cat-file", "blob", there.blob])[1])
+            try:
+                copy_checked(data, write, size=file.size_bytes, sha256=file.sha256 or "", where=self.ref.text)
+                return True
+            except ReleaseKitError:
+                rewind()
         return False
 
     def _places(self, file: Expected) -> Iterator[str]:
@@ -114,7 +118,7 @@ def _heal_repository(
     git_folder = Path(repository.git("rev-parse", "--absolute-git-dir"))
     wrong = [proof.expected for proof in bad if proof.finding and not _right_link(expectation.folder, proof)]
     for file in wrong:
-        _set_aside(expectation.folder / file.path, git_folder / STATE / SET_ASIDE / file.path)
+        set_aside(expectation.folder, file.path, git_folder / STATE / SET_ASIDE)
     if wrong:
         repository.git("checkout", "HEAD", "--pathspec-from-file=-", "--pathspec-file-nul",
                        stdin=_listed(f":(literal){file.path}" for file in wrong))  # fmt: skip
@@ -125,7 +129,7 @@ def _heal_repository(
     for file in files:
         if file.key is None:
             yield Healed(path=file.path, source="the commit")
-    missing = [file for file in annexed if not _has_content(expectation.folder / file.path)]
+    missing = [file for file in annexed if not has_content(expectation.folder / file.path)]
     yield from (Healed(path=file.path, source="the commit") for file in annexed if file not in missing)
     if not sources:
         yield from _from_siblings(repository, missing)
@@ -141,7 +145,8 @@ def _right_link(folder: Path, proof: Proof) -> bool:
     return bool(tracked and tracked.key and place.is_symlink() and os.readlink(place) == tracked.target)
 
 
-def _has_content(place: Path) -> bool:
+def has_content(place: Path) -> bool:
+    """Return whether an annexed file is there with its content: no dangling link, no pointer."""
     if place.is_symlink():
         return place.is_file()
     with place.open("rb") as stream:
@@ -182,7 +187,7 @@ def _heal_tree(folder: Path, files: Sequence[Expected], sources: Sequence[_Sourc
             with open_atomic(fetched) as stream:
                 found = source.fetch(file, stream.write, lambda s=stream: (s.seek(0), s.truncate()))
             if found:
-                _set_aside(target, folder / STATE_FOLDER / SET_ASIDE / file.path)
+                set_aside(folder, file.path, folder / STATE_FOLDER / SET_ASIDE)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(fetched, target)
                 yield Healed(path=file.path, source=source.ref.text)
@@ -190,16 +195,26 @@ def _heal_tree(folder: Path, files: Sequence[Expected], sources: Sequence[_Sourc
             fetched.unlink()
 
 
-def _set_aside(place: Path, target: Path) -> None:
-    """Move whatever lies at ``place`` to ``target``, or beside it when something was set aside there before."""
-    if not os.path.lexists(place):
+def set_aside(folder: Path, path: str, aside: Path) -> None:
+    """Move what lies at ``path`` below ``aside``; a link on the way there is moved itself, not what it leads to.
+
+    Args:
+        folder: root of the dataset.
+        path: a file of it; nothing is done when nothing is there.
+        aside: the folder that takes it; what was set aside before stays.
+    """
+    parts = path.split("/")
+    ways = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    path = next((way for way in ways if (folder / way).is_symlink()), path)
+    if not os.path.lexists(folder / path):
         return
+    target = aside / path
     target.parent.mkdir(parents=True, exist_ok=True)
     number, free = 0, target
     while os.path.lexists(free):
         number += 1
         free = target.with_name(f"{target.name}.{number}")
-    os.replace(place, free)
+    os.replace(folder / path, free)
 
 
 def _guessed_key(file: Expected) -> Key | None:

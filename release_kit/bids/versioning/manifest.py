@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from release_kit.core import canonical
-from release_kit.core.files import safe_relative_path
+from release_kit.core.errors import UnsafePathError
+from release_kit.core.files import STATE_FOLDER, safe_relative_path
 from release_kit.core.manifest import root_digest
 from release_kit.core.records import Fields, check_schema_version
 
@@ -71,7 +72,7 @@ class DatasetManifest:
 
         Raises:
             RecordError: wrong shape, an unknown key, a path twice, or a ``root`` that does not follow from the files.
-            UnsafePathError: a path that leaves the dataset.
+            UnsafePathError: a path that leaves the dataset, or lies in ``.git`` or the folder of local state.
         """
         fields = Fields(value, where)
         check_schema_version(fields, (SCHEMA_VERSION,))
@@ -135,4 +136,8 @@ def _file(fields: Fields) -> DatasetFile:
         raise fields.error("sha256", "is not 64 lower-case hex digits")
     if file.size_bytes < 0:
         raise fields.error("size_bytes", "is negative")
+    if {".git", STATE_FOLDER} & {part.casefold() for part in file.path.split("/")}:
+        # a plain tree that brings its own .git/config would have its commands run by the next git call
+        what = f"lists {file.path!r}, a file of git or of local state and not of a dataset"
+        raise UnsafePathError(what, where=fields.where, next_step="nothing was written; do not trust this source")
     return file

@@ -135,6 +135,10 @@ def _everything_in(folder: Path) -> list[Change]:
     """List a folder that git does not know yet."""
     found = []
     for place, folders, names in os.walk(folder):
+        if place != str(folder) and ".git" in (*folders, *names):
+            found.append(Change(path=os.path.relpath(place, folder), code="??"))
+            folders.clear()
+            continue
         skipped = (".git", *(name for name in folders if place == str(folder) and name.startswith(INIT_PREFIX)))
         folders[:] = sorted(name for name in folders if name not in skipped)
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]

@@ -79,7 +79,7 @@ class _Reading:
         if not os.path.lexists(place):
             not_asked = file.tracked is None and not self.wanted(file.path)
             return Proof(expected=file, state="absent") if not_asked else self._bad(file, "missing")
-        if not os.path.realpath(place.parent).startswith(str(self.root)):
+        if not Path(os.path.realpath(place.parent)).is_relative_to(self.root):
             return self._bad(file, "link", "its folder is a link that leaves the dataset")
         tracked = file.tracked
         if tracked and tracked.mode == SYMLINK:

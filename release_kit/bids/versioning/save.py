@@ -114,10 +114,11 @@ def save_version(
         on_event: told ``{"event": "commit", "meaning", "n"}`` and so on.
 
     Raises:
-        UsageError: no usable version or author.
+        UsageError: no usable version, author or date.
         ReleaseKitError: the version exists with another content, nothing changed, changes of somebody, or a failure.
     """
     _check_version(version)
+    date = _check_date(date or today())
     folder, say = Path(os.path.abspath(folder)), on_event or (lambda event: None)
     name = dataset_name(folder)
     identity = _identity(folder, author)
@@ -134,7 +135,7 @@ def save_version(
             guard.begin(folder, plan.paths)
             saving = _Saving(repository=repository, name=name, version=version, say=say, commits=[])
             recorded = {part: command_of(words) for part, words in {**(commands or {}), "version": command}.items()}
-            there = saving.run(plan, recorded, date or today(), sign)
+            there = saving.run(plan, recorded, date, sign)
         if written is not None:
             write_atomic(guard.state / _WRITTEN, canonical_bytes(sorted(written)))
         guard.done()
@@ -201,7 +202,8 @@ class _Saving:
         known = self.repository.ask("config", "--file", str(folder / CONFIG_FILE), "datalad.dataset.id")
         if known:
             return known
-        sizes = {path: (folder / path).stat().st_size for path in paths if path not in OWN_FILES}
+        there = (path for path in paths if path not in OWN_FILES and (folder / path).is_file())
+        sizes = {path: (folder / path).stat().st_size for path in there}
         made = str(uuid.uuid5(_ID_SPACE, canonical_bytes([self.name, sizes]).decode()))
         self._write(CONFIG_FILE, f'{self._read(CONFIG_FILE)}[datalad "dataset"]\n\tid = {made}\n'.encode())
         return made
@@ -331,9 +333,21 @@ def _check_version(version: str) -> None:
         raise UsageError(f"{version!r} is no version", next_step="take a number such as 1.0.0")
 
 
+def _check_date(date: str) -> str:
+    try:
+        found = datetime.date.fromisoformat(date).isoformat()
+    except ValueError:
+        found = None
+    if found != date:
+        raise UsageError(f"{date!r} is no day", next_step="write it as 2026-11-22")
+    return date
+
+
 def today() -> str:
     """Return the day of a version in CHANGES: ``SOURCE_DATE_EPOCH`` if it is set, else today (UTC)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch and not re.fullmatch(r"\d{1,11}", epoch):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}", next_step="set it to seconds since 1970, or unset it")
     now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch else datetime.datetime.now(datetime.UTC)
     return now.date().isoformat()
 

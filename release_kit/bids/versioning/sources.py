@@ -101,7 +101,7 @@ class HttpFiles:
             raise VersioningError(
                 f"the server answered {error.code}", where=url, next_step="try again later"
             ) from error
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", error)
             raise VersioningError(f"cannot be reached ({why})", where=url, next_step="check the address") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from release_kit.bids.versioning.expected import Expectation, Expected, Finding, expect
 from release_kit.bids.versioning.get import get_dataset
-from release_kit.bids.versioning.heal import Healed, heal_files
+from release_kit.bids.versioning.heal import Healed, has_content, heal_files
 from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE, is_of_git
 from release_kit.bids.versioning.prove import Proof, prove
 from release_kit.bids.versioning.select import ANNOTATIONS_TABLE, parse_levels, recorded
@@ -117,6 +117,8 @@ def verify_dataset(
     if bad and (heal or heal_from):
         healed = heal_files(expectation, bad, heal_from, say)
         proofs = _again(expectation, proofs, wanted)
+        good = {proof.expected.path for proof in proofs if proof.state == "good"}
+        healed = [one for one in healed if one.path in good]
     findings = [proof.finding for proof in proofs if proof.finding]
     findings += _rest(expectation, findings)
     signature, signed, problem = _signature(folder, expectation, check_signature)
@@ -184,7 +186,23 @@ def _wanted(folder: Path, expectation: Expectation, complete: bool) -> tuple[Cal
         parts += [f"sub-{subject}" for subject in one.subjects] + [f"level {level}" for level in one.levels]
     if any(not one.subjects and not one.levels for one in selections):
         parts = []
-    return (lambda path: any(one.wants(path, levels) for one in selections)), tuple(dict.fromkeys(parts))
+    lost = _lost(expectation)
+    return (lambda path: path in lost or any(one.wants(path, levels) for one in selections)), tuple(
+        dict.fromkeys(parts)
+    )
+
+
+def _lost(expectation: Expectation) -> frozenset[str]:
+    """Return the annexed files whose content is not here although git-annex has noted that it is."""
+    repository = expectation.repository
+    own = repository.ask("config", "--local", "annex.uuid") if repository else None
+    places = ((file.path, expectation.folder / file.path) for file in expectation.files if file.key)
+    absent = [path for path, place in places if os.path.lexists(place) and not has_content(place)]
+    if repository is None or own is None or not absent:
+        return frozenset()
+    asked = b"".join(os.fsencode(path) + b"\0" for path in absent)
+    records = repository.annex_records("whereis", "--batch", "-z", stdin=asked)
+    return frozenset(str(one["file"]) for one in records if any(at["uuid"] == own for at in one.get("whereis", ())))
 
 
 def _again(expectation: Expectation, proofs: Iterable[Proof], wanted: Callable[[str], bool]) -> list[Proof]:
@@ -200,11 +218,9 @@ def _rest(expectation: Expectation, findings: Sequence[Finding]) -> list[Finding
     known = {finding.path for finding in findings}
     rest = [finding for finding in expectation.findings if not (finding.code == "staged" and finding.path in known)]
     if expectation.repository is not None:
-        code, said = expectation.repository.run(["git", "fsck", "--no-dangling", "--no-progress"], ok=tuple(range(64)))
-        if code:
-            lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-            what = "; ".join(lines[:5]) or f"git fsck ended with {code}"
-            rest.append(Finding(code="repository", path=".git", what=what))
+        lines = expectation.repository.damage()
+        if lines:
+            rest.append(Finding(code="repository", path=".git", what="; ".join(lines[:5])))
     return rest
 
 
@@ -213,8 +229,11 @@ def _signature(
 ) -> tuple[str | None, bool, list[Finding]]:
     place = folder / SIGNATURE_FILE
     signed = place.is_file()
-    if check is None or expectation.manifest is None:
+    if check is None:
         return None, signed, []
+    if expectation.manifest is None:
+        what = "there is no usable manifest, so nothing of this is signed"
+        return None, signed, [Finding(code="signature", path=SIGNATURE_FILE, what=what)]
     try:
         return check((folder / MANIFEST_FILE).read_bytes(), place), signed, []
     except (ReleaseKitError, OSError) as error:

@@ -7,7 +7,7 @@ import pytest
 from versioning_factory import AUTHOR, DATE, copied, make_dataset, writable
 
 from release_kit.bids.versioning.save import save_version
-from release_kit.bids.versioning.siblings import KINDS, publish_dataset
+from release_kit.bids.versioning.siblings import publish_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,12 +41,8 @@ def saved(saved_once: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def siblings_once(saved_once: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Kind → sibling of the saved dataset; never changed."""
-    folder = tmp_path_factory.mktemp("siblings")
-    dataset = copied(saved_once, folder / "dataset")
-    for kind in KINDS:
-        publish_dataset(dataset, kind, folder / kind, alias="films" if kind == "ria" else None)
-    return {kind: folder / kind for kind in KINDS}
+    """Kind → sibling of the saved dataset, made when first asked for; never changed."""
+    return _Published(saved_once, tmp_path_factory.mktemp("siblings"))
 
 
 @pytest.fixture
@@ -54,6 +50,18 @@ def siblings(siblings_once: dict[str, Path], tmp_path: Path) -> Iterator[dict[st
     """Copies of the siblings for one test, copied when first asked for."""
     yield _Copies(siblings_once, tmp_path)
     writable(tmp_path)
+
+
+class _Published(dict):
+    def __init__(self, dataset: Path, folder: Path):
+        super().__init__()
+        self._dataset, self._folder = dataset, folder
+
+    def __missing__(self, kind: str) -> Path:
+        dataset = copied(self._dataset, self._folder / f"dataset-{kind}")
+        publish_dataset(dataset, kind, self._folder / kind, alias="films" if kind == "ria" else None)
+        self[kind] = self._folder / kind
+        return self[kind]
 
 
 class _Copies(dict):
