@@ -175,15 +175,15 @@ def _study_values(
     declared = version or declared_version(dataset) or _newest_change(dataset)
     if declared is None:
         raise UsageError("which version is it?", where=str(dataset), next_step="name it: --version 1.0.0")
-    authors = [author for author in described.get("Authors") or () if isinstance(author, str)]
+    cited = _citation(dataset)
     factors = parts.factors()
     values: dict[str, Any] = {
         "schema_version": 1,
         "name": name or _slug(title),
         "version": str(declared),
         "title": title,
-        "license": _license(dataset, described),
-        "authors": authors,
+        "license": described.get("License") or cited.get("license"),
+        "authors": [str(author) for author in described.get("Authors") or _names(cited)],
         "languages": DatasetFiles(dataset).languages(),
         "artifacts": DATASET_KIND,
         "layout": TREE_LAYOUT,
@@ -214,16 +214,20 @@ def _newest_change(dataset: Path) -> str | None:
     return found[1] if found else None
 
 
-def _license(dataset: Path, described: Mapping[str, Any]) -> str | None:
-    """Return the licence; a dataset with a CITATION.cff has it there and not in its description."""
-    if isinstance(described.get("License"), str):
-        return described["License"]
+def _citation(dataset: Path) -> dict[str, Any]:
+    """Return CITATION.cff: a dataset that has one names its licence and authors there, not in its description."""
     path = dataset / "CITATION.cff"
-    if not path.is_file():
-        return None
-    cited = parse_yaml(path.read_text("utf-8"), str(path))
-    found = cited.get("license") if isinstance(cited, dict) else None
-    return found if isinstance(found, str) else None
+    cited = parse_yaml(path.read_text("utf-8"), str(path)) if path.is_file() else None
+    return cited if isinstance(cited, dict) else {}
+
+
+def _names(cited: Mapping[str, Any]) -> list[str]:
+    names = []
+    for author in cited.get("authors") or ():
+        if isinstance(author, dict):
+            parts = [author.get(key) for key in ("given-names", "family-names")]
+            names.append(author.get("name") or " ".join(str(part) for part in parts if part))
+    return [name for name in names if name]
 
 
 def _kept(out: Path, values: dict[str, Any]) -> dict[str, Any]:

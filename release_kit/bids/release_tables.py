@@ -139,7 +139,7 @@ def _subjects(folder: Path, files: Sequence[str], images: Sequence[str]) -> Data
         rows=tuple(rows),
         rules={
             "Runs": "number of *_bold images",
-            "Minutes": "sum over runs of number of volumes × repetition time, by the headers, / 60",
+            "Minutes": "sum over runs of (number of volumes) * (repetition time), by the headers, / 60",
         },
     )
 

@@ -87,7 +87,8 @@ def _check(folder: Path, lint: bool, everything: bool, as_json: bool) -> int:
     if lint:
         from release_kit.release.cards.foreign import check_foreign
 
-        report = check_foreign(inputs.release_folder, None)
+        dataset = inputs.study.folder / inputs.dataset.folder if inputs.dataset else None
+        report = check_foreign(inputs.release_folder, None, dataset)
     else:
         from release_kit.release.cards.compare import check_cards
 

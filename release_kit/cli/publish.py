@@ -149,7 +149,7 @@ def place_notes(study, namespace: str, layout: str) -> list[str]:
 
     Cards are built from `namespace` and `layout` of study.yaml; the command line may say otherwise.
     """
-    pairs = (("namespace", study.namespace, namespace), ("layout", study.layout, layout))
+    pairs = [("namespace", study.namespace, namespace), ("layout", study.layout, layout)]
     if all(named == used for _, named, used in pairs):
         return []
     wrong = [f"`{key}: {named}`" for key, named, used in pairs if named not in (None, used)]
@@ -181,7 +181,7 @@ def format_report(report: dict) -> str:
         f"{format_bytes(report['n_bytes_sent'])} of large files, {counted(report['n_requests'], 'request')}, "
         f"{report['seconds']:.1f} s",
         *(f"  note: {note}" for note in report["notes"]),
-        f"  page:     {report['endpoint']}/{report['reference'].partition('@')[0]}",
+        f"  page:     {report['page']}",
         f"  download: release-kit download {report['reference']} FOLDER{_address(report['endpoint'])}",
     ]
     return "\n".join(lines)

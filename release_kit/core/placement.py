@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from release_kit.core import canonical
+from release_kit.core.dataset_tree import TREE_LAYOUT
 from release_kit.core.records import Fields, check_schema_version
 from release_kit.core.words import LAYOUTS
 
@@ -75,8 +76,8 @@ class Placement:
             results=None if results is None else _place_from(fields.child("results")),
         )
         fields.done()
-        if placement.layout not in LAYOUTS:
-            raise fields.error("layout", f"is {placement.layout!r}; expected one of {list(LAYOUTS)}")
+        if placement.layout not in (*LAYOUTS, TREE_LAYOUT):
+            raise fields.error("layout", f"is {placement.layout!r}; expected one of {[*LAYOUTS, TREE_LAYOUT]}")
         return placement
 
 

@@ -228,8 +228,8 @@ def _version(fields: Fields) -> str:
 
 def _layout(fields: Fields, artifacts: str) -> str | None:
     layout = fields.take("layout", str, None)
-    if layout is not None and layout not in LAYOUTS:
-        raise fields.error("layout", f"is {layout!r}{nearest(layout, LAYOUTS)}")
+    if layout is not None and layout not in (*LAYOUTS, TREE_LAYOUT):
+        raise fields.error("layout", f"is {layout!r}{nearest(layout, (*LAYOUTS, TREE_LAYOUT))}")
     if layout is not None and (layout == TREE_LAYOUT) != (artifacts == DATASET_KIND):
         raise fields.error("layout", f"is {layout!r}; a dataset lies on the Hub as `tree`, and nothing else does")
     return layout

@@ -5,5 +5,5 @@ Level = str | int | float | bool
 
 STUDY_FILE = "study.yaml"
 
-LAYOUTS = ("repos", "branches", "folders", "tree")
-"""How the cells of a release may lie on a Hub; ``tree`` is that of releases that are one dataset."""
+LAYOUTS = ("repos", "branches", "folders")
+"""How the cells of a release of models may lie on a Hub; a dataset lies there as ``tree`` (``dataset_tree.py``)."""

@@ -27,10 +27,10 @@ from release_kit.core.manifest import (
 from release_kit.core.results import RESULTS_FILE, Result, parquet_bytes, read_results, results_table
 from release_kit.core.study import Study
 from release_kit.core.tensors_file import tensors_bytes
+from release_kit.release.build_dataset import assemble_dataset
 from release_kit.release.cards import CardCell, CardInputs, render_cards
 from release_kit.release.cards.analysis_input import read_card_analysis
 from release_kit.release.cards.write import keep_edited
-from release_kit.release.build_dataset import assemble_dataset
 from release_kit.release.contents import Source, find_shared, find_sources
 from release_kit.release.naming import cell_names
 from release_kit.release.release_tables import cells_table, measured_tables

@@ -88,7 +88,7 @@ def _parts(inputs: CardInputs) -> NumbersTable:
     for cell in inputs.cells:
         terms = [f"{name}={level_text(level)}" for name, level in cell.levels.items() if level != NO_LEVEL]
         size = sum(file.size_bytes for file in cell.files)
-        shown = (f"{len(cell.files):,}", f"{size / 1e6:,.1f}")
+        shown = (f"{len(cell.files):,}", f"{size / 1e6:,.2f}")
         rows.append(NumberRow(keys=(code(" ".join(terms)),), shown=shown, origin={"cell": cell.cell_id}))
     return NumbersTable(
         name="parts",

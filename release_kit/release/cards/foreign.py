@@ -148,8 +148,13 @@ def parse_map(terms: Sequence[str]) -> TableMap:
     return TableMap(columns=columns, numbers=numbers)
 
 
-def check_foreign(folder: Path, results: ResultsOfOthers | None) -> CardsReport:
+def check_foreign(folder: Path, results: ResultsOfOthers | None, files: Path | None = None) -> CardsReport:
     """Check every card below ``folder``: by itself, and against the table when there is one.
+
+    Args:
+        folder: where the cards lie.
+        results: the table.
+        files: where the files lie that cards name, if not beside each card.
 
     Raises:
         RecordError: there is no card.
@@ -165,7 +170,7 @@ def check_foreign(folder: Path, results: ResultsOfOthers | None) -> CardsReport:
         except RecordError as error:
             problems.append(CardProblem(code="card-unreadable", path=path, line=1, what=error.what))
             continue
-        problems += lint_card(text, path, (folder / path).parent)
+        problems += lint_card(text, path, files or (folder / path).parent)
         if results is not None:
             numbers = _numbers(text, path)
             n_numbers += len(numbers)

@@ -103,7 +103,7 @@ def read_card_inputs(
             for entry in manifest.cells
         ),
         results=rows,
-        results_path=PUBLISHED_RESULTS,
+        results_path="" if study.is_dataset else PUBLISHED_RESULTS,
         results_sha256=sha256,
         release_folder=study.folder / RELEASE_FOLDER,
         analysis=read_card_analysis(study.folder),

@@ -5,8 +5,8 @@ from release_kit.core.records import nearest
 from release_kit.release.check.problem import ERROR, NOTE, WARNING, Code, Problem
 
 FAMILIES = (
-    "grid", "payloads", "labels", "weights", "adapters", "dataset", "results", "foreign", "secrets", "licence", "release",
-    "allow",
+    "grid", "payloads", "labels", "weights", "adapters", "dataset", "results", "foreign", "secrets", "licence",
+    "release", "allow",
 )  # fmt: skip
 """The order in which families are shown."""
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from release_kit.core.dataset_record import DATASET_FILE, read_dataset
 from release_kit.core.dataset_tree import check_dataset_paths
-from release_kit.core.digest_cache import DigestCache, digest_files
 from release_kit.core.errors import ReleaseKitError
-from release_kit.core.hashing import FileDigest
+from release_kit.core.hashing import hash_file
 from release_kit.core.wording import counted
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import Problem
@@ -20,7 +19,7 @@ from release_kit.release.contents import why_unfit
 SHOWN = 4
 
 
-def check_dataset(survey: Survey, cache: DigestCache | None = None) -> Iterator[Problem]:
+def check_dataset(survey: Survey) -> Iterator[Problem]:
     """Yield the files that a build would refuse, and a record of the dataset that is older than its files."""
     folder = survey.study.folder
     try:
@@ -34,10 +33,9 @@ def check_dataset(survey: Survey, cache: DigestCache | None = None) -> Iterator[
     for cell_id, view in survey.cells.items():
         yield from _unfit(survey, view.folder, view.cell.files or (), survey.name(cell_id), cell_id)
     yield from _unfit(survey, root, record.shared, "what parts share", None)
-    present = [path for path in record.sources if (root / path).is_file()]
-    outcomes = digest_files([root / path for path in present], cache=cache, tensors=False)
-    now = dict(zip(present, outcomes, strict=True))
-    changed = [path for path, sha256 in record.sources.items() if _sha256(now.get(path)) not in (sha256, None)]
+    now = {file.inner: file.sha256 for view in survey.cells.values() for file in view.files}
+    now |= {path: _sha256(root / path) for path in record.sources if path in record.shared}
+    changed = [path for path, sha256 in record.sources.items() if now.get(path) not in (sha256, None)]
     if changed:
         yield problem(
             "dataset-outdated", DATASET_FILE, f"was made from other bytes of {_listed(changed)}", path=DATASET_FILE
@@ -53,8 +51,11 @@ def _unfit(survey: Survey, root: Path, paths: tuple[str, ...], where: str, cell_
         yield problem("dataset-file", where, what, cell_id=cell_id)
 
 
-def _sha256(outcome: FileDigest | ReleaseKitError | None) -> str | None:
-    return outcome.sha256 if isinstance(outcome, FileDigest) else None
+def _sha256(file: Path) -> str | None:
+    try:
+        return hash_file(file, tensors=False).sha256
+    except (OSError, ReleaseKitError):
+        return None  # said as a file that cannot be released
 
 
 def _listed(paths: list[str]) -> str:

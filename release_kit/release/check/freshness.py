@@ -20,9 +20,8 @@ from release_kit.core.hashing import FileDigest
 from release_kit.core.manifest import MANIFEST_FILE, RELEASE_FOLDER, FileEntry, Manifest, read_manifest
 from release_kit.core.wording import counted
 from release_kit.release.cards.compare import check_cards
-from release_kit.release.cards.inputs import CARD_FILE
+from release_kit.release.cards.inputs import CARD_FILE, read_card_inputs
 from release_kit.release.cards.inputs import is_built as is_built_file
-from release_kit.release.cards.inputs import read_card_inputs
 from release_kit.release.cards.problems import CardProblem
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import ERROR, WARNING, Problem

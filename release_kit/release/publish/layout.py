@@ -150,7 +150,7 @@ def plan_publish(
     reason = "asked for"
     if layout is None:
         layout, reason = choose_layout(manifest)
-    if layout not in LAYOUTS:
+    if layout not in (*LAYOUTS, TREE_LAYOUT):
         raise PublishError(f"{layout!r} is not a layout", next_step=f"use one of: {', '.join(LAYOUTS)}")
     if (layout == TREE_LAYOUT) != manifest.is_dataset:
         what = "a dataset lies on the Hub as 'tree'" if manifest.is_dataset else "only a dataset lies there as 'tree'"

@@ -70,6 +70,7 @@ class PublishReport:
         return {
             "reference": self.reference,
             "endpoint": self.endpoint,
+            "page": f"{self.endpoint}{plan.index_repo.page_path}",
             "layout": plan.layout,
             "reason": plan.reason,
             "n_cells": sum(len(target.cells) for target in plan.cell_targets),

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from release_kit.core.digest_cache import DigestCache, stamp_of
 from release_kit.core.dataset_tree import HOME_FOLDER, TREE_LAYOUT
+from release_kit.core.digest_cache import DigestCache, stamp_of
 from release_kit.core.errors import PublishError
 from release_kit.core.hashing import FileDigest, digest_bytes
 from release_kit.core.manifest import MANIFEST_FILE, FileEntry

@@ -15,8 +15,8 @@ from release_kit.hub.client import HubClient
 from release_kit.hub.errors import NotFoundError
 from release_kit.hub.reference import Repo
 from release_kit.hub.remote import Refs
-from release_kit.release.publish.layout import PublishPlan
 from release_kit.release.download.source import release_file
+from release_kit.release.publish.layout import PublishPlan
 from release_kit.release.publish.state import changed_data
 
 MANIFEST_LIMIT_BYTES = 1 << 30

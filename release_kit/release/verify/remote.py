@@ -19,7 +19,13 @@ from release_kit.release.download.source import RemoteRelease
 from release_kit.release.download.target import cache_source
 from release_kit.release.verify.compare import Observed, compare
 from release_kit.release.verify.report import Difference, VerifyReport, ordered
-from release_kit.release.verify.scope import cell_files, selected_names, tree_path_in_dataset, tree_path_in_index_repo, tree_path_under
+from release_kit.release.verify.scope import (
+    cell_files,
+    selected_names,
+    tree_path_in_dataset,
+    tree_path_in_index_repo,
+    tree_path_under,
+)
 
 PUBLISH_AGAIN = "publish the release again, or take another version"
 DEFAULT_WORKERS = 8
