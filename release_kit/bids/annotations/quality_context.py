@@ -57,12 +57,13 @@ def recipe_context(recipe: Recipe, table: pa.Table) -> Context:
     for label in sorted(set(table["stim_id"].unique().to_pylist()) - set(stimuli)):
         stimuli[label] = StimulusFacts(label=label, title=label, duration_s=None)
     annotations = annotations_of(table, recipe)
+    known = {source.id for source in recipe.annotations}
     excused = {
         (annotation.id, name)
         for source in recipe.annotations
         for annotation in annotations
         for name in source.missing
-        if annotation.id.startswith(source.id)
+        if annotation.id == source.id or (annotation.id not in known and annotation.id.startswith(source.id))
     }
     return Context(
         name=recipe.dataset.name,

@@ -142,6 +142,8 @@ def _heal_repository(
 def _right_link(folder: Path, proof: Proof) -> bool:
     """Return whether the file in the working tree is right and only the content behind it is not."""
     tracked, place = proof.expected.tracked, folder / proof.expected.path
+    if proof.finding and proof.finding.code == "link":
+        return False
     return bool(tracked and tracked.key and place.is_symlink() and os.readlink(place) == tracked.target)
 
 

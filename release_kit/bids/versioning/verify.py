@@ -116,6 +116,7 @@ def verify_dataset(
     bad = [proof for proof in proofs if proof.state == "bad"]
     if bad and (heal or heal_from):
         healed = heal_files(expectation, bad, heal_from, say)
+        expectation = expect(folder)  # what was an extra file or staged may be so no more
         proofs = _again(expectation, proofs, wanted)
         good = {proof.expected.path for proof in proofs if proof.state == "good"}
         healed = [one for one in healed if one.path in good]

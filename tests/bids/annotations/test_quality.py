@@ -119,6 +119,9 @@ def test_a_source_that_lacks_a_stimulus_is_named_unless_the_recipe_says_why():
     assert (finding.code, finding.where) == ("missing-stimulus", "storyA02, stim-short")
     excused = replace(annotation_study.source("storyA02", "story", "A02"), missing={"short": "not annotated"})
     assert report(rows, annotations=(excused,)).findings == ()
+    other = replace(annotation_study.source("storyA0", "story", "A0"), missing={"short": "not annotated"})
+    both = (other, annotation_study.source("storyA02", "story", "A02"))
+    assert [one.where for one in report(rows, annotations=both).findings] == ["storyA02, stim-short"]
 
 
 @pytest.fixture

@@ -264,3 +264,29 @@ def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path):
     assert {path: path.read_bytes() for path in before if path.name != "CHANGES"} == {
         path: data for path, data in before.items() if path.name != "CHANGES"
     }
+
+
+@pytest.mark.parametrize("date", ["22.11.2026", "2026-13-01", "20261122"])
+def test_a_day_that_is_none_is_refused_before_anything_is_written(date: str, tmp_path: Path):
+    folder = make_dataset(tmp_path / "dataset")
+    with pytest.raises(UsageError, match="is no day"):
+        save_version(folder, version="1.0.0", author=AUTHOR, date=date)
+    assert not (folder / ".git").exists()
+
+
+def test_a_repository_inside_the_folder_is_refused_before_anything_is_written(tmp_path: Path):
+    folder = make_dataset(tmp_path / "dataset")
+    git(folder, "init", "-q", "derivatives/annotations")
+    with pytest.raises(ReleaseKitError, match=r"derivatives/annotations \(a repository of its own\)"):
+        save(folder)
+    assert not (folder / ".git").exists()
+
+
+def test_first_save_of_a_repository_of_others_takes_a_removal_too(tmp_path: Path):
+    folder = make_dataset(tmp_path / "dataset")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "README.md", ANNOTATION)
+    git(folder, "commit", "-qm", "by hand")
+    (folder / ANNOTATION).unlink()
+    assert save(folder, everything=True).written
+    assert ANNOTATION not in git(folder, "ls-files").splitlines()

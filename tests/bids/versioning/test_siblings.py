@@ -77,6 +77,15 @@ def test_unknown_subject_level_version_or_place_is_refused(siblings: dict[str, P
     assert not any((tmp_path / name).exists() for name in "abce")
 
 
+def test_a_second_get_of_a_plain_tree_sets_aside_what_somebody_has_edited(siblings: dict[str, Path], tmp_path: Path):
+    got = tmp_path / "got"
+    get_dataset(str(siblings["tree"]), got)
+    write(got / ANNOTATION, b"my own words\n")
+    assert get_dataset(str(siblings["tree"]), got).ok
+    assert (got / ".release_kit" / "set-aside" / ANNOTATION).read_bytes() == b"my own words\n"
+    assert (got / ANNOTATION).read_bytes() == (siblings["tree"] / ANNOTATION).read_bytes()
+
+
 def flip(content: Path, other: Path) -> None:
     data = bytearray(content.read_bytes())
     data[len(data) // 2] ^= 1

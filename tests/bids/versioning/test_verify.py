@@ -193,6 +193,57 @@ def test_signature_covers_the_manifest_and_another_key_is_refused(tmp_path: Path
     )
 
 
+def test_a_demanded_signature_is_not_given_by_a_dataset_without_manifest(saved: Path):
+    git(saved, "rm", "-q", MANIFEST_FILE)
+    git(saved, "commit", "-qm", "no manifest")
+    assert verify_dataset(saved).ok
+    report = verify_dataset(saved, check_signature=lambda data, place: "whoever")
+    assert found(report) == {("signature", SIGNATURE_FILE)} and report.signature is None
+
+
+def test_content_that_git_annex_has_noted_here_and_that_is_gone_is_a_fault(saved: Path):
+    writable(saved)
+    (saved / RUNS[0]).resolve().unlink()
+    assert found(verify_dataset(saved)) == {("content", RUNS[0])}
+    git(saved, "git-annex!", "drop", "--force", RUNS[1])
+    assert found(verify_dataset(saved)) == {("content", RUNS[0])}, "what was dropped on purpose is absent, not lost"
+
+
+def test_links_and_keys_that_the_manifest_does_not_list_are_named(saved: Path):
+    (saved / "sub-02" / "stray").symlink_to("../README.md")
+    git(saved, "add", "sub-02/stray")
+    write(saved / "sub-03" / "x.nii.gz", b"x" * 500)
+    git(saved, "git-annex!", "add", "--backend", "MD5E", "sub-03/x.nii.gz")
+    git(saved, "commit", "-qm", "more")
+    assert found(verify_dataset(saved)) == {("label", "sub-02/stray"), ("label", "sub-03/x.nii.gz")}
+
+
+def test_a_folder_that_links_out_of_the_dataset_is_named_and_healing_leaves_what_it_leads_to(
+    got: Path, saved_once: Path
+):
+    func = got / "sub-01" / "func"
+    beside = got.with_name(f"{got.name}-aside")
+    func.rename(beside)
+    func.symlink_to(beside)
+    report = verify_dataset(got)
+    assert ("link", RUNS[0]) in found(report)
+    before = sorted(path.name for path in beside.iterdir())
+    assert verify_dataset(got, heal_from=[str(saved_once)]).ok
+    assert sorted(path.name for path in beside.iterdir()) == before and not func.is_symlink()
+
+
+def test_bytes_of_a_source_that_are_others_are_not_taken_and_not_called_healed(got: Path, tmp_path: Path):
+    """The source holds the path in git, not in its annex."""
+    other = tmp_path / "other"
+    write(other / RUNS[0], b"something else")
+    git(tmp_path, "init", "-q", "other")
+    git(other, "add", ".")
+    git(other, "commit", "-qm", "x")
+    flip(got)
+    report = verify_dataset(got, heal_from=[str(other)])
+    assert found(report) == {("content", RUNS[0])} and not report.healed
+
+
 @pytest.mark.parametrize("kind", ["tree", "directory", "http", pytest.param("ria", marks=pytest.mark.slow)])
 def test_damage_is_healed_from_every_kind_of_source(kind: str, got: Path, siblings_once: dict[str, Path]):
     flip(got)
@@ -255,14 +306,15 @@ def test_folder_that_is_no_dataset_is_refused(tmp_path: Path):
     assert found(verify_dataset(tmp_path)) == {("manifest", MANIFEST_FILE)}
 
 
-def test_manifest_that_leaves_the_folder_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("path", ["../outside", ".git/config", "sub-01/.GIT/config", ".release_kit/get.json"])
+def test_manifest_that_leaves_the_dataset_is_refused(path: str, tmp_path: Path):
     from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest
 
-    file = DatasetFile(path="../outside", size_bytes=1, sha256=hashlib.sha256(b"x").hexdigest())
+    file = DatasetFile(path=path, size_bytes=1, sha256=hashlib.sha256(b"x").hexdigest())
     data = DatasetManifest(name="x", dataset_id="y", version="1", files=(file,)).to_bytes()
     write(tmp_path / "tree" / MANIFEST_FILE, data)
-    with pytest.raises(ReleaseKitError, match="not a plain relative path"):
+    with pytest.raises(ReleaseKitError, match="do not trust this source"):
         get_dataset(str(tmp_path / "tree"), tmp_path / "got")
-    assert not os.path.exists(tmp_path / "outside")
+    assert not os.path.exists(tmp_path / "outside") and not os.path.exists(tmp_path / "got")
     with pytest.raises((ReleaseKitError, IntegrityError)):
         verify_dataset(tmp_path / "tree")
