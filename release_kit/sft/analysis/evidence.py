@@ -259,8 +259,10 @@ def benchmarks_like(pattern: str, metrics: Iterable[Metric]) -> tuple[Metric, ..
 
 
 def _share(pairs: list[tuple[Gain, Gain]], otherwise: str) -> Found:
+    """Return how often the first is better; two scores that are equal are no evidence against either."""
     if len(pairs) < FEWEST_PAIRS:
         return otherwise
-    wins = np.array([first.gain > second.gain for first, second in pairs], dtype=np.float64)
+    signs = np.sign([first.gain - second.gain for first, second in pairs])
+    wins = (signs + 1) / 2
     over, units = choose_units([first.base_model for first, _ in pairs], [first.run for first, _ in pairs])
     return mean_estimate(wins, units, over=over, clip=(0.0, 1.0), null=0.5)

@@ -88,7 +88,8 @@ def heat_map(condition: Condition, effects: Sequence[Effect], everything: set[tu
         condition=condition, rows=datasets if turned else bases, columns=bases if turned else datasets, turned=turned,
         gains={square_of(effect): effect.gain.value for effect in effects}, everything=everything,
     )  # fmt: skip
-    width, height = max(1.2, 0.30 * len(grid.columns) + 0.35), 0.24 * len(grid.rows) + 0.5
+    named = max(len(metric_name(metric, metrics)) for metric in metrics) + len("  ±0.00")
+    width, height = max(0.075 * named, 0.30 * len(grid.columns) + 0.35), 0.24 * len(grid.rows) + 0.5
     figure, axes = panels(len(metrics), width=width, height=height, columns=MAX_ACROSS, extra=1.9)
     longest = max(len(shortened(name, 20)) for name in grid.rows)
     figure.set_figwidth(figure.get_figwidth() + 0.08 * longest)

@@ -159,7 +159,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="lora-keeps-knowledge",
         statement="LoRA scores higher than full fine-tuning on exams (MMLU and the like).",
-        measure="share of pairs, same base, data and seed, in which LoRA is strictly better, exams",
+        measure="share of pairs, same base, data and seed, in which LoRA is better (a tie is half), exams",
         estimator=Evidence.lora_exams,
         above=0.5,
         origin=TABLE,
@@ -167,7 +167,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="full-learns-maths",
         statement="Full fine-tuning scores higher than LoRA on maths.",
-        measure="share of pairs in which full fine-tuning is strictly better, maths",
+        measure="share of pairs in which full fine-tuning is better (a tie is half), maths",
         estimator=Evidence.full_maths,
         above=0.5,
         origin=TABLE,
@@ -175,7 +175,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="more-data-helps-knowledge",
         statement="More data of the same kind helps exams.",
-        measure="share of pairs in which the larger data set is strictly better, exams",
+        measure="share of pairs in which the larger data set is better (a tie is half), exams",
         estimator=Evidence.more_data_exams,
         above=0.5,
         origin=TABLE,
@@ -183,7 +183,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="more-data-hurts-maths-and-code",
         statement="More data of the same kind lowers scores in maths and code.",
-        measure="share of pairs in which the larger data set is strictly better, maths and code",
+        measure="share of pairs in which the larger data set is better (a tie is half), maths and code",
         estimator=Evidence.more_data_maths,
         below=0.5,
         origin=TABLE,

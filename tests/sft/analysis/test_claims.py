@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from sft.analysis.tables_on_disk import PEAK, planted_study
 
 from release_kit.sft.analysis.claims import analyse_study
 from release_kit.sft.analysis.estimate import Estimate, Metric
-from release_kit.sft.analysis.evidence import CHAT, CODE, ENGLISH, EXAMS, JAPANESE, MATHS, benchmarks_like
+from release_kit.sft.analysis.evidence import CHAT, CODE, ENGLISH, EXAMS, JAPANESE, MATHS, _share, benchmarks_like
 from release_kit.sft.analysis.records import FAILS, HOLDS, UNTOLD
 from release_kit.sft.analysis.tables import write_analysis
 from release_kit.sft.analysis.verdicts import CLAIMS, decide
@@ -181,3 +182,9 @@ def test_benchmarks_are_known_by_a_word_of_their_name(pattern, named, others):
 
 def _metric(name: str) -> Metric:
     return Metric(benchmark=name, metric="acc")
+
+
+def test_equal_scores_are_no_evidence_against_a_claim():
+    gains = [SimpleNamespace(gain=0.0, base_model=base, run=f"{base}{n}") for base in "abcde" for n in range(4)]
+    found = _share(list(zip(gains, gains, strict=True)), "none")
+    assert found.value == 0.5
