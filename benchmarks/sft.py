@@ -69,7 +69,8 @@ def prepare(inputs: Path) -> None:
 
 def parts(inputs: Path, small: bool) -> list[tuple[str, list[str]]]:
     """Return (title, command line) of every part."""
-    large, tiny, questions = (str(inputs / path) for path in ("bases/smollm2", "bases/tiny", "data/commonsense-qa-test.jsonl"))
+    paths = ("bases/smollm2", "bases/tiny", "data/commonsense-qa-test.jsonl")
+    large, tiny, questions = (str(inputs / path) for path in paths)
     training, evaluation, layers = (f"sft_{name}.py" for name in ("training", "evaluation", "layers"))
     rounds = ["--rounds", "1"] if small else []
     return [
