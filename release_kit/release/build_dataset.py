@@ -63,7 +63,8 @@ def assemble_dataset(
         CellEntry(cell_id=s.cell_id, name=names[s.cell_id], levels=s.levels, kind=s.kind, files=entries[s.cell_id])
         for s in sources
     )
-    index = _sorted((*(entry for entry in entries[shared.cell_id] if entry.path != CARD_FILE), *built))
+    replaced = {CARD_FILE, record.readme}  # the card shows the dataset's page; two pages are not allowed in BIDS
+    index = _sorted((*(entry for entry in entries[shared.cell_id] if entry.path not in replaced), *built))
     return Manifest(study=study.name, version=study.version, cells=cells, index=index)
 
 

@@ -61,7 +61,7 @@ def _dataset_scope(
     from release_kit.core.dataset_record import read_dataset
 
     release, record = root / RELEASE_FOLDER, read_dataset(root)
-    places = {f"index/{path}": root / record.folder / path for path in record.shared}
+    places = {f"index/{entry.path}": root / record.folder / entry.path for entry in manifest.index}
     places |= {
         f"cells/{cell.name}/{entry.path}": origins[cell.name].locate(entry.path)
         for cell in manifest.cells

@@ -12,7 +12,7 @@ from bids_hub import NAME, OWN, REFERENCE, REPO, build, contents, download, on_h
 from publish_hub import n_writes, send_file
 
 from release_kit.bids.release_study import write_release_study
-from release_kit.bids.validate.reference import validate_reference
+from release_kit.bids.validate.reference import run_reference
 from release_kit.core.errors import PublishError, UsageError
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import parse_reference
@@ -175,8 +175,9 @@ def test_files_that_changed_since_the_build_are_not_published(study: Path, hub: 
 def test_a_download_passes_the_reference_validator(study: Path, hub: LocalHub, tmp_path: Path):
     publish(study, hub)
     download(hub, tmp_path / "copy")
-    result = validate_reference(tmp_path / "copy")
-    assert [issue for issue in result.issues if issue.severity == "error"] == []
+    verdict = run_reference(tmp_path / "copy", "", headers=True)
+    assert verdict.crash is None and verdict.exit_code == 0 and verdict.n_files > 20
+    assert [found for found in verdict.findings if found.severity == "error"] == []
 
 
 def test_the_cache_of_the_clients_holds_the_dataset_and_is_verified_there(study: Path, hub: LocalHub, tmp_path: Path):
