@@ -16,6 +16,8 @@ from release_kit.core.packages import installed_package, open_package
 RECIPE_FILE = "recipe.yaml"
 ANATOMY = "nibabel/tests/data/anatomical.nii"
 DICOM = "heudiconv/tests/data/axasc35.dcm"
+MARK = "DEMO.txt"
+"""Says that a folder is the demo's, so that nobody's study is taken for one."""
 RUNS = {"N41A": "nitime/data/fmri1.nii.gz", "N41B": "nitime/data/fmri2.nii.gz"}
 """Name in the lab → the recording whose two halves are this person's two runs."""
 
@@ -31,6 +33,7 @@ def write_demo_study(folder: Path) -> Path:
     """
     shipped = files("release_kit.bids").joinpath("demo_study")
     recordings = folder / "recordings"
+    write_atomic(folder / MARK, b"Made by `release-kit bids demo`; `--fresh` throws this folder away.\n")
     for item in shipped.joinpath("annotations").iterdir():
         write_atomic(recordings / "annotations" / item.name, item.read_bytes())
     nitime = open_package("nitime")

@@ -135,7 +135,9 @@ def _damage(script: Script, target: Path, store: str) -> None:
 
 def _claim(folder: Path, fresh: bool) -> None:
     """Refuse a folder that holds something else; make it otherwise."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "recordings").is_dir():
+    from release_kit.bids.demo import MARK
+
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise UsageError("is not empty and holds no demo", where=str(folder), next_step="name another --dir")
     if fresh and folder.is_dir():
         for path in folder.rglob("*"):  # contents under git-annex and their folders are read-only
