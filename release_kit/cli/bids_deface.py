@@ -12,7 +12,7 @@ from release_kit.cli.output import emit, json_option, progress
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--picture", type=click.Path(path_type=Path), help="PNG for review: the head before and after.")
-@click.option("--replace", is_flag=True, help="Write over OUT when it exists.")
+@click.option("--replace", is_flag=True, help="Write over OUT and the picture when they exist.")
 @json_option
 def deface_command(source: Path, out: Path, picture: Path | None, replace: bool, as_json: bool) -> None:
     """Write the head SOURCE to OUT (.nii.gz) without its face; the brain keeps every byte.
@@ -29,8 +29,9 @@ def deface_command(source: Path, out: Path, picture: Path | None, replace: bool,
 
     if not out.name.endswith(".nii.gz"):
         raise UsageError(f"{out.name!r} does not end in .nii.gz", next_step="name a .nii.gz file")
-    if out.exists() and not replace:
-        raise UsageError("exists already", where=str(out), next_step="name another file, or add --replace")
+    for path in (out, picture):
+        if path is not None and path.exists() and not replace:
+            raise UsageError("exists already", where=str(path), next_step="name another file, or add --replace")
     if not source.is_file():
         raise UsageError("there is no such file", where=str(source), next_step="name a NIfTI file of a head")
     if out.resolve() == source.resolve():
