@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from release_kit.bids.convert.identity import plain, source_files, text_code
 from release_kit.bids.convert.jobs import ImageJob
 from release_kit.bids.convert.state import State
+from release_kit.bids.convert.texts import annotation_sources
 from release_kit.bids.recipe.model import Recipe
 from release_kit.core.canonical import digest
 from release_kit.core.digest_cache import stamp_of
+from release_kit.core.errors import ReleaseKitError
 
 if TYPE_CHECKING:
     from release_kit.bids.recordings.header import ImageFacts
@@ -41,7 +43,7 @@ def check_before(
     Raises:
         StudyError: everything that is wrong.
     """
-    if state.marks.get(MARK) == (identity := _identity(jobs, said)) and identity:
+    if state.marks.get(MARK) == (identity := _identity(annotated, jobs, said)) and identity:
         return {}
     from release_kit.bids.recipe.check import check_recipe
     from release_kit.bids.recipe.check_annotations import check_annotations
@@ -53,7 +55,7 @@ def check_before(
         apart = list(check_annotations(annotated))
         report = check_recipe(replace(recipe, annotations=()), known=apart, **tell)
     report.refuse()
-    if identity := _identity(jobs, said):
+    if identity := _identity(annotated, jobs, said):
         state.mark(MARK, identity)
     say({"event": "checked", "warnings": [f"{problem.where}: {problem.what}" for problem in report.warnings]})
     read = {(str(one.expected.path), plain_key(one.expected.options)): one.facts for one in report.facts}
@@ -66,10 +68,12 @@ def plain_key(options: Mapping[str, Any]) -> str:
     return digest(plain(options))
 
 
-def _identity(jobs: list[ImageJob], said: str) -> str:
-    """Return what was looked at: the recipe and the state of every recording; empty when one is not there."""
+def _identity(annotated: Recipe, jobs: list[ImageJob], said: str) -> str:
+    """Return what was looked at: the recipe and the state of every source; empty when one is not there."""
     try:
-        stamps = [[str(path), *stamp_of(path.stat())] for job in jobs for path in source_files(job)]
-    except Exception:
+        recordings = [(str(path), path) for job in jobs for path in source_files(job)]
+        sources = [*recordings, *annotation_sources(annotated)]
+        stamps = [[name, *stamp_of(path.stat())] for name, path in sources]
+    except (ReleaseKitError, OSError):
         return ""
     return digest({"recipe": said, "stamps": stamps, "code": text_code()})

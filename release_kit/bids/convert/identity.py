@@ -5,6 +5,7 @@ identity is a sha256 of canonical JSON; nothing here depends on where a file lie
 """
 
 import hashlib
+import importlib.metadata
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -42,9 +43,23 @@ def image_identity(job: ImageJob, sources: Sequence[tuple[int, str]], code: str)
     options = {key: value for key, value in job.options.items() if key not in FILE_OPTIONS}
     settings = {
         "kind": job.recording.kind, "options": options, "skip": job.skip, "tr_s": job.tr_s, "deface": job.deface,
-        "role": job.role,
+        "role": job.role, "files": sorted(job.options.keys() & set(FILE_OPTIONS)), "programs": _programs(job),
     }  # fmt: skip
     return digest({"sources": [list(one) for one in sources], "settings": plain(settings), "code": code})
+
+
+def _programs(job: ImageJob) -> dict[str, str | None]:
+    """Return the versions of the programs outside release_kit that have a hand in the bytes of an image."""
+    names = ["dcm2niix"] if job.recording.kind == "dicom" else []
+    return {name: _version(name) for name in [*names, *(("niimath", "nilearn") if job.deface else ())]}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def source_files(job: ImageJob) -> list[Path]:

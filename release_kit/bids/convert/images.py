@@ -13,7 +13,7 @@ from release_kit.bids.convert.identity import SourceFile, image_identity, source
 from release_kit.bids.convert.jobs import ImageJob
 from release_kit.core.canonical import read_json
 from release_kit.core.digest_cache import stamp_of
-from release_kit.core.errors import ArtifactError
+from release_kit.core.errors import ArtifactError, RecordError
 from release_kit.core.hashing import hash_file
 
 if TYPE_CHECKING:
@@ -115,7 +115,10 @@ def _written(temporary: Path, image: "Image", job: ImageJob) -> dict[str, Any]:
 def beside(job: ImageJob) -> dict[str, Any]:
     """Return the JSON that lies beside a NIfTI recording (as dcm2niix leaves it), {} where there is none."""
     path = beside_path(job)
-    return read_json(path) if path is not None else {}
+    found = read_json(path) if path is not None else {}
+    if not isinstance(found, dict):
+        raise RecordError("is no JSON object", where=str(path), next_step="it must hold what dcm2niix says; or move it")
+    return found
 
 
 def beside_path(job: ImageJob) -> Path | None:

@@ -1,5 +1,6 @@
 """The last look at a dataset before it is called good: nothing in it leads back to a person."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from release_kit.bids.convert.identity import text_code
 from release_kit.bids.convert.state import State
 from release_kit.bids.recipe.model import Recipe
+from release_kit.bids.recipe.pseudonyms import secret_words
 from release_kit.core.canonical import digest
+from release_kit.core.digest_cache import stamp_of
 from release_kit.core.errors import IntegrityError
 from release_kit.core.wording import counted
 
@@ -33,7 +36,8 @@ def check_leaks(
         IntegrityError: the files and what is in them.
     """
     words = secret_words(recipe)
-    identity = digest({"files": sorted(holds.items()), "words": words, "code": text_code()})
+    parts = {"files": sorted(holds.items()), "others": _others(out, holds), "words": words}
+    identity = digest({**parts, "code": text_code()})
     mark = f"leaks:{out.resolve()}"
     if state.marks.get(mark) == identity:
         return ()
@@ -56,10 +60,13 @@ def check_leaks(
     return warnings
 
 
-def secret_words(recipe: Recipe) -> tuple[str, ...]:
-    """Return the words that must appear nowhere: names in the lab and what the recipe adds.
-
-    A name that is the published label itself tells nothing.
-    """
-    names = {subject.source for subject in recipe.subjects if subject.source != subject.label}
-    return tuple(sorted(names | set(recipe.privacy.words)))
+def _others(out: Path, holds: Mapping[str, str]) -> list[list[Any]]:
+    """Return the state of every file of the dataset that conversion does not answer for, git's own left out."""
+    found = []
+    for folder, folders, files in os.walk(out):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in [*files, *(name for name in folders if os.path.islink(os.path.join(folder, name)))]:
+            path = os.path.join(folder, name)
+            if (relative := os.path.relpath(path, out)) not in holds:
+                found.append([os.fsencode(relative).hex(), *stamp_of(os.lstat(path))])
+    return sorted(found)

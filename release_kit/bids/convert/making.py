@@ -17,6 +17,7 @@ from release_kit.bids.convert.identity import image_code
 from release_kit.bids.convert.images import MadeImage, make_image
 from release_kit.bids.convert.jobs import ImageJob
 from release_kit.bids.convert.pool import run_pieces
+from release_kit.bids.convert.presence import contents
 from release_kit.bids.convert.state import State
 from release_kit.core.digest_cache import DigestCache, stamp_of
 from release_kit.core.errors import ArtifactError, RecordError, ReleaseKitError, StudyError
@@ -50,7 +51,8 @@ class ImageMaker:
             place: give them their names; else only see whether what is there is equal.
 
         Raises:
-            StudyError: without ``place``: files that differ; or recordings that cannot be converted, all of them.
+            StudyError: files that differ (with ``place``: that somebody else put or changed meanwhile); or recordings
+                that cannot be converted, all of them.
             ReleaseKitError: the disk is full.
         """
         from release_kit.bids.recordings.header import RecordingError
@@ -68,6 +70,7 @@ class ImageMaker:
                 for n, (target, made) in enumerate(results, start=1):
                     if isinstance(made, MadeImage):
                         differ += self._take(made, temporaries[target], place)
+                        temporaries[target].unlink(missing_ok=True)  # what was only compared must not fill the disk
                     elif isinstance(made, RecordingError | ArtifactError | StudyError | RecordError):
                         problems.append(made)
                     else:
@@ -105,11 +108,15 @@ class ImageMaker:
         self.state.made(made.identity, made.record())
         if self.there.get(made.target) == made.sha256:
             self.unchanged.append(made.target)
-        elif place:
+        elif place and self._is_as_planned(made.target):
             self._place(made, temporary)
         else:
             return [made.target]
         return []
+
+    def _is_as_planned(self, target: str) -> bool:
+        """Whether nobody put or changed a file of that name since the conversion was planned, hours ago perhaps."""
+        return contents(self.out, [target], self.cache).get(target) == self.there.get(target)
 
     def _place(self, made: MadeImage, temporary: Path) -> None:
         target = self.out / made.target

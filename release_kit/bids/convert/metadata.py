@@ -4,7 +4,6 @@ What each file says is ``dataset_files.py``, ``readme.py``, ``published.py`` and
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +72,7 @@ def _sidecars(recipe: Recipe, jobs: list[ImageJob], facts: Any, extras: Any) -> 
     for job in jobs:
         try:
             if isinstance(job.item, Run | Anatomy):
-                found = sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {})
-                made.append(replace(found, values=_with_defacing(job, found.values)))
+                made.append(sidecar(recipe, job.item, facts[job.target], extras.get(job.target) or {}))
                 yield sidecar_of(job.target), json_file(made[-1].values)
             else:
                 yield sidecar_of(job.target), json_file(_derived(recipe, job))
@@ -102,14 +100,6 @@ def _events_report(recipe: Recipe) -> list[dict[str, Any]]:
         if level in REPORTED and key not in of_image
     ]
     return [SuffixReport(suffix="events", datatype="func", n_files=n, keys=tuple(keys)).to_dict()]
-
-
-def _with_defacing(job: ImageJob, values: Mapping[str, Any]) -> dict[str, Any]:
-    if not job.deface:
-        return dict(values)
-    from release_kit.bids.sidecars.deface import METHOD
-
-    return {**values, "DeidentificationMethod": [*values.get("DeidentificationMethod", ()), METHOD]}
 
 
 def _derived(recipe: Recipe, job: ImageJob) -> dict[str, Any]:

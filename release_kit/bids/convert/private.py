@@ -1,13 +1,13 @@
 """Gives a recipe back what the published form leaves out: names in the lab, and the secret of the date shift."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from release_kit.bids.recipe.model import Recipe
+from release_kit.bids.recipe.pseudonyms import SOURCE_COLUMN, read_pseudonyms
+from release_kit.bids.recipe.values import Findings
 from release_kit.core.errors import RecordError
-from release_kit.core.text_table import read_text_table
-
-COLUMNS = ("participant_id", "source")
 
 
 def with_private(recipe: Recipe, *, pseudonyms: Path | None = None, shift_key: Path | None = None) -> Recipe:
@@ -19,7 +19,7 @@ def with_private(recipe: Recipe, *, pseudonyms: Path | None = None, shift_key: P
         shift_key: file with the secret of the date shift.
 
     Raises:
-        RecordError: the table lacks a column, or a participant of the recipe.
+        RecordError: the table lacks a column, or a participant of the recipe; a participant or a name stands twice.
     """
     if pseudonyms is not None:
         names = _names(pseudonyms)
@@ -32,11 +32,13 @@ def with_private(recipe: Recipe, *, pseudonyms: Path | None = None, shift_key: P
 
 
 def _names(path: Path) -> dict[str, str]:
-    table = read_text_table(path, "tsv", where=str(path), delimiter="\t")
-    lacking = [name for name in COLUMNS if name not in table.header]
-    if lacking:
-        raise RecordError(f"has no column {', '.join(lacking)}", where=str(path))
-    if table.problems:
-        raise table.problems[0]
-    label, source = (table.header.index(name) for name in COLUMNS)
-    return {row[label].removeprefix("sub-"): row[source] for _, row in table.rows}
+    found = Findings()
+    rows = read_pseudonyms({"from": path.name}, path.parent, found)
+    problems = [what for _, _, what, _ in found.problems]
+    names = {label: str(row[SOURCE_COLUMN]) for label, row in rows.items() if row.get(SOURCE_COLUMN)}
+    for name, n in sorted(Counter(names.values()).items()):
+        if n > 1:
+            problems.append(f"{name!r} stands for {n} participants")
+    if problems:
+        raise RecordError("; ".join(problems), where=str(path), next_step="one line and one name for each participant")
+    return names

@@ -30,8 +30,6 @@ from release_kit.core.files import write_error
 
 LAST = "dataset_description.json"
 """Makes a folder a dataset, so it is written when everything else is there."""
-PARTS = ("annotations",)
-"""What a conversion can be limited to."""
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -123,7 +121,7 @@ class _Conversion:
         self._plan()
         if not self.only:
             self._make_images()
-            self._plan_metadata()
+            self._plan_texts()
         self._write_texts()
         self._remove(self.decision)
         self._finish()
@@ -205,11 +203,11 @@ class _Conversion:
         known = [job for job in self.jobs if job.target in facts or job.role == "derivative"]
         return metadata_outputs(self.recipe, known, facts, extras, self.out)
 
-    def _plan_metadata(self) -> None:
-        """Images are made: now everything that describes them is known."""
+    def _plan_texts(self) -> None:
+        """Images are made: now everything that describes them is known, and people may have been at work meanwhile."""
         if self.stages[-1].identity is None or self.later:
             self.stages[-1] = self._metadata_stage()
-        wanted = self.stages[-1].wanted(self.state)
+        wanted = {path: sha256 for stage in self.stages for path, sha256 in stage.wanted(self.state).items()}
         there = contents(self.out, wanted, self.cache)
         found = decide(wanted, there, {p: s for p, s in self.state.owned.items() if p in wanted}, SEEDS)
         if found.refused:
@@ -235,7 +233,9 @@ class _Conversion:
         self.say({"event": "files", "n": len(missing)})
 
     def _remove(self, decision: Decision) -> None:
-        for path in decision.remove:
+        now = contents(self.out, decision.remove, self.cache)
+        changed = [path for path in decision.remove if now.get(path) not in (None, self.there[path])]
+        for path in (path for path in decision.remove if path not in changed):
             try:
                 (self.out / path).unlink(missing_ok=True)
             except OSError as error:
@@ -247,7 +247,7 @@ class _Conversion:
             self.state.disown(path)
         self.problems += [
             f"{path}: no longer in the recipe, but changed since conversion wrote it: it was left there"
-            for path in decision.keep
+            for path in sorted([*decision.keep, *changed])
         ]
 
     def _finish(self) -> None:

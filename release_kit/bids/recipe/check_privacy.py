@@ -1,4 +1,4 @@
-"""Whether what a recipe publishes names somebody: its texts, and the annotation files, which travel as they are.
+"""Whether what a recipe publishes tells who somebody is: its texts and facts, and annotation files, which travel too.
 
 The same search as the last look over the finished dataset (``sidecars/leak_words.py``), before hours of conversion
 instead of after them.
@@ -12,7 +12,8 @@ from typing import Any
 from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.paths import annotation_names, annotation_units, source_matches
 from release_kit.bids.recipe.problems import Problem, problem
-from release_kit.core.errors import ReleaseKitError
+from release_kit.bids.recipe.pseudonyms import secret_words
+from release_kit.core.errors import ReleaseKitError, StudyError
 
 _PRIVATE = ("folder", "sources", "privacy")
 _CHUNK = 1 << 20
@@ -22,12 +23,12 @@ def check_privacy(recipe: Recipe) -> Iterator[Problem]:
     """Yield where a source name, or a word of ``privacy.words``, stands in something that will be published."""
     from release_kit.bids.sidecars.leak_words import WordFinder, masked
 
-    names = {subject.source for subject in recipe.subjects if subject.source != subject.label}
-    finder = WordFinder({*names, *recipe.privacy.words})
+    finder = WordFinder(secret_words(recipe))
     for key, text in _texts(recipe):
         for hit in finder.search_text(text):
             step = "write it otherwise; this text is part of the dataset"
             yield problem("identifying", f"holds {masked(hit.word)}, which must appear nowhere", key, step)
+    yield from _facts(recipe)
     for path in _annotation_files(recipe):
         for hit in finder.search_text(path.relative_to(recipe.root).as_posix()):
             step = "rename the file; its name is kept under sourcedata/"
@@ -37,10 +38,31 @@ def check_privacy(recipe: Recipe) -> Iterator[Problem]:
             yield problem("identifying", f"holds {masked(hit.word)}", f"{path}:{hit.line}", step)
 
 
+def _facts(recipe: Recipe) -> Iterator[Problem]:
+    """Facts for sidecars that would be scrubbed there, but would still stand in the published recipe."""
+    from release_kit.bids.sidecars.privacy import identifying, scrub_reasons
+
+    try:
+        reasons = scrub_reasons(recipe.privacy)
+    except StudyError as error:
+        yield problem("recipe-value", error.what, "privacy", error.next_step or "")
+        return
+    kept = frozenset(key.lower() for key in recipe.privacy.keep)
+    given: dict[str, Mapping[str, Any]] = {f"sidecars.{suffix}": facts for suffix, facts in recipe.sidecars.items()}
+    given |= {f"runs[{index}].sidecar": run.sidecar for index, run in enumerate(recipe.runs)}
+    given |= {f"anatomy[{index}].sidecar": image.sidecar for index, image in enumerate(recipe.anatomy)}
+    given |= {f"derivatives[{index}].columns": one.columns for index, one in enumerate(recipe.derivatives)}
+    for key, facts in given.items():
+        for dotted, why in identifying(facts, reasons, kept):
+            step = "take it out, since the recipe is published too; or name the key in `privacy.keep`"
+            yield problem("identifying", f"must not leave the lab: {why}", f"{key}.{dotted}", step)
+
+
 def _texts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for field in fields(recipe):
         if field.name == "subjects":
             for subject in recipe.subjects:
+                yield f"subjects.{subject.label}", f"sub-{subject.label}"
                 yield from _inside(f"subjects.{subject.label}", subject.columns)
         elif field.name not in _PRIVATE:
             yield from _inside(field.name, getattr(recipe, field.name))

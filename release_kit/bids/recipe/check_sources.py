@@ -200,10 +200,14 @@ def _same_content(there: list[Expected]) -> Iterator[Problem]:
             real = os.path.realpath(one.path)
             groups[_fingerprint(Path(real))].setdefault(real, one)
     for group in groups.values():
-        (first, one), *others = group.items()
-        same = [two.name for path, two in others if filecmp.cmp(first, path, shallow=False)]
-        if same:
-            what = f"has the same bytes as {listed(same)}: one of the labels is wrong"
+        waiting = sorted(group.items())
+        while len(waiting) > 1:
+            (first, one), *others = waiting
+            same = {path: two.name for path, two in others if filecmp.cmp(first, path, shallow=False)}
+            waiting = [pair for pair in others if pair[0] not in same]
+            if not same:
+                continue
+            what = f"has the same bytes as {listed(same.values())}: one of the labels is wrong"
             yield problem("same-content", what, one.name, "find out which recording it is, and put the other in place")
 
 

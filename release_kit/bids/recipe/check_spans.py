@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from release_kit.bids.recipe.model import Recipe, Run, Shown
 from release_kit.bids.recipe.problems import Problem, problem
+from release_kit.bids.recipe.pseudonyms import is_published
 from release_kit.core.errors import StudyError
 
 EPSILON_S = 1e-3
@@ -39,7 +40,7 @@ def check_names(recipe: Recipe) -> Iterator[Problem]:
     folded: dict[str, str] = {}
     for subject in recipe.subjects:
         place = f"subjects.{subject.label}"
-        if subject.label.casefold() in (subject.source.casefold(), f"sub-{subject.source}".casefold()):
+        if is_published(subject.label, subject.source):
             step = "give another label, or `allow` it with a reason if that name identifies nobody"
             yield problem("pseudonym", "the label is the name in the lab", place, step)
         if folded.setdefault(subject.label.casefold(), subject.label) != subject.label:

@@ -98,7 +98,7 @@ def _head(found: Found, folder: Path, recipe_folder: Path | None) -> list[str]:
 
 
 def _labels(sources: list[str]) -> dict[str, str]:
-    """Pseudonyms by number; ``sub-`` labels of a BIDS folder stay as they are."""
+    """Return name in the lab → pseudonym, which is a number in the order of the names."""
     return {source: f"{number:02d}" for number, source in enumerate(sources, start=1)}
 
 

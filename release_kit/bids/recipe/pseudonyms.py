@@ -1,13 +1,28 @@
-"""The table of pseudonyms that a recipe names instead of listing its subjects; it stays outside the dataset."""
+"""Pseudonyms: the table that a recipe names instead of listing its subjects, and the words that they must hide."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
+from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.values import Findings
 
 LABEL_COLUMN = "participant_id"
 SOURCE_COLUMN = "source"
+
+
+def secret_words(recipe: Recipe) -> tuple[str, ...]:
+    """Return the words that must appear nowhere, sorted: names in the lab and what the recipe adds.
+
+    A name that is the published label of its subject (``01``, ``sub-01``) tells nothing.
+    """
+    names = {one.source for one in recipe.subjects if not is_published(one.label, one.source)}
+    return tuple(sorted(names | set(recipe.privacy.words)))
+
+
+def is_published(label: str, source: str) -> bool:
+    """Return whether a name in the lab is what the dataset calls the subject, in whatever case."""
+    return source.casefold() in (label.casefold(), f"sub-{label}".casefold())
 
 
 def read_pseudonyms(subjects: Any, folder: Path, found: Findings) -> Any:

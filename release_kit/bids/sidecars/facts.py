@@ -5,7 +5,7 @@ is ``privacy.py``; writing the JSON is the converter's.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,9 @@ def sidecar(
     if isinstance(item, Run):
         sources["the run"] = _from_run(recipe, item)
     elif item.deface:
-        sources["the defacing"] = {"DeidentificationMethod": [METHOD]}
-    problems = _contradictions(sources, facts.shape[2]) if isinstance(item, Run) else []
+        sources["the defacing"] = {"DeidentificationMethod": _with_defacing(sources.values())}
+    accepted = any(entry["code"] == "tr" for entry in recipe.allow)  # the check of the recipe refuses every other
+    problems = _contradictions(sources, facts.shape[2], accepted) if isinstance(item, Run) else []
     if problems:
         step = "correct the recipe, or convert the right file"
         raise StudyError("; ".join(problems), where=_place(item), next_step=step)
@@ -111,12 +112,20 @@ def _slice_times(raw_header: bytes | None) -> list[float] | None:
     return [round(float(time) * unit, 7) for time in times]
 
 
-def _contradictions(sources: Mapping[str, Mapping[str, Any]], n_slices: int) -> list[str]:
+def _with_defacing(sources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what was done to the image before, as the last source that speaks of it says, and the defacing."""
+    said: Any = []
+    for source in sources:
+        said = source.get("DeidentificationMethod") or said
+    return [*([said] if isinstance(said, str) else said), METHOD]
+
+
+def _contradictions(sources: Mapping[str, Mapping[str, Any]], n_slices: int, tr_accepted: bool) -> list[str]:
     problems = []
     wanted = sources["the run"]["RepetitionTime"]
     for name, source in sources.items():
         tr_s = source.get("RepetitionTime")
-        if tr_s is not None and not math.isclose(tr_s, wanted, abs_tol=TR_TOLERANCE_S):
+        if tr_s is not None and not tr_accepted and not math.isclose(tr_s, wanted, abs_tol=TR_TOLERANCE_S):
             problems.append(f"{name} says a TR of {tr_s:g} s, the run says {wanted:g} s")
         times = source.get("SliceTiming")
         if times is not None and len(times) != n_slices:

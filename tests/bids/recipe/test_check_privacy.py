@@ -31,3 +31,14 @@ def test_words_are_searched_in_names_of_annotation_files(study: Path, reread):
 def test_names_that_are_labels_already_are_not_searched(reread):
     report = check_recipe(reread(("AB12", "'01'"), ("Watching a film", "Subject 01 watches a film")))
     assert "identifying" not in [code for code, _ in found(report)]
+
+
+def test_identifying_facts_in_the_recipe_are_refused_since_the_recipe_is_published(reread):
+    facts = "sidecars: {bold: {DeviceSerialNumber: '67055', FlipAngle: 60, When: '2021-03-04'}}\nannotations:\n"
+    report = check_recipe(reread(("annotations:\n", facts)))
+    assert found(report) == [
+        ("identifying", "sidecars.bold.DeviceSerialNumber"), ("identifying", "sidecars.bold.When")
+    ]  # fmt: skip
+    assert not any("67055" in problem.sentence() for problem in report.problems)
+    kept = facts.replace("annotations:", "privacy: {keep: [DeviceSerialNumber, When]}\nannotations:")
+    assert not found(check_recipe(reread(("annotations:\n", kept))))
