@@ -136,11 +136,6 @@ def is_label(text: str) -> bool:
     return bool(re.fullmatch(r"[0-9A-Za-z]+", text))
 
 
-def entity_order() -> tuple[str, ...]:
-    """Return the short names of all entities in the order in which they stand in a file name."""
-    return tuple(_entities().values())
-
-
 @functools.cache
 def _schema() -> Any:
     from bidsschematools.schema import load_schema

@@ -28,7 +28,6 @@ LEVEL = 3
 noise hides the repetitions that it looks for (figures in ``docs/bids-recordings.md``)."""
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """RFC 1952: deflate, no flags, no time, no extra flags, unknown operating system."""
-_SMALL = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ class _Writer:
     """One gzip stream; content is hashed in a second thread while this one compresses."""
 
     def __init__(self, stream: BinaryIO, facts: ImageFacts, level: int):
-        self._stream, self._pending, self._small = stream, None, []
+        self._stream, self._pending = stream, None
         self._deflate = zlib.compressobj(level, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY)
         self._floats = facts.numpy_dtype if facts.numpy_dtype.kind in "fc" else None
         self.sha256, self.content = hashlib.sha256(), hashlib.sha256()
