@@ -165,8 +165,8 @@ def _repo_state(client: HubClient, repo: Repo) -> dict[str, Any]:
     for kind, names in (("branch", refs.branches), ("tag", refs.tags)):
         for name, commit in names.items():
             files = files_at(client, repo, commit)
-            if "placement.json" in files:
-                files["placement.json"] = _placement_state(client, repo, commit)
+            for path in {"placement.json", ".release/placement.json"} & files.keys():
+                files[path] = _placement_state(client, repo, commit, path)
             state[f"{kind} {name}"] = files
     state["commits"] = {branch: len(client.list_commits(repo, branch)) for branch in refs.branches}
     return state
@@ -177,9 +177,9 @@ def files_at(client: HubClient, repo: Repo, revision: str) -> dict[str, Any]:
     return {file.path: file.identity for file in client.list_tree(repo, revision)}
 
 
-def _placement_state(client: HubClient, repo: Repo, commit: str) -> Mapping[str, Any]:
-    data = client.read_bytes(repo, commit, "placement.json")
-    value = Placement.from_dict(parse_json(data, "placement.json")).to_dict()
+def _placement_state(client: HubClient, repo: Repo, commit: str, path: str) -> Mapping[str, Any]:
+    data = client.read_bytes(repo, commit, path)
+    value = Placement.from_dict(parse_json(data, path)).to_dict()
     for place in [*value["cells"].values(), *([value["results"]] if value["results"] else [])]:
         where = Repo(place["repo_id"], place["repo_type"])
         place["revision"] = files_at(client, where, place["revision"])
