@@ -61,11 +61,12 @@ def _judged(path: Path, content: bool | None, recipe: Path | None, words: tuple[
 
     privacy = None
     if recipe is not None:
+        from release_kit.bids.recipe.pseudonyms import secret_words
         from release_kit.bids.recipe.read import read_recipe
 
         declared = read_recipe(recipe)
         privacy = declared.privacy
-        words = (*words, *(subject.source for subject in declared.subjects))
+        words = (*words, *secret_words(declared))
     with progress(quiet) as shown:
         return validate_dataset(path, content=content, words=words, privacy=privacy, on_event=shown.say)
 

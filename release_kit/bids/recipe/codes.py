@@ -63,7 +63,9 @@ CHECKING: Mapping[str, Code] = {
     "annotation-unreadable": _error("An annotation file that its reader refuses."),
     "annotation-empty": _warning("An annotation file without a single entry."),
     "annotation-long": _error("Annotations that go on after the run or the stimulus has ended.", allowable=True),
-    "identifying": _error("A name of the lab, a word that must appear nowhere, or a scrubbed fact, in something that is published."),
+    "identifying": _error(
+        "A name of the lab, a word that must appear nowhere, or a scrubbed fact, in something that is published."
+    ),
     "bids-name": _error("A file name that BIDS has no rule for."),
     "pseudonym": _warning("A pseudonym that is the name it hides."),
     "pattern": _error("A file pattern that cannot be filled in."),
