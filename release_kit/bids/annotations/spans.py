@@ -62,12 +62,3 @@ def gaps(spans: Iterable[Span], begin: float, end: float) -> list[Span]:
             found.append((at, low))
         at = high
     return [*found, (at, end)] if end > at else found
-
-
-def shared_s(left: Iterable[Span], right: Iterable[Span]) -> float:
-    """Return the length of the intersection of two sets of spans."""
-    a, b, i, j, total = union(left), union(right), 0, 0, 0.0
-    while i < len(a) and j < len(b):
-        total += max(0.0, min(a[i][1], b[j][1]) - max(a[i][0], b[j][0]))
-        i, j = (i + 1, j) if a[i][1] < b[j][1] else (i, j + 1)
-    return total

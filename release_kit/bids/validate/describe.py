@@ -38,7 +38,7 @@ def check_description(survey: Survey) -> Iterator[Finding]:
         yield finding("derivative-undescribed", path, f"{n:,} files without {DESCRIPTION}")
     for part in survey.parts:
         path = ".bidsignore" if part.path == "." else f"{part.path}/.bidsignore"
-        if path in survey.by_path:
+        if path in survey.by_path and survey.by_path[path].readable:
             lines = survey.bytes_of(path).decode(errors="replace").split("\n")
             patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             if patterns:

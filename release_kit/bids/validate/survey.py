@@ -17,8 +17,6 @@ from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
 from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
 DESCRIPTION = "dataset_description.json"
-OPAQUE = ("sourcedata", "code", "derivatives", "stimuli", "docs", "logs", "phenotype")
-"""Folders at the top of a dataset in which names mean nothing to the specification (or no images lie)."""
 _SKIPPED = {".git", ".datalad", STATE_FOLDER}
 _POINTER = b"/annex/objects/"
 _POINTER_BYTES = 400

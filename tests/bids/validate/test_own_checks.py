@@ -312,6 +312,11 @@ def test_bidsignore_is_told(dataset, found_in):
     assert (found.severity, found.what) == ("note", "hidden: extra/, *.mat")
 
 
+def test_bidsignore_that_leads_nowhere_does_not_end_the_validation(dataset, found_in):
+    (dataset / ".bidsignore").symlink_to("nowhere")
+    assert [one.path for one in found_in(dataset, "link-dangling")] == [".bidsignore"]
+
+
 # --- identity
 
 
