@@ -5,7 +5,7 @@ from release_kit.core.records import nearest
 from release_kit.release.check.problem import ERROR, NOTE, WARNING, Code, Problem
 
 FAMILIES = (
-    "grid", "payloads", "labels", "weights", "adapters", "dataset", "results", "foreign", "secrets", "licence",
+    "grid", "payloads", "labels", "weights", "adapters", "results", "dataset", "foreign", "secrets", "licence",
     "release", "allow",
 )  # fmt: skip
 """The order in which families are shown."""
@@ -167,13 +167,6 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "Whoever knows nothing scores at chance; far below it, answers were almost surely not found in the output and "
      "counted as wrong. For a baseline, every gain over it then measures format, not knowledge.",
      "look at the outputs and evaluate again; leave the score out of gains until then, or say so in `limits`"),
-    # foreign
-    ("pickle", "foreign", ERROR, "A file of an artifact is, or holds, a Python pickle.",
-     "Loading it runs whatever code it holds.", "save the weights as safetensors and remove the file"),
-    ("script", "foreign", ERROR, "An artifact holds code.",
-     "Models are data; code beside them is run by some loaders.", "remove the file from the artifact"),
-    ("remote-code", "foreign", ERROR, "A configuration asks the loader to run code from the repository.",
-     "Whoever loads the model runs that code.", "remove `auto_map` or `trust_remote_code`, or accept it with `allow`"),
     # dataset
     ("dataset-broken", "dataset", ERROR, "The record of a dataset cannot be read, or contradicts the cells.",
      "Nothing says which files belong to no part, and what the card shows.",
@@ -184,6 +177,13 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("dataset-outdated", "dataset", ERROR, "The dataset has changed since its study was made.",
      "The card shows numbers of files that are no longer there.",
      "run again: release-kit bids release DATASET --out STUDY, then build"),
+    # foreign
+    ("pickle", "foreign", ERROR, "A file of an artifact is, or holds, a Python pickle.",
+     "Loading it runs whatever code it holds.", "save the weights as safetensors and remove the file"),
+    ("script", "foreign", ERROR, "An artifact holds code.",
+     "Models are data; code beside them is run by some loaders.", "remove the file from the artifact"),
+    ("remote-code", "foreign", ERROR, "A configuration asks the loader to run code from the repository.",
+     "Whoever loads the model runs that code.", "remove `auto_map` or `trust_remote_code`, or accept it with `allow`"),
     # secrets
     ("secret", "secrets", ERROR, "A file holds what looks like a token, a password or a private key.",
      "Once published it is public for ever, in the history too.",
