@@ -175,7 +175,10 @@ def place_of_maximum(statistics: Sequence[Statistic], depths: np.ndarray) -> Sta
         left, here, right = (values[rows, np.clip(top + shift, 0, len(depths) - 1)] for shift in (-1, 0, 1))
         inner = (top > 0) & (top < len(depths) - 1) & np.isfinite(left) & np.isfinite(right)
         bend = np.where(inner, left - 2 * np.where(inner, here, 0.0) + right, -1.0)
-        shift = np.where(inner & (bend < 0), 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
+        with np.errstate(
+            invalid="ignore"
+        ):  # both neighbours may be unknown; ``inner`` leaves such peaks where they are
+            shift = np.where(inner & (bend < 0), 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
         return np.where(np.isfinite(here), depths[top] + step * shift, np.nan)
 
     return statistic

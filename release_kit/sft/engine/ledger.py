@@ -273,8 +273,8 @@ class HeldLease:
 
 
 def ledger_folder(study_folder: Path) -> Path:
-    """Return where the ledger of a study lies."""
-    return study_folder / STATE_FOLDER / "ledger"
+    """Return where the ledger of a study lies, wherever the process stands later: leases are renewed by a thread."""
+    return study_folder.absolute() / STATE_FOLDER / "ledger"
 
 
 def _inherited(before: Lease | None) -> Mapping[str, int]:

@@ -19,6 +19,7 @@ from release_kit.sft.engine import provenance
 from release_kit.sft.engine.ledger import LeaseLostError
 from release_kit.sft.engine.processes import WorkerOptions
 from release_kit.sft.engine.pull import Perform, Watch
+from release_kit.sft.engine.task_files import task_files_sha256
 from release_kit.sft.engine.training import NotTogetherError, Run, Trainer, in_one_batch, sweep
 from release_kit.sft.engine.units import Unit
 from release_kit.sft.engine.workshop import Workshop
@@ -171,6 +172,7 @@ class Worker:
             "base_model": self.shop.provenance_of(base),
             "versions": provenance.versions(),
             "hardware": provenance.hardware(self.device, threads),
+            "tasks": {task: task_files_sha256(self.study.folder, task) for task in self.evaluation.tasks},
         }
         if commit := provenance.code_commit():
             made["code_commit"] = commit

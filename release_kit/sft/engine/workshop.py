@@ -87,12 +87,18 @@ class Workshop:
         return self._tokenised[key]
 
     def provenance_of(self, base_model: str) -> dict[str, Any]:
-        """Return ``{name, digest, source}`` of a base for a cell's provenance."""
+        """Return ``{name, digest, files_sha256, source}`` of a base for a cell's provenance."""
         known = self._declared(base_model)
         made = base_folder(self.study, base_model) / "base.json"
         source = canonical.read_json(made) if made.is_file() else known.get("source")
         name = str(known.get("hub_id") or base_model)
-        return {"name": name, "digest": self.identity(base_model).weights_sha256, "source": source}
+        identity = self.identity(base_model)
+        return {
+            "name": name,
+            "digest": identity.weights_sha256,
+            "files_sha256": canonical.digest(dict(identity.files)),
+            "source": source,
+        }
 
     def _key(self, base_model: str) -> str:
         """Return what a loaded base is known by: every file counts, a tokenizer without new weights too."""

@@ -163,10 +163,18 @@ def _shipped_task(study: Study, name: str) -> bytes:
 
 
 def _data_files(study: Study, task: str) -> Iterator[str]:
-    """Yield the data files that a task reads, as its YAML writes them; tasks with data on the Hub have none."""
+    """Return the data files that a task reads, as its YAML writes them; tasks with data on the Hub have none."""
     path = study.folder / TASKS_FOLDER / f"{task}.yaml"
-    text = path.read_bytes() if path.is_file() else _shipped_task(study, task)
-    document = yaml.load(text, Loader=_task_loader())
+    return named_data_files(path.read_bytes() if path.is_file() else _shipped_task(study, task))
+
+
+def named_data_files(task: bytes) -> Iterator[str]:
+    """Yield the data files that the YAML of a task names, as it writes them.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    document = yaml.load(task, Loader=_task_loader())
     listed = ((document or {}).get("dataset_kwargs") or {}).get("data_files") or {}
     for value in listed.values() if isinstance(listed, dict) else [listed]:
         yield from value if isinstance(value, list) else [str(value)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from release_kit.sft.engine.ledger import Lease, LeaseLostError, Ledger
+from release_kit.sft.engine.ledger import Lease, LeaseLostError, Ledger, ledger_folder
 from release_kit.sft.engine.owner import Owner, process_start, this_owner
 
 UNIT = "run-0123456789ab"
@@ -181,3 +181,12 @@ def test_claims_on_a_file_system_without_hard_links_are_exclusive_too(tmp_path: 
     assert one is not None and _ledger(tmp_path, clock).claim(UNIT) is None
     one.release()
     assert _ledger(tmp_path, clock).claim(UNIT) is not None
+
+
+def test_ledger_of_a_relative_study_stays_where_it_is_when_the_process_moves(tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = ledger_folder(Path("study"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert folder == tmp_path / "study" / ".release_kit" / "ledger"

@@ -112,13 +112,36 @@ def test_complete_cells_whose_data_or_base_changed_are_named_and_made_again_on_d
     path = study.folder / "data" / "colours.jsonl"
     path.write_text(path.read_text().replace("grass", "sky"))
     report = run_study(study, options=options)
-    assert not report.ok and len(report.stale) == 2 and "made from data 'colours'" in report.stale[0].what
+    assert not report.ok and "made from data 'colours'" in report.stale[0].what
+    assert len(report.stale) == 3, "the untouched base was scored on these data too"
     tiny.write_base(study.folder / "bases" / "tiny", seed=1)
     stale = find_stale(study, plan_units(study))
     assert len(stale) == 3 and all("made from weights of 'tiny'" in cell.what for cell in stale)
     remove_stale(study, stale)
     _work(study)
     assert run_study(study, options=options).ok and len(list((study.folder / "runs").iterdir())) == 2
+
+
+def test_complete_cells_whose_task_tokenizer_or_checkpoint_changed_are_named(tmp_path: Path):
+    study = tiny.write_study(tmp_path / "study", **ONE_RUN)
+    _work(study)
+    units = plan_units(study)
+    assert find_stale(study, units) == []
+    task = next((study.folder / "tasks").glob("*.yaml"))
+    text = task.read_text(encoding="utf-8")
+    task.write_text(text + "# changed\n", encoding="utf-8")
+    assert all(f"scored on the task {task.stem!r}" in cell.what for cell in find_stale(study, units))
+    assert len(find_stale(study, units)) == sum(len(unit.cells) for unit in units)
+    task.write_text(text, encoding="utf-8")
+    config = study.folder / "bases" / "tiny" / "tokenizer_config.json"
+    before = config.read_bytes()
+    config.write_bytes(before + b"\n")
+    assert all("made from files of 'tiny'" in cell.what for cell in find_stale(study, units))
+    config.write_bytes(before)
+    gone = next((study.folder / "runs").glob("*/*/*.safetensors"))
+    gone.unlink()
+    (cell,) = find_stale(study, units)
+    assert f"1 file of {gone.parent.relative_to(study.folder).as_posix()} is gone: {gone.name}" in cell.what
 
 
 def test_runs_in_one_batch_are_their_own_runs_and_lose_as_much_as_alone(finished: Study, tmp_path: Path):
