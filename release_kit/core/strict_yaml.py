@@ -1,8 +1,9 @@
-"""YAML read strictly: a key that stands twice, or is not a plain value, is refused instead of silently taken.
+"""YAML read strictly: keys that stand twice or are no plain values, and numbers that are none, are refused.
 
 Apart from ``study.py`` so that commands which need a study's words only, not its file, start without a YAML reader.
 """
 
+import math
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text.
 
     Raises:
-        RecordError: broken YAML, or a key that stands twice; ``where`` names the file.
+        RecordError: broken YAML, a key that stands twice, ``.nan`` or ``.inf``; ``where`` names the file.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)
@@ -38,4 +39,12 @@ def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = 
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 
 
+def _finite_number(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
+    value = loader.construct_yaml_float(node)
+    if not math.isfinite(value):
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
+    return value
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _finite_number)
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _strict_mapping)

@@ -122,6 +122,8 @@ _CHOICES = {
     "harness": HARNESSES,
 }  # fmt: skip
 
+_SHARES_OF_LESS_THAN_ONE = ("dropout", "beta1", "beta2")
+
 
 def training_settings(study: Study, levels: Mapping[str, Level]) -> TrainingSettings:
     """Return how the run with ``levels`` is trained: the study's settings, what ``by`` changes, its schedule.
@@ -183,6 +185,10 @@ def _value(fields: Fields, name: str) -> bool | int | float | str:
     least = 1 if kind is int and name != "num_fewshot" else 0
     if kind in (int, (int, float)) and value < least:
         raise fields.error(name, f"is {value}, less than {least}")
+    if name == "warmup_ratio" and value > 1:
+        raise fields.error(name, f"is {value}; a share of the steps is at most 1")
+    if name in _SHARES_OF_LESS_THAN_ONE and value >= 1:
+        raise fields.error(name, f"is {value}; it must be less than 1")
     return value if name in _KINDS else float(value)
 
 

@@ -89,3 +89,18 @@ def test_evaluation_settings_are_read():
     assert (settings.tasks, settings.harness, settings.num_fewshot, settings.limit) == (("a", "b"), "lm-eval", 0, 5)
     with pytest.raises(RecordError, match="names a task twice"):
         evaluation_settings(study_with("evaluation: {tasks: [a, a]}"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [("warmup_ratio: 2", "at most 1"), ("beta1: 1.5", "less than 1"), ("lora: {dropout: 1}", "less than 1")],
+)
+def test_shares_that_mean_nothing_are_refused(setting: str, says: str):
+    with pytest.raises(RecordError, match=says):
+        training_settings(study_with(f"{TRAINING}, {setting}}}"), levels("lora"))
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+def test_number_that_is_none_is_refused_with_its_line(number: str):
+    with pytest.raises(RecordError, match=rf"{number} is not a finite number.*line 10"):
+        study_with(f"{TRAINING}, learning_rate: {number}}}".replace("learning_rate: 0.001, ", ""))
