@@ -48,6 +48,8 @@ class Decoded:
     text: str
     encoding: str
 
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+
 
 def split_lines(text: str) -> list[str]:
     """Return the lines of ``text`` whatever ends them (LF, CRLF, CR); a last line end begins no further line."""
@@ -116,7 +118,7 @@ def _wide_without_mark(data: bytes, where: str) -> Decoded:
 
 def _sure_utf8(data: bytes, text: str, where: str) -> Decoded:
     """A few bytes beyond ASCII can be UTF-8 and Japanese in another encoding at once; many cannot."""
-    few = list(islice((character for character in text if character > "\x7f"), FEW))
+    few = [found[0] for found in islice(_BEYOND_ASCII.finditer(text), FEW)]
     if few and len(few) < FEW and not all(map(_is_usual, few)):
         rivals = [name for name in _JAPANESE if (other := _strict(data, name)) and _share(other, _is_common) == 1]
         if rivals:

@@ -4,6 +4,7 @@ Decimals and not floats, so that ``end - onset`` is the duration that was meant 
 end written from a duration gives the same duration when it is read.
 """
 
+import functools
 import re
 from decimal import Context, Decimal, InvalidOperation
 
@@ -72,6 +73,7 @@ def parse_span(onset: str | None, duration: str | None) -> tuple[float, float]:
     return found[0], found[1]
 
 
+@functools.lru_cache(maxsize=65536)
 def exact(value: float) -> Decimal:
     """Return the decimal that a person would write for ``value``; ``float(exact(x)) == x``."""
     return Decimal(repr(float(value)))

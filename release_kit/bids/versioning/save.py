@@ -44,6 +44,9 @@ _ID_SPACE = uuid.UUID("5b0c1f6e-4f0a-5d2e-9c43-0a7f5f9d2b11")
 _WRITTEN = "written.json"
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 
+ANNEX_KEYS = ("annex.uuid", "annex.version", "filter.annex.process")
+"""What `git annex init` sets, first to last: one that was killed in the middle is run again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SaveReport:
@@ -157,7 +160,7 @@ class _Saving:
     ) -> SaveReport:
         repository = self.repository
         self._tidy()
-        if repository.ask("config", "--local", "annex.uuid") is None:
+        if any(repository.ask("config", "--local", key) is None for key in ANNEX_KEYS):
             repository.annex("init", "--quiet", DESCRIPTION)
         self._write(ATTRIBUTES_FILE, attributes_text(self._read(ATTRIBUTES_FILE)).encode())
         dataset_id = self._dataset_id(plan.paths)
