@@ -19,7 +19,12 @@ from release_kit.bids.recipe.read import read_recipe
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX
 
-COMMAND = [sys.executable, "-m", "release_kit", "bids", "convert"]
+HEARS_INTERRUPTS = (
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv[0] = 'release-kit'; runpy.run_module('release_kit', run_name='__main__', alter_sys=True)"
+)
+"""A background job is started with the signal ignored, and its children are too."""
+COMMAND = [sys.executable, "-c", HEARS_INTERRUPTS, "bids", "convert"]
 
 
 @pytest.fixture

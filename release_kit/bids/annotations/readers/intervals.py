@@ -25,7 +25,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """What a column means → the headers it is found by when ``columns`` does not name it."""
 
 UNKNOWN = ("n/a",)
-MAX_CELL = 1 << 24
 ROUNDING_S = Decimal("0.002")
 """How far an end may be from onset + duration, all three being rounded to milliseconds."""
 
@@ -103,7 +102,6 @@ def _rows(text: str, options: IntervalOptions, problems: Problems) -> Iterator[t
     first = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
     separator = options.separator or ("\t" if "\t" in first else ",")
     quoting = csv.QUOTE_MINIMAL if options.quotes else csv.QUOTE_NONE
-    csv.field_size_limit(MAX_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
     begins = 1
     while True:
