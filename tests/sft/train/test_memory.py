@@ -107,7 +107,7 @@ settings = make_settings(batch_size=512, max_length=64, micro_batch=512, steps=1
 warm.mode
 import pyarrow.parquet
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-room = pages * resource.getpagesize() + 96 * 2**20
+room = pages * resource.getpagesize() + 64 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 job = {"method": "full", "seed": 0, "keep": {"final": 1}, "folder": Path(sys.argv[2]), "halve": True}
 facts = train_run(warm, examples, settings, **job)
