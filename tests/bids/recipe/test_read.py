@@ -103,7 +103,7 @@ def test_everything_wrong_is_said_at_once_by_line():
         ("{source}/{task}_{run}.nii.gz", "{source:02d}.nii", "is no pattern"),
         ("{source}/{task}_{run}.nii.gz", "**/{source}.nii", "`**` is not understood"),
         ("{source}/{task}_{run}.nii.gz", "{source.__class__}.nii", "nothing known of these files"),
-        ("tr_s: 2", "tr_s: .nan", "expected a finite number"),
+        ("tr_s: 2", "tr_s: -1", "expected more than 0"),
         ("schema_version: 1", "schema_version: 2", "this release_kit reads 1; update release_kit"),
         ("title: A", "title: [A]", "expected text"),
         ("authors: [A]", "authors: []", "at least one"),
@@ -113,6 +113,11 @@ def test_a_mistake_is_named_with_what_to_do(old: str, new: str, said: str):
     text = HEAD + "  - {task: film, run: 1}\n"
     assert old in text
     assert any(said in line for line in problems_of(text.replace(old, new))), problems_of(text.replace(old, new))
+
+
+def test_a_number_that_is_none_is_named_by_its_line():
+    with pytest.raises(RecordError, match=r"recipe\.yaml: not valid YAML: \.nan is not a finite number .* line 6"):
+        problems_of(HEAD.replace("tr_s: 2", "tr_s: .nan") + "  - {task: film, run: 1}\n")
 
 
 ANNOTATED = (
