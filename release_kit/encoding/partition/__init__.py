@@ -1,0 +1,1 @@
+"""What each set of features explains alone and together, with intervals."""

@@ -1,0 +1,1 @@
+"""One page of an analysis: numbers, maps, provenance."""

@@ -1,0 +1,1 @@
+"""Recordings with a planted truth, and how well an analysis recovers it."""

@@ -1,0 +1,1 @@
+"""The file ``encoding.yaml``: what an analysis uses, fits and compares."""
