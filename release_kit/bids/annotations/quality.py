@@ -22,7 +22,7 @@ from release_kit.bids.annotations.agreement import (
     token_agreement,
 )
 from release_kit.bids.annotations.bins import Binned, binned
-from release_kit.bids.annotations.encoder import PACKAGE, SentenceEncoder, encoder_folder, knows
+from release_kit.bids.annotations.encoder import RememberingEncoder, encoder_folder, knows
 from release_kit.bids.annotations.quality_context import Context, dataset_context, recipe_context
 from release_kit.bids.annotations.quality_drift import (
     early_findings,
@@ -43,6 +43,7 @@ from release_kit.bids.annotations.quality_records import (
 from release_kit.bids.annotations.quality_tracks import measure_track, order_findings, track_findings
 from release_kit.bids.annotations.stimuli import Annotation
 from release_kit.bids.recipe.model import Recipe
+from release_kit.core.sentence_encoder import PACKAGE
 
 Say = Callable[[str], None]
 Levels = list[tuple[str, str]]
@@ -228,7 +229,7 @@ def _encoder(context: Context, embed: bool) -> tuple[Encode | None, list[str]]:
     languages = sorted({annotation.language for annotation in context.annotations})
     strange = [language for language in languages if not knows(language)]
     notes = [f"Meanings were compared in English only; left out: {', '.join(strange)}."] if strange else []
-    return (SentenceEncoder(folder).encode if len(strange) < len(languages) else None), notes
+    return (RememberingEncoder(folder).encode if len(strange) < len(languages) else None), notes
 
 
 def _not_judged(context: Context) -> list[str]:

@@ -17,6 +17,7 @@ from release_kit.sft.data.examples import rows_sha256
 from release_kit.sft.measure.benchmarks import Benchmark
 from release_kit.sft.measure.contamination import Hit, WordTexts, find_hits, split_texts
 from release_kit.sft.measure.corpora import Corpus, Part, text_of
+from release_kit.sft.measure.embedding import CODE as EMBEDDING_CODE
 from release_kit.sft.measure.embedding import Encoder, encoder_files, encoder_folder
 from release_kit.sft.measure.lexical import Similarity, Terms, lexical_similarity, terms_of
 from release_kit.sft.measure.perplexity import OpenBase, losses_table, open_base
@@ -40,7 +41,7 @@ class Parts:
     def __init__(self, study: Study, encoder: Path | None = None):
         folder, self._study, self._encoder_folder = study.folder, study, encoder
         self._losses = PartStore(folder, "perplexity", ("perplexity.py",))
-        self._vectors = PartStore(folder, "embeddings", ("embedding.py",))
+        self._vectors = PartStore(folder, "embeddings", EMBEDDING_CODE)
         self._lexical = PartStore(folder, "lexical", ("lexical.py", "words.py"))
         self._hits = PartStore(folder, "contamination", ("contamination.py", "words.py"))
         self._known: dict[tuple, Any] = {}

@@ -75,7 +75,8 @@ class PartStore:
     Args:
         study_folder: where the study lies.
         kind: name of the sub-folder (``layers``, ``perplexity`` …).
-        sources: the modules of this package whose code makes the parts; a change of one makes all parts unknown.
+        sources: the modules whose code makes the parts, relative to this package; a change of one makes all parts
+            unknown.
     """
 
     def __init__(self, study_folder: Path, kind: str, sources: tuple[str, ...]):
@@ -119,7 +120,7 @@ class PartStore:
 
 @functools.cache
 def code_of(sources: tuple[str, ...]) -> str:
-    """Return one digest of modules of this package, in the order of their names."""
+    """Return one digest of modules, named relative to this package, in the order of their names."""
     here = Path(__file__).parent
     lines = [f"{name}\0{hashlib.sha256((here / name).read_bytes()).hexdigest()}\n" for name in sorted(sources)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -17,7 +17,7 @@ from release_kit.bids.annotations.agreement import (
     token_agreement,
 )
 from release_kit.bids.annotations.bins import Binned, binned, both
-from release_kit.bids.annotations.encoder import SentenceEncoder, encoder_folder, knows
+from release_kit.bids.annotations.encoder import RememberingEncoder, encoder_folder, knows
 from release_kit.bids.annotations.quality_drift import lag_drift, lag_findings
 from release_kit.bids.annotations.tokens import has_letters, is_foreign_script, is_placeholder, normalised, tokens
 
@@ -154,11 +154,11 @@ def test_annotators_in_time_have_no_lag_and_others_have_no_finding():
 
 
 @pytest.fixture(scope="module")
-def encoder() -> SentenceEncoder:
+def encoder() -> RememberingEncoder:
     folder = encoder_folder()
     if folder is None:
         pytest.skip("the sentence encoder is not installed")
-    return SentenceEncoder(folder)
+    return RememberingEncoder(folder)
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ def test_vectors_have_length_one_and_depend_on_the_text_alone(encoder):
     import numpy as np
 
     alone = encoder.encode(["A boy feeds the dog"])
-    fresh = SentenceEncoder(encoder_folder()).encode(["A boy feeds the dog", "x " * 300])
+    fresh = RememberingEncoder(encoder_folder()).encode(["A boy feeds the dog", "x " * 300])
     assert alone.shape == (1, 384)
     assert np.allclose(np.linalg.norm(fresh, axis=1), 1, atol=1e-5)
     assert np.allclose(alone[0], fresh[0], atol=1e-5)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from release_kit.sft.measure.embedding import PACKAGE, Encoder, embedding_similarity, encoder_folder
+from release_kit.core.sentence_encoder import PACKAGE
+from release_kit.sft.measure.embedding import Encoder, embedding_similarity, encoder_folder
 from release_kit.sft.measure.lexical import lexical_similarity, terms_of
 from release_kit.sft.measure.words import words_of
 
