@@ -1,4 +1,8 @@
-"""The last look at a dataset before it is called good: nothing in it leads back to a person."""
+"""The last look at a dataset before it is called good: nothing in it leads back to a person.
+
+What git-annex holds elsewhere cannot be looked into here. It was when it was written, and its key says that it has not
+changed since; so it refuses nothing, and is told as not looked at.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -9,6 +13,7 @@ from release_kit.bids.convert.identity import text_code
 from release_kit.bids.convert.state import State
 from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.pseudonyms import secret_words
+from release_kit.bids.sidecars.leaks import Leak, find_leaks
 from release_kit.core.canonical import digest
 from release_kit.core.digest_cache import stamp_of
 from release_kit.core.errors import IntegrityError
@@ -30,7 +35,7 @@ def check_leaks(
         say: told that the look begins.
 
     Returns:
-        What needs a look but tells nothing by itself.
+        What needs a look but tells nothing by itself, and how much is not here to be looked at.
 
     Raises:
         IntegrityError: the files and what is in them.
@@ -41,13 +46,11 @@ def check_leaks(
     mark = f"leaks:{out.resolve()}"
     if state.marks.get(mark) == identity:
         return ()
-    from release_kit.bids.sidecars.leaks import find_leaks
-
     say({"event": "leaks"})
-    fetched = all((out / path).exists() for path in holds)
-    found = find_leaks(out, words, recipe.privacy, content=fetched)
-    warnings = tuple(f"{leak.path}: {leak.what}" for leak in found if leak.severity == "warning")
-    if leaks := [leak for leak in found if leak.severity != "warning"]:
+    found = find_leaks(out, words, recipe.privacy)
+    absent = [leak for leak in found if leak.code == "absent" and (out / ".git").exists()]
+    warnings = tuple(f"{leak.path}: {leak.what}" for leak in found if leak.severity == "warning") + _unseen(absent)
+    if leaks := [leak for leak in found if leak.severity != "warning" and leak not in absent]:
         listed = "; ".join(f"{leak.path}: {leak.what}" for leak in leaks[:N_SHOWN])
         more = f"; and {len(leaks) - N_SHOWN} more" if len(leaks) > N_SHOWN else ""
         raise IntegrityError(
@@ -58,6 +61,16 @@ def check_leaks(
     if not warnings:
         state.mark(mark, identity)
     return warnings
+
+
+def _unseen(absent: list[Leak]) -> tuple[str, ...]:
+    """Return the sentence about contents that are not here."""
+    if not absent:
+        return ()
+    return (
+        f"the content of {counted(len(absent), 'file')} is not here and was not looked at for anything identifying "
+        f"(such as {absent[0].path}): git-annex has it elsewhere; get it before you vouch for it",
+    )
 
 
 def _others(out: Path, holds: Mapping[str, str]) -> list[list[Any]]:

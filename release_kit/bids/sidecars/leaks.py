@@ -106,8 +106,9 @@ def _one(root: Path, relative: str, looking: Looking, content: bool) -> list[tup
     try:
         if path.is_symlink() and (told := _link(root, path, looking)):
             return told
-        if _is_absent(path):
-            return [("absent", "its content is not here, so it was not looked into")] if content else []
+        if (key := _absent_key(path)) is not None:
+            told = _word_hits(key, "in the key that stands for its content", looking)
+            return told + ([("absent", "its content is not here, so it was not looked into")] if content else [])
         if not path.is_file():
             return [("opaque", "neither a file nor a folder")]
         return list(look_at(path, PurePosixPath(relative).as_posix(), looking))
@@ -119,25 +120,31 @@ def _one(root: Path, relative: str, looking: Looking, content: bool) -> list[tup
 def _link(root: Path, path: Path, looking: Looking) -> list[tuple[str, str]]:
     """Return what is wrong with a link: it leads out of the dataset, or to a folder."""
     target = os.readlink(path)
+    told = _word_hits(target, "in the target of the link", looking)
     if ".git/annex/objects/" in target.replace(os.sep, "/") and not os.path.isabs(target):
-        return []
-    told = [
-        ("word", f"the word {masked(h.word)} stands in the target of the link")
-        for h in looking.finder.search_text(target)
-    ]
+        return told
     if not path.resolve().is_relative_to(root.resolve()):
         return [*told, ("link", "the link leads out of the dataset")]
     return [*told, ("link", "the link leads to a folder")] if path.is_dir() else told
 
 
-def _is_absent(path: Path) -> bool:
-    """Whether git-annex has the content elsewhere: a link into its store to nothing, or a pointer instead of a file."""
+def _word_hits(text: str, place: str, looking: Looking) -> list[tuple[str, str]]:
+    return [("word", f"the word {masked(hit.word)} stands {place}") for hit in looking.finder.search_text(text)]
+
+
+def _absent_key(path: Path) -> str | None:
+    """Return what git-annex knows of a content that lies elsewhere, None where the file is here.
+
+    Absent is a link into its store to nothing, or a pointer instead of a file.
+    """
     if path.is_symlink():
-        return not path.exists() and ".git/annex/objects/" in os.readlink(path).replace(os.sep, "/")
+        target = os.readlink(path)
+        return target if not path.exists() and ".git/annex/objects/" in target.replace(os.sep, "/") else None
     if path.is_file() and path.stat().st_size < 32_768:
         with open(path, "rb") as stream:
-            return _POINTER.fullmatch(stream.read(32_768)) is not None
-    return False
+            data = stream.read(32_768)
+        return os.fsdecode(data) if _POINTER.fullmatch(data) else None
+    return None
 
 
 def _shown(relative: str) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import bids_factory
@@ -16,7 +17,7 @@ from release_kit.bids.recipe.read import read_recipe
 from release_kit.bids.versioning.annex import Repository
 from release_kit.bids.versioning.guard import guarded
 from release_kit.bids.versioning.save import save_version
-from release_kit.core.errors import ReleaseKitError
+from release_kit.core.errors import IntegrityError, ReleaseKitError
 
 Convert = Callable[..., ConvertReport]
 IMAGE = "sub-01/func/sub-01_task-film_run-01_bold.nii.gz"
@@ -70,6 +71,19 @@ def test_clone_without_content_is_known_by_its_keys(study: Path, saved: Path, tm
     assert not report.written
     report = convert(read_recipe(clone / "code/release_kit/recipe.yaml"), clone, only="annotations")
     assert not report.written
+    assert [problem.split(" is not here")[0] for problem in report.problems] == ["the content of 8 files"]
+    recipe = read_recipe(study)
+    strict = replace(recipe, privacy=replace(recipe.privacy, words=("Ben Example",)))
+    with pytest.raises(IntegrityError, match=r"CITATION\.cff") as refused:
+        convert(strict, clone, only="annotations")
+    assert "not here" not in str(refused.value)
+
+
+def test_link_to_nothing_is_no_annexed_content_where_there_is_no_git(out: Path, converted: Convert):
+    converted()
+    (out / "sub-03.nii.gz").symlink_to(".git/annex/objects/aa/SHA256E-s4--00.nii.gz/SHA256E-s4--00.nii.gz")
+    with pytest.raises(IntegrityError, match=r"sub-03\.nii\.gz: its content is not here"):
+        converted()
 
 
 def test_pointer_file_stands_for_its_content(tmp_path: Path):

@@ -293,6 +293,12 @@ def test_absent_annex_content_fails_closed_unless_it_is_said_to_be_absent(datase
     assert codes(dataset, content=False) == []
 
 
+def test_a_word_in_an_annex_key_is_found_although_its_content_is_not_here(dataset: Path):
+    (dataset / "a.nii.gz").symlink_to(".git/annex/objects/aa/bb/WORM-s4--Tanaka.nii.gz/WORM-s4--Tanaka.nii.gz")
+    write(dataset / "b.nii.gz", b"/annex/objects/WORM-s4--Tanaka.nii.gz\n")
+    assert codes(dataset, content=False) == [("a.nii.gz", "word"), ("b.nii.gz", "word")]
+
+
 def test_links_that_lead_out_of_the_dataset_are_found(dataset: Path, tmp_path: Path):
     write(tmp_path / "Tanaka/notes.txt", b"x")
     os.symlink(tmp_path / "Tanaka/notes.txt", dataset / "notes.txt")

@@ -25,12 +25,18 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def clone(converted: Path, tmp_path: Path) -> Path:
-    """A clone with everything, made by plain DataLad."""
+def empty_clone(converted: Path, tmp_path: Path) -> Path:
+    """A clone made by plain DataLad, without the content of anything that git-annex holds."""
     git(tmp_path, "datalad!", "clone", str(converted / "dataset"), str(tmp_path / "clone"))
-    git(tmp_path / "clone", "datalad!", "get", ".")
     yield tmp_path / "clone"
     writable(tmp_path)
+
+
+@pytest.fixture
+def clone(empty_clone: Path) -> Path:
+    """A clone with everything, made by plain DataLad."""
+    git(empty_clone, "datalad!", "get", ".")
+    return empty_clone
 
 
 def redone(clone: Path, commit: str) -> list[str]:
@@ -47,6 +53,17 @@ def test_datalad_rerun_redoes_the_annotations_without_the_recordings(clone: Path
         shutil.rmtree(clone / path)
     git(clone, "commit", "-qam", "Lost")
     assert redone(clone, commit) == []
+
+
+@pytest.mark.slow
+def test_datalad_rerun_redoes_the_annotations_without_the_content_of_any_image(empty_clone: Path):
+    commit = git(empty_clone, "log", "--grep=Annotations of 1.0.0", "--format=%H")
+    for path in ("stimuli", "derivatives/annotations"):
+        shutil.rmtree(empty_clone / path)
+    git(empty_clone, "commit", "-qam", "Lost")
+    assert redone(empty_clone, commit) == []
+    images = list(empty_clone.rglob("*_bold.nii.gz"))
+    assert images and not any(image.exists() for image in images)
 
 
 @pytest.mark.slow
