@@ -1,0 +1,184 @@
+"""How sure a score, a unique part or a region's mean is: blocks of held-out samples are drawn with replacement.
+
+Owns the drawing and the intervals. Every voxel and every model sees the same draws, so intervals of differences are
+those of paired models. A resample needs only sums over blocks: a matrix product, not another pass over the data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.encoding.arrays import FloatArray
+from release_kit.encoding.errors import FitError
+from release_kit.encoding.partition.sets import FloatMap, Union
+
+Metric = Literal["r2", "r"]
+Parts = Callable[[Mapping[Union, FloatMap]], Mapping[str, FloatMap]]
+TILE = 256
+_LEAST_BLOCKS = 5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interval:
+    """An estimate from the samples as they are, and the percentile interval of its resamples; arrays or numbers."""
+
+    estimate: FloatMap
+    low: FloatMap
+    high: FloatMap
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bootstrap:
+    """What resampling found.
+
+    Attributes:
+        voxels: part (``unique:story``) → interval of each voxel, arrays (n_voxels,); NaN where a voxel has no score.
+        means: (region, part) → interval of the mean over the region's voxels that have a score.
+        counted: region → how many voxels that is.
+        n_blocks: how many blocks were drawn from.
+    """
+
+    voxels: Mapping[str, Interval]
+    means: Mapping[tuple[str, str], Interval]
+    counted: Mapping[str, int]
+    n_blocks: int
+
+
+def block_bootstrap(
+    y: FloatArray,
+    predictions: Mapping[Union, FloatArray],
+    borders: Sequence[slice],
+    parts: Parts,
+    *,
+    regions: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    metric: Metric = "r2",
+    block: int = 40,
+    n: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    tile: int = TILE,
+) -> Bootstrap:
+    """Return intervals of what ``parts`` makes of the models' scores, per voxel and for means over regions.
+
+    Args:
+        y: (n_samples, n_voxels) measured responses of held-out samples.
+        predictions: union of bands → (n_samples, n_voxels) its predictions.
+        borders: the rows of each run; no block crosses a border, the last one of a run may be shorter.
+        parts: scores of the unions, arrays (…, n_voxels), to named parts of the same shape: ``sets.partition``,
+            ``sets.unique``, or the scores themselves.
+        regions: name → (n_voxels,) which voxels belong to it.
+        metric: ``r2`` is 1 - squared error / variance of the resample; ``r`` Pearson's correlation.
+        block: samples in a block; longer than the autocorrelation (see ``statistics.permutation``).
+        n: resamples.
+        level: of the interval.
+        seed: of the draws.
+        tile: voxels at once; memory grows with ``n * tile``, the result does not depend on it.
+
+    Raises:
+        FitError: shapes that differ, fewer than five blocks.
+    """
+    starts, weights = _draws(borders, block, n, seed)
+    _check(y, predictions, borders, weights.shape[1])
+    regions = dict(regions or {})
+    n_voxels = y.shape[1]
+    ends = ((1 - level) / 2, (1 + level) / 2)
+    found: dict[str, FloatMap] = {}
+    sums: dict[tuple[str, str], FloatMap] = {}
+    counted = dict.fromkeys(regions, 0)
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in borders])
+    for start in range(0, n_voxels, tile):
+        part = slice(start, min(start + tile, n_voxels))
+        scores = _scores(y[rows, part], {u: p[rows, part] for u, p in predictions.items()}, starts, weights, metric)
+        for name, values in parts(scores).items():
+            known = np.isfinite(values).all(axis=0)
+            limits = np.full((3, values.shape[1]), np.nan)
+            limits[0, known] = values[0, known]
+            limits[1:, known] = np.quantile(values[1:, known], ends, axis=0)
+            found.setdefault(name, np.full((3, n_voxels), np.nan))[:, part] = limits
+            for region, inside in regions.items():
+                total = values[:, known & inside[part]].sum(axis=1)
+                sums[region, name] = sums.get((region, name), 0) + total
+        for region, inside in regions.items():
+            counted[region] += int((known & inside[part]).sum())
+    return Bootstrap(
+        voxels={name: Interval(estimate=v[0], low=v[1], high=v[2]) for name, v in found.items()},
+        means={key: _mean(total, counted[key[0]], ends) for key, total in sums.items()},
+        counted=counted,
+        n_blocks=weights.shape[1],
+    )
+
+
+def _draws(borders: Sequence[slice], block: int, n: int, seed: int) -> tuple[npt.NDArray[np.int64], FloatMap]:
+    """Return where blocks start among the rows of all runs, and how often each is drawn: ``(1 + n, n_blocks)``.
+
+    The first row of the weights draws every block once: the samples as they are.
+    """
+    starts, place = [], 0
+    for part in borders:
+        starts.extend(range(place, place + part.stop - part.start, block))
+        place += part.stop - part.start
+    n_blocks = len(starts)
+    drawn = np.random.default_rng([seed, 3]).integers(0, max(n_blocks, 1), size=(n, n_blocks))
+    weights = np.ones((1 + n, n_blocks))
+    for k, places in enumerate(drawn):
+        weights[1 + k] = np.bincount(places, minlength=n_blocks)
+    return np.array(starts, np.int64), weights
+
+
+def _scores(
+    y: FloatArray,
+    predictions: Mapping[Union, FloatArray],
+    starts: npt.NDArray[np.int64],
+    weights: FloatMap,
+    metric: Metric,
+) -> dict[Union, FloatMap]:
+    """Return each model's score ``(1 + n, n_voxels)`` in the samples and every resample."""
+
+    def resampled(values: FloatMap) -> FloatMap:
+        return weights @ np.add.reduceat(values, starts, axis=0)
+
+    # Both are moved by the same amount, which no score sees: large means would cost digits.
+    shift = y.mean(axis=0, dtype=np.float64)
+    exact = y - shift
+    n_samples = resampled(np.ones((len(y), 1)))
+    mean_y = resampled(exact) / n_samples
+    variance = resampled(exact**2) / n_samples - mean_y**2
+    constant = ~(variance > (1e-6 * np.abs(y).max(axis=0, initial=0)) ** 2)
+    variance = np.where(constant, np.nan, variance)
+    scores = {}
+    for union, predicted in predictions.items():
+        values = predicted - shift
+        if metric == "r2":
+            scores[union] = 1 - resampled((exact - values) ** 2) / n_samples / variance
+            continue
+        mean_p = resampled(values) / n_samples
+        variance_p = resampled(values**2) / n_samples - mean_p**2
+        variance_p = np.where(variance_p > 1e-18, variance_p, np.nan)
+        scores[union] = (resampled(exact * values) / n_samples - mean_y * mean_p) / np.sqrt(variance * variance_p)
+    return scores
+
+
+def _mean(total: FloatMap, count: int, ends: tuple[float, float]) -> Interval:
+    if not count:
+        nothing = np.asarray(np.nan)
+        return Interval(estimate=nothing, low=nothing, high=nothing)
+    values = total / count
+    low, high = np.quantile(values[1:], ends)
+    return Interval(estimate=np.asarray(values[0]), low=np.asarray(low), high=np.asarray(high))
+
+
+def _check(y: FloatArray, predictions: Mapping[Union, FloatArray], borders: Sequence[slice], n_blocks: int) -> None:
+    for union, predicted in predictions.items():
+        if predicted.shape != y.shape:
+            raise FitError(
+                f"predicts {predicted.shape}, but {y.shape} was measured", where="+".join(sorted(union)) or "bootstrap"
+            )
+    if n_blocks < _LEAST_BLOCKS or any(part.stop > len(y) for part in borders):
+        raise FitError(
+            f"{n_blocks} blocks in {len(y)} held-out samples, expected at least {_LEAST_BLOCKS}",
+            where="bootstrap",
+            next_step="take shorter blocks, or hold out more",
+        )
