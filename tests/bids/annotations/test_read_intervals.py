@@ -30,6 +30,14 @@ def test_a_column_to_select_by_does_not_take_the_place_of_the_text(tmp_path: Pat
     assert spans(read(tmp_path, text, source("intervals", **options))) == [(0, 1, "yes", None)]
 
 
+def test_a_cell_longer_than_any_text_is_refused_in_plain_words(tmp_path: Path):
+    """A quote that is never closed takes the rest of the file into its cell."""
+    text = 'onset,duration,text\n0,1,"never closed\n' + "1,1,a line of text\n" * 9_000
+    (said,) = problems(tmp_path, text, source("intervals"))
+    assert "2: has a cell of more than 131,072 characters" in said and "double quote that is never closed" in said
+    assert "field limit" not in said
+
+
 def test_quoted_cells_hold_separators_quotes_and_line_ends(tmp_path: Path):
     text = 'onset,duration,text\r\n0,1,"a, ""b""\nc\td"\r\n2,1,last\r\n'
     assert spans(read(tmp_path, text, source("intervals"))) == [(0, 1, 'a, "b"\nc\td', None), (2, 1, "last", None)]

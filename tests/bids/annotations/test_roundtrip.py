@@ -110,3 +110,38 @@ def test_a_companion_of_another_version_is_refused(tmp_path: Path):
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "schema_version": 2}), encoding="utf-8")
     with pytest.raises(ReleaseKitError, match="update release_kit"):
         read_exports(tmp_path, "srt")
+
+
+def test_a_text_that_readers_of_csv_do_not_take_leaves_in_other_formats(tmp_path: Path):
+    table = annotation_table([replace(ROWS[0], text="x" * 131_073)])
+    with pytest.raises(ReleaseKitError, match=r"1 annotation of more than 131,072 characters \(the first at 0.5 s"):
+        write_annotations(table, "csv", tmp_path / "long.csv")
+    assert not list(tmp_path.iterdir())
+    for fmt in ("tsv", "parquet"):
+        (path,) = write_annotations(table, fmt, tmp_path / f"long.{fmt}")
+        assert read_exports(path).equals(table)
+    table = annotation_table([replace(ROWS[0], text="x" * 131_072)])
+    (path,) = write_annotations(table, "csv", tmp_path / "just.csv")
+    assert read_exports(path).equals(table)
+
+
+def test_a_parquet_file_damaged_anywhere_is_refused_or_the_same(tmp_path: Path):
+    table = annotation_table(ROWS)
+    (path,) = write_annotations(table, "parquet", tmp_path)
+    whole = path.read_bytes()
+    n_refused = 0
+    for at in range(0, len(whole), 61):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            read_exports(path)
+        except ReleaseKitError as error:
+            assert str(path) in str(error)
+            n_refused += 1
+    assert n_refused > 5
+
+
+@pytest.mark.parametrize("fmt", ["elan", "textgrid"])
+def test_a_source_whose_name_no_format_can_hold_comes_back_the_same(fmt: str, tmp_path: Path):
+    table = annotation_table([replace(ROWS[0], annot_id="a\x01\nb"), replace(ROWS[1], annot_id="a b")])
+    write_annotations(table, fmt, tmp_path)
+    assert read_exports(tmp_path).to_pylist() == table.to_pylist()

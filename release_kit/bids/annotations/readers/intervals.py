@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from release_kit.bids.annotations.csv_limit import csv_fault
 from release_kit.bids.annotations.cues import Cue, checked_span
 from release_kit.bids.annotations.problems import Problems
 from release_kit.bids.annotations.readers.seconds import one_of
@@ -110,7 +111,7 @@ def _rows(text: str, options: IntervalOptions, problems: Problems) -> Iterator[t
         except StopIteration:
             return
         except csv.Error as error:
-            problems.add(f"cannot be read as a table ({error}); `quotes: false` if quotes mean nothing here", begins)
+            problems.add(f"{csv_fault(error)}; `quotes: false` if quotes mean nothing here", begins)
             return
         if cells:
             yield begins, cells

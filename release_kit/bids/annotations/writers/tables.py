@@ -11,19 +11,27 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from release_kit.bids.annotations.csv_limit import csv_fault, longest_cell
 from release_kit.bids.annotations.problems import Problems
 from release_kit.bids.annotations.table import COLUMNS, SCHEMA, Row, annotation_table, table_rows
 from release_kit.bids.annotations.times import parse_span
 from release_kit.bids.annotations.tsv import number, parse_tsv, tsv_bytes
-from release_kit.core.errors import RecordError
+from release_kit.core.errors import RecordError, ReleaseKitError
+from release_kit.core.wording import counted
 
 _MAY_BE_MISSING = ("text", "speaker")
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """Return the table as CSV (UTF-8, LF, header line)."""
+    """Return the table as CSV (UTF-8, LF, header line).
+
+    Raises:
+        ReleaseKitError: a text that is longer than readers of CSV take.
+    """
     lines = [",".join(COLUMNS)]
-    for row in table_rows(table):
+    rows = table_rows(table)
+    _refuse_long(rows)
+    for row in rows:
         values = (getattr(row, name) for name in COLUMNS)
         lines.append(",".join(number(value) if isinstance(value, float) else _cell(value) for value in values))
     return ("\n".join(lines) + "\n").encode()
@@ -38,8 +46,10 @@ def parse_csv(data: bytes, where: str) -> pa.Table:
     """
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise RecordError(f"is no CSV file in UTF-8 ({error})", where=where) from error
+    except csv.Error as error:
+        raise RecordError(csv_fault(error), where=where) from error
     if not rows:
         raise RecordError("has no header line", where=where)
     return _table(rows[0], [[cell or None for cell in row] for row in rows[1:]], where)
@@ -74,8 +84,20 @@ def parse_parquet(data: bytes, where: str) -> pa.Table:
         if not all(time is not None and 0 <= time < math.inf for time in times):
             raise ValueError("a time is missing, negative or not finite")
         return table
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:  # OSError: pyarrow's word for damage
         raise RecordError(f"is no table of annotations ({error})", where=where) from error
+
+
+def _refuse_long(rows: list[Row]) -> None:
+    most = longest_cell()
+    long = [row for row in rows if max(len(row.text or ""), len(row.speaker or "")) > most]
+    if long:
+        first = long[0]
+        raise ReleaseKitError(
+            f"{counted(len(long), 'annotation')} of more than {most:,} characters (the first at {first.onset_s:g} s of "
+            f"stim-{first.stim_id}, {first.annot_id}): no reader of CSV takes them",
+            next_step="export as tsv or parquet",
+        )
 
 
 def _cell(text: str | None) -> str:

@@ -33,7 +33,7 @@ def laid_out(
     filled: dict[str, list[Placed]] = {}
     for (annot_id, speaker, word), among in sorted(lanes.items(), key=lambda item: tuple(map(str, item[0]))):
         for lane in among:
-            name = _free_name([annot_id, _shown(speaker), word], tiers)
+            name = _free_name([_shown(annot_id), _shown(speaker), word], tiers)
             tiers[name] = Tier(annot_id=annot_id, speaker=speaker)
             filled[name] = [replace(placed, tier=name) for placed in lane]
     return tiers, filled
@@ -43,9 +43,9 @@ def _follows(before: tuple, after: tuple) -> bool:
     return before[1] <= after[0] and before[0] < after[0]
 
 
-def _shown(speaker: str | None) -> str:
-    """Return a speaker's name for the name of a tier: one line of letters that every format can hold."""
-    return " ".join("".join(c if c.isprintable() else " " for c in speaker or "").split())
+def _shown(name: str | None) -> str:
+    """Return a name as a part of that of a tier: one line of letters that every format can hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name or "").split())
 
 
 def _free_name(parts: list[str], taken: dict[str, Tier]) -> str:
