@@ -131,7 +131,7 @@ def _cut(row: Row, shows: Shown) -> CutRow:
     return CutRow(
         onset_s=_steady(shows.onset_s + (begin - shows.start_s)),
         duration_s=_steady(min(end, last) - begin) if at_start or at_end else row.duration_s,
-        overlap=begin < shows.start_s + shows.overlap_s,
+        overlap=begin < _steady(shows.start_s + shows.overlap_s),
         cut=CUTS[at_start + 2 * at_end],
         row=row,
     )

@@ -43,15 +43,15 @@ def spans_of(rows: Iterable[Timed]) -> list[Span]:
     return [(row.onset_s, row.onset_s + row.duration_s) for row in rows]
 
 
-def covered_s(rows: Iterable[Timed]) -> float:
-    """Return how many seconds at least one of ``rows`` covers."""
-    return length_s(union(spans_of(rows)))
-
-
 def clipped(spans: Iterable[Span], begin: float, end: float) -> list[Span]:
     """Return the parts of ``spans`` inside ``[begin, end)``; what lies outside is left out."""
     parts = ((max(low, begin), min(high, end)) for low, high in spans)
     return [part for part in parts if part[1] > part[0]]
+
+
+def covered_s(rows: Iterable[Timed], begin: float, end: float) -> float:
+    """Return how many seconds of ``[begin, end)`` at least one of ``rows`` covers."""
+    return length_s(union(clipped(spans_of(rows), begin, end)))
 
 
 def gaps(spans: Iterable[Span], begin: float, end: float) -> list[Span]:

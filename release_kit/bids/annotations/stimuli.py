@@ -33,6 +33,8 @@ ANNOTATION_COLUMNS = (
     "n_intervals",
     "coverage",
 )
+FILM = "audiovideo"
+"""Type of media that hold pictures and sound."""
 EVENT_COLUMNS = ("onset", "duration", "text", "speaker")
 
 
@@ -113,7 +115,7 @@ def stimulus_media(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     for label, stimulus in sorted(recipe.stimuli.items()):
         if stimulus.file is not None:
             path = recipe.root / stimulus.file
-            yield bep044.media_path(label, _media_type(stimulus) or "audiovideo", path.suffix.lower()), path
+            yield bep044.media_path(label, _media_type(stimulus) or FILM, path.suffix.lower()), path
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -192,13 +194,18 @@ def _stimulus_row(stimulus: Stimulus) -> tuple[Any, ...]:
 
 
 def _media_type(stimulus: Stimulus) -> str | None:
-    """The type that the recipe gives; else what the extension leaves no doubt about."""
+    """The type that the recipe gives; else what the extension leaves no doubt about, a film where it does.
+
+    None where there is no file: nothing says what is shown.
+    """
     declared = stimulus.columns.get("type")
     if declared in bep044.MEDIA:
         return str(declared)
-    extension = Path(stimulus.file or "").suffix.lower()
+    if stimulus.file is None:
+        return None
+    extension = Path(stimulus.file).suffix.lower()
     possible = [kind for kind, extensions in bep044.MEDIA.items() if extension in extensions]
-    return possible[0] if len(possible) == 1 else None
+    return possible[0] if len(possible) == 1 else FILM
 
 
 def _annotation_tables(recipe: Recipe, annotations: Iterable[Annotation]) -> Iterator[tuple[str, bytes]]:
@@ -208,8 +215,11 @@ def _annotation_tables(recipe: Recipe, annotations: Iterable[Annotation]) -> Ite
 
 def _annotation_row(recipe: Recipe, annotation: Annotation) -> tuple[Any, ...]:
     level = recipe.levels.get(annotation.level)
-    length = sum(recipe.stimuli[name].duration_s for name in annotation.stimuli)
-    covered = sum(covered_s(row for row in annotation.of(name) if row.text is not None) for name in annotation.stimuli)
+    length = covered = 0.0
+    for name in annotation.stimuli:
+        lasts = recipe.stimuli[name].duration_s
+        length += lasts
+        covered += covered_s((row for row in annotation.of(name) if row.text is not None), 0.0, lasts)
     return (
         annotation.id,
         describe(annotation),

@@ -56,6 +56,12 @@ def test_an_interval_that_ends_where_the_next_run_begins_is_of_one_run_only(onse
     assert cut_to_run(annotation_table([row("storyA01", onset, duration, "x")]), second) == []
 
 
+def test_what_begins_where_the_repeated_seconds_end_is_not_repeated():
+    """0.1 + 0.2 is above 0.3 in floats."""
+    shows = Shown(stimulus="film", start_s=0.1, duration_s=9, overlap_s=0.2)
+    assert not cut_of(0.3, 1, shows).overlap
+
+
 def test_other_stimuli_are_not_shown():
     assert cut_to_run(annotation_table([row("storyA01", 1, 1, "x", stim_id="short")]), FILM) == []
 
@@ -153,5 +159,5 @@ def test_spans_count_like_sets_of_seconds(spans):
 
 def test_covered_seconds_of_rows_that_overlap_count_once():
     rows = [row("storyA01", 0, 5), row("storyA01", 3, 4)]
-    assert covered_s(rows) == 7
+    assert covered_s(rows, 0, 36) == 7 and covered_s(rows, 0, 1) <= 1
     assert spans_of(rows) == [(0, 5), (3, 7)]

@@ -116,6 +116,20 @@ def test_media_that_the_recipe_names_are_present_under_the_name_of_the_draft(tmp
     assert rows[0][1] == "video" and rows[0][6] == "true"
 
 
+def test_media_of_a_film_say_in_the_table_what_their_name_says(tmp_path):
+    recipe = make_recipe(tmp_path, stimuli={"film": Stimulus(label="film", title="F", duration_s=1, file="film.mp4")})
+    assert [path for path, _ in stimulus_media(recipe)] == ["stimuli/stim-film_audiovideo.mp4"]
+    _, rows = parse_tsv(dict(stimuli_files(recipe, annotation_table([])))[bep044.STIMULI_TABLE], "x")
+    assert rows[0][1] == "audiovideo"
+
+
+def test_coverage_counts_no_second_after_the_stimulus(tmp_path):
+    recipe = make_recipe(tmp_path, stimuli={"film": Stimulus(label="film", title="F", duration_s=36)})
+    table = annotation_table([row("storyA01", 18, 99, "x")])
+    header, rows = parse_tsv(dict(stimuli_files(recipe, table))[bep044.ANNOTATIONS_TABLE], "x")
+    assert dict(zip(header, rows[0], strict=True))["coverage"] == "0.5"
+
+
 def test_the_five_levels_of_the_vocabulary_are_described():
     levels = yaml.safe_load(resource_root("bids").joinpath("levels.yaml").read_text(encoding="utf-8"))["levels"]
     assert list(levels) == ["speech", "object", "story", "summary", "timeplace"]
