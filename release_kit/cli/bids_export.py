@@ -42,25 +42,31 @@ def export_command(
     """
     from release_kit.bids.annotations.write import write_annotations
 
-    table = _chosen(_read(source), level=levels, stim_id=stimuli, annot_id=annotations)
+    read, absent = _read(source)
+    table = _chosen(read, level=levels, stim_id=stimuli, annot_id=annotations)
     files = write_annotations(table, fmt, out, overwrite=overwrite)
     value = {"ok": True, "format": fmt, "n_annotations": table.num_rows, "files": [str(path) for path in files]}
-    emit(as_json, value, f"{out}: {counted(table.num_rows, 'annotation')} in {counted(len(files), 'file')}")
+    said = f"{out}: {counted(table.num_rows, 'annotation')} in {counted(len(files), 'file')}"
+    if absent:
+        left = f"{counted(len(absent), 'annotation file')} of the dataset, whose content is not on this machine"
+        said += f"\n  without {left}: {', '.join(absent)}"
+    emit(as_json, {**value, "absent": absent}, said)
 
 
-def _read(source: Path) -> Any:
+def _read(source: Path) -> tuple[Any, list[str]]:
+    """Return the table of a source, and the names of annotation files whose content is not here."""
     if (source / "dataset_description.json").is_file():
-        from release_kit.bids.annotations.write import read_dataset_annotations
+        from release_kit.bids.annotations.write import absent_annotations, read_dataset_annotations
 
-        return read_dataset_annotations(source)
+        return read_dataset_annotations(source), absent_annotations(source)
     if source.suffix in (".yaml", ".yml"):
         from release_kit.bids.annotations.collect import collect_annotations
         from release_kit.bids.recipe.read import read_recipe
 
-        return collect_annotations(read_recipe(source))
+        return collect_annotations(read_recipe(source)), []
     from release_kit.bids.annotations.write import read_exports
 
-    return read_exports(source)
+    return read_exports(source), []
 
 
 def _chosen(table: Any, **wanted: tuple[str, ...]) -> Any:

@@ -44,8 +44,11 @@ from release_kit.bids.annotations.quality_tracks import measure_track, order_fin
 from release_kit.bids.annotations.stimuli import Annotation
 from release_kit.bids.recipe.model import Recipe
 from release_kit.core.sentence_encoder import PACKAGE
+from release_kit.core.wording import counted
 
 Say = Callable[[str], None]
+LONGEST_S = 7 * 86_400.0
+"""No stimulus lasts longer; what is above is milliseconds that were taken for seconds."""
 Levels = list[tuple[str, str]]
 """Level and language."""
 
@@ -77,6 +80,8 @@ class _Comparison:
     labels: list[LabelAgreement] = field(default_factory=list)
     lags: list[LagDrift] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+    """Stimuli of a length that can only be a mistake: a bin a second of it would fill the memory."""
 
 
 def quality_report(study: Recipe | Path, table: pa.Table, *, embed: bool = True, say: Say | None = None) -> Quality:
@@ -110,7 +115,7 @@ def quality_report(study: Recipe | Path, table: pa.Table, *, embed: bool = True,
         end_drifts=tuple(drifts),
         lag_drifts=tuple(compared.lags),
         findings=tuple(sorted(findings + compared.findings, key=_rank)),
-        notes=tuple(notes + _not_judged(context)),
+        notes=tuple(notes + _not_judged(context, compared.not_compared)),
     )
 
 
@@ -150,6 +155,9 @@ def _compare(context: Context, label: str, label_levels: Levels, encode: Encode 
     present = [annotation for annotation in context.annotations if annotation.of(label)]
     ends = [row.onset_s + row.duration_s for annotation in present for row in annotation.of(label)]
     length = context.stimuli[label].duration_s or max(ends, default=0.0)
+    if length > LONGEST_S:
+        found.not_compared.append(label)
+        return
     bins = {annotation.id: binned(annotation.of(label), length) for annotation in present}
     sentences = {name: own.sentences() for name, own in bins.items()}
     for first, second in itertools.combinations(present, 2):
@@ -232,8 +240,13 @@ def _encoder(context: Context, embed: bool) -> tuple[Encode | None, list[str]]:
     return (RememberingEncoder(folder).encode if len(strange) < len(languages) else None), notes
 
 
-def _not_judged(context: Context) -> list[str]:
+def _not_judged(context: Context, not_compared: Sequence[str]) -> list[str]:
     notes = []
+    if not_compared:
+        notes.append(f"Annotators were not compared where times go beyond a week: {', '.join(not_compared)}.")
+    if context.absent:
+        n = counted(len(context.absent), "annotation file")
+        notes.append(f"{n} without content on this machine, so not looked at: {', '.join(context.absent)}.")
     unknown = [label for label, stimulus in context.stimuli.items() if stimulus.duration_s is None]
     if unknown:
         notes.append(f"Length not known, so ends were not judged: {', '.join(unknown)}.")

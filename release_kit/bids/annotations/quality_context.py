@@ -12,12 +12,17 @@ import pyarrow as pa
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.quality_records import StimulusFacts
+from release_kit.bids.annotations.reread import absent_annotations, is_here
 from release_kit.bids.annotations.stimuli import Annotation, annotations_of
 from release_kit.bids.annotations.table import Row
+from release_kit.bids.annotations.times import parse_number
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.recipe.model import Recipe, Run
 from release_kit.core.canonical import read_json
 from release_kit.core.errors import RecordError
+from release_kit.core.records import Fields
+
+DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Context:
     files: tuple[FileRows, ...] = ()
     excused: frozenset[tuple[str, str]] = field(default_factory=frozenset)
     """(annotation, stimulus) that the recipe says are missing, with a reason."""
+    absent: tuple[str, ...] = ()
+    """Annotation files of a dataset whose content is not on this machine."""
 
 
 def recipe_context(recipe: Recipe, table: pa.Table) -> Context:
@@ -80,7 +87,7 @@ def dataset_context(folder: Path, table: pa.Table) -> Context:
     Raises:
         RecordError: a table of the dataset cannot be read.
     """
-    described = read_json(folder / "dataset_description.json")
+    described = Fields(read_json(folder / DESCRIPTION), str(folder / DESCRIPTION))
     runs = dict(_dataset_spans(folder))
     stimuli = {
         facts.label: StimulusFacts(
@@ -91,13 +98,15 @@ def dataset_context(folder: Path, table: pa.Table) -> Context:
         )
         for facts in _dataset_stimuli(folder, table)
     }
-    origins = {row["annot_id"]: row.get("translated_from") for row in _table(folder / bep044.ANNOTATIONS_TABLE)}
+    listed = _table(folder / bep044.ANNOTATIONS_TABLE, bep044.ANNOTATION_ID)
+    origins = {row[bep044.ANNOTATION_ID]: row.get("translated_from") for row in listed}
     annotations = annotations_of(table)
     return Context(
-        name=str(described.get("Name", folder.name)),
+        name=described.take("Name", str, folder.name),
         stimuli=stimuli,
         annotations=tuple(replace(a, translated_from=origins.get(a.id)) for a in annotations),
         files=tuple(_dataset_files(folder, annotations)),
+        absent=tuple(absent_annotations(folder)),
     )
 
 
@@ -133,11 +142,15 @@ def _recipe_files(recipe: Recipe) -> Iterator[FileRows]:
 
 def _dataset_stimuli(folder: Path, table: pa.Table) -> Iterator[StimulusFacts]:
     found = set()
-    for row in _table(folder / bep044.STIMULI_TABLE):
+    path = folder / bep044.STIMULI_TABLE
+    for row in _table(path, bep044.STIMULUS_ID):
         label = bep044.stimulus_label(row[bep044.STIMULUS_ID] or "")
-        duration = _seconds(row.get("duration"))
+        duration = _seconds(row.get("duration"), path)
+        if duration is not None and duration < 0:
+            raise RecordError(f"{label!r} lasts {duration:g} s", where=str(path), next_step="write n/a, or its length")
         found.add(label)
-        yield StimulusFacts(label=label, title=row.get("title") or row.get("description") or label, duration_s=duration)
+        title = row.get("title") or row.get("description") or label
+        yield StimulusFacts(label=label, title=title, duration_s=duration or None)
     for label in sorted(set(table["stim_id"].unique().to_pylist()) - found):
         yield StimulusFacts(label=label, title=label, duration_s=None)
 
@@ -148,9 +161,10 @@ def _dataset_spans(folder: Path) -> Iterator[tuple[str, set[tuple[str, float, fl
         itertools.chain(folder.glob("sub-*/func/*_events.tsv"), folder.glob("sub-*/ses-*/func/*_events.tsv"))
     ):
         rows = [row for row in _table(path) if row.get(bep044.EVENT_STIMULUS_ID)]
-        repeated = {row["stim_id"]: _seconds(row.get("duration")) for row in rows if row.get("trial_type") == "overlap"}
+        overlaps = (row for row in rows if row.get("trial_type") == "overlap")
+        repeated = {row["stim_id"]: _seconds(row.get("duration"), path) for row in overlaps}
         for row in rows:
-            begin, end = _seconds(row.get("stim_start")), _seconds(row.get("stim_end"))
+            begin, end = (_seconds(row.get(name), path) for name in ("stim_start", "stim_end"))
             if row.get("trial_type") == "stimulus" and begin is not None and end is not None:
                 label = bep044.stimulus_label(str(row["stim_id"]))
                 spans.setdefault(label, set()).add((_run_of(path), begin, end, repeated.get(row["stim_id"]) or 0.0))
@@ -163,15 +177,15 @@ def _dataset_files(folder: Path, annotations: tuple[Annotation, ...]) -> Iterato
         for stim_id in annotation.stimuli:
             path = folder / bep044.annotation_path(stim_id, annotation.id)
             if path.is_file():
-                rows = tuple(_timed_row(annotation, stim_id, row) for row in _table(path))
+                rows = tuple(_timed_row(annotation, stim_id, row, path) for row in _table(path))
                 yield FileRows(annotation=annotation.id, stimulus=stim_id, path=path, rows=rows)
 
 
-def _timed_row(annotation: Annotation, stim_id: str, row: dict[str, str | None]) -> Row:
+def _timed_row(annotation: Annotation, stim_id: str, row: dict[str, str | None], path: Path) -> Row:
     return Row(
         stim_id=stim_id,
-        onset_s=_seconds(row.get("onset")) or 0.0,
-        duration_s=_seconds(row.get("duration")) or 0.0,
+        onset_s=_seconds(row.get("onset"), path) or 0.0,
+        duration_s=_seconds(row.get("duration"), path) or 0.0,
         level=annotation.level,
         annotator=annotation.annotator,
         language=annotation.language,
@@ -183,24 +197,22 @@ def _timed_row(annotation: Annotation, stim_id: str, row: dict[str, str | None])
 
 def _run_of(path: Path) -> str:
     parts = dict(part.split("-", 1) for part in path.name.split("_") if "-" in part)
-    return (
-        f"{parts.get('task', '?')} run {int(parts['run'])}"
-        if parts.get("run", "").isdigit()
-        else parts.get("task", "?")
-    )
+    task, run = parts.get("task", "?"), parts.get("run", "")
+    return f"{task} run {int(run)}" if run.isdecimal() else task
 
 
-def _table(path: Path) -> list[dict[str, str | None]]:
-    if not path.is_file():
+def _table(path: Path, key: str | None = None) -> list[dict[str, str | None]]:
+    """Rows of a table, none where it is not here; ``key`` is a column that it must have."""
+    if not is_here(path):
         return []
     header, rows = parse_tsv(path.read_bytes(), str(path))
+    if key is not None and key not in header:
+        raise RecordError(f"lacks the column {key}", where=str(path))
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _seconds(text: str | None, where: Path) -> float | None:
     try:
-        return float(text)
+        return None if text is None else float(parse_number(text))
     except ValueError as error:
-        raise RecordError(f"{text!r} is not a number of seconds", where="duration") from error
+        raise RecordError(f"{text!r} is not a number of seconds", where=str(where)) from error

@@ -18,6 +18,9 @@ from release_kit.bids.annotations.writers.companion import read_companion
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.records import nearest
 
+_POINTER = b"/annex/objects/"
+"""How an unlocked file without its content begins."""
+
 
 def read_exports(path: Path, fmt: str | None = None) -> pa.Table:
     """Return the table of what ``write_annotations`` wrote.
@@ -53,8 +56,8 @@ def read_exports(path: Path, fmt: str | None = None) -> pa.Table:
 def read_dataset_annotations(folder: Path) -> pa.Table:
     """Return the table of annotations of a BIDS dataset, from the events files of its ``stimuli/``.
 
-    Events files that are not here (a partial download leaves dangling links) are left out; those that are here must be
-    listed in ``stimuli/annotations.tsv``.
+    Events files that are not here (a partial download) are left out, and ``absent_annotations`` names them; those that
+    are here must be listed in ``stimuli/annotations.tsv``.
 
     Raises:
         AnnotationError: the problems of all files together.
@@ -63,9 +66,7 @@ def read_dataset_annotations(folder: Path) -> pa.Table:
     listed = _listed(folder / bep044.ANNOTATIONS_TABLE)
     rows: list[Row] = []
     problems: list[AnnotationProblem] = []
-    for path in sorted((folder / bep044.ANNOTATIONS_TABLE).parent.glob("stim-*_annot-*_events.tsv")):
-        if not path.exists():
-            continue
+    for path in filter(is_here, _event_files(folder)):
         try:
             rows += _event_rows(path, listed)
         except AnnotationError as error:
@@ -75,6 +76,23 @@ def read_dataset_annotations(folder: Path) -> pa.Table:
     if problems:
         raise AnnotationError(problems)
     return annotation_table(rows)
+
+
+def absent_annotations(folder: Path) -> list[str]:
+    """Return the names of a dataset's annotation files whose content git-annex has not got here, sorted."""
+    return [path.name for path in _event_files(folder) if not is_here(path)]
+
+
+def is_here(path: Path) -> bool:
+    """Return whether a file of a dataset has its content: no link to nothing, and no pointer of git-annex."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(_POINTER)) != _POINTER
+
+
+def _event_files(folder: Path) -> list[Path]:
+    return sorted((folder / bep044.FOLDER).glob("stim-*_annot-*_events.tsv"))
 
 
 def _timed_rows(file: Path, fmt: str) -> list[Row]:
@@ -141,6 +159,9 @@ def _event_rows(path: Path, listed: dict[str, dict[str, str]]) -> list[Row]:
     if annot_id not in listed:
         raise RecordError(f"the annotation {annot_id!r} is not in {bep044.ANNOTATIONS_TABLE}", where=str(path))
     header, rows = parse_tsv(path.read_bytes(), str(path))
+    missing = [name for name in ("onset", "duration") if name not in header]
+    if missing:
+        raise RecordError(f"lacks the columns {', '.join(missing)}", where=str(path))
     problems, found = Problems(path=path), []
     for n, cells in enumerate(rows, start=2):
         values = dict(zip(header, cells, strict=True))

@@ -84,7 +84,7 @@ def _label(name: str, note: str = "") -> str:
 
 
 def _axis(length: float, bottom: float) -> Iterator[str]:
-    step = next((step for step in STEPS_S if length / step <= 10), 7200)
+    step = next((step for step in STEPS_S if length / step <= 10), 3600 * math.ceil(length / 36_000))
     for index in range(math.floor(length / step) + 1):
         x = _x(index * step, length)
         yield f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{bottom + 3}"/>'

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from release_kit.bids.annotations.formats import FORMATS as FORMATS
 from release_kit.bids.annotations.formats import TABLES, export_files
+from release_kit.bids.annotations.reread import absent_annotations as absent_annotations
 from release_kit.bids.annotations.reread import read_dataset_annotations as read_dataset_annotations
 from release_kit.bids.annotations.reread import read_exports as read_exports
 from release_kit.core.errors import ReleaseKitError

@@ -14,6 +14,7 @@ from release_kit.bids.annotations.collect import collect_annotations
 from release_kit.bids.annotations.events import events_files
 from release_kit.bids.annotations.quality import quality_report
 from release_kit.bids.annotations.quality_records import CODES, Quality
+from release_kit.bids.annotations.report_html import render_report
 from release_kit.bids.annotations.stimuli import stimuli_files
 from release_kit.bids.annotations.table import Row, annotation_table
 from release_kit.bids.recipe.model import AnnotationSource, Run, Shown, Stimulus
@@ -193,6 +194,50 @@ def test_the_record_is_plain_json_with_severities():
     assert value["schema_version"] == 1 and value["ok"] is False
     assert value["findings"][0]["severity"] == "error"
     assert value["notes"] and "spans" not in value["tracks"][0]
+
+
+@pytest.mark.parametrize("length", ["nan", "inf", "-36", "a film"])
+def test_a_dataset_with_a_length_that_is_none_is_refused_by_name(length: str, tmp_path: Path):
+    write_dataset(tmp_path, make_recipe(), annotation_table(good_rows()))
+    table = tmp_path / "stimuli" / "stimuli.tsv"
+    table.write_text(table.read_text(encoding="utf-8").replace("\t36\t", f"\t{length}\t"), encoding="utf-8")
+    done = release_kit("bids", "quality", tmp_path, "--no-embed")
+    assert done.returncode == 1 and "stimuli.tsv" in done.stderr and length in done.stderr
+
+
+def test_a_dataset_whose_description_is_no_mapping_is_refused_by_name(tmp_path: Path):
+    write_dataset(tmp_path, make_recipe(), annotation_table(good_rows()))
+    (tmp_path / "dataset_description.json").write_text("[]", encoding="utf-8")
+    done = release_kit("bids", "quality", tmp_path, "--no-embed")
+    assert done.returncode == 1 and "dataset_description.json" in done.stderr
+
+
+def test_times_beyond_a_week_are_told_and_not_laid_out_second_by_second():
+    quality = report([row("storyA01", 0, 1e13, "a"), row("storyA02", 0, 1e13, "b")], stimuli={"film": _long(1e13)})
+    assert quality.agreements == () and "beyond a week: film" in " ".join(quality.notes)
+    assert len(render_report(quality)) < 50_000
+
+
+def _long(seconds: float) -> Stimulus:
+    return Stimulus(label="film", title="Film", duration_s=seconds)
+
+
+@pytest.mark.parametrize("kind", ["link", "pointer"])
+def test_annotations_whose_content_is_elsewhere_are_named_as_not_looked_at(kind: str, tmp_path: Path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    write_dataset(dataset, make_recipe(), annotation_table(good_rows()))
+    gone = dataset / "stimuli" / "stim-film_annot-storyA01_events.tsv"
+    gone.unlink()
+    if kind == "link":
+        gone.symlink_to("../.git/annex/objects/nowhere")
+    else:
+        gone.write_text("/annex/objects/SHA256E-s9--0.tsv\n", encoding="utf-8")
+    quality = json.loads(release_kit("bids", "quality", dataset, "--no-embed", "--json").stdout)
+    assert any(gone.name in note and "not looked at" in note for note in quality["notes"])
+    export = release_kit("bids", "export", dataset, tmp_path / "out.csv", "--format", "csv")
+    assert export.returncode == 0 and "without 1 annotation file of the dataset" in export.stdout
+    assert gone.name in export.stdout
 
 
 def write_dataset(folder: Path, recipe, table) -> None:
