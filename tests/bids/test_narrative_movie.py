@@ -88,7 +88,7 @@ def test_twin_is_checked_converted_and_valid(recipe: Recipe, tmp_path: Path):
     assert verdict.ok, verdict.text()
     unexplained = {one.code for one in verdict.findings if one.severity == "warning" and one.explained is None}
     assert unexplained == {"sessions-absent"}, "which runs were recorded together is not published"
-    assert checked_s < 15 and again_s < 3
+    assert checked_s < 5 and again_s < 3
 
 
 def _twin(recipe: Recipe) -> Iterator[tuple[Path, bytes]]:

@@ -6,6 +6,7 @@ which files there are, ``collect.py``'s.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,28 @@ def read_annotations(path: Path, source: AnnotationSource, stimulus: Stimulus, r
 
 def read_rows(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> list[Row]:
     """Return the rows of one file as ``read_annotations`` does, before equal steps are joined."""
+    options, cues, shift = _read(path, source, stimulus, run)
+    return [_row(cue, source, options, stimulus, shift) for cue in cues]
+
+
+def last_end(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> float | None:
+    """Return when the last annotation of a file ends, in seconds of the stimulus; None where the file holds none.
+
+    Reads and refuses as ``read_annotations`` does, and makes no rows.
+    """
+    _, cues, shift = _read(path, source, stimulus, run)
+    return float(plus(max(cue.onset_s + cue.duration_s for cue in cues), shift)) if cues else None
+
+
+def _read(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> tuple[Any, list[Cue], Decimal]:
+    """Return the reader's options, the cues on the clock of the file, and what brings them to stimulus time."""
     options, problems = reader_options(source), Problems(path=path)
     shows = _shown(run, source, stimulus) if source.clock == "run" else None
     cues = READERS[source.reader].read(_text(path, source), options, problems)
-    rows = [_row(cue, source, options, stimulus, shows, problems) for cue in cues]
+    if shows is not None:
+        _check_begin(cues, shows, problems)
     problems.refuse()
-    return rows
+    return options, cues, minus(exact(shows.start_s), exact(shows.onset_s)) if shows else Decimal(0)
 
 
 def merge_sources(rows: Sequence[Row]) -> list[Row]:
@@ -117,21 +134,21 @@ def _text(path: Path, source: AnnotationSource) -> str:
     raise AnnotationError([AnnotationProblem(path=str(path), what=what)])
 
 
-def _row(
-    cue: Cue, source: AnnotationSource, options: Any, stimulus: Stimulus, shows: Shown | None, problems: Problems
-) -> Row:
-    onset = cue.onset_s
-    if shows is not None:
-        onset = plus(minus(onset, exact(shows.onset_s)), exact(shows.start_s))
-        if cue.onset_s < exact(shows.onset_s):
+def _check_begin(cues: list[Cue], shows: Shown, problems: Problems) -> None:
+    begin = exact(shows.onset_s)
+    for cue in cues:
+        if cue.onset_s < begin:
             problems.add(
                 f"the cue at {decimal_text(cue.onset_s)} s of the run comes before the stimulus begins "
                 f"(`shows.onset_s` is {shows.onset_s:g})"
             )
+
+
+def _row(cue: Cue, source: AnnotationSource, options: Any, stimulus: Stimulus, shift: Decimal) -> Row:
     annotator, annot_id = _who(cue, source, options)
     return Row(
         stim_id=stimulus.label,
-        onset_s=float(onset),
+        onset_s=float(plus(cue.onset_s, shift)),
         duration_s=float(cue.duration_s),
         level=source.level,
         annotator=annotator,

@@ -14,6 +14,9 @@ from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.wording import counted
 
+Reading = tuple[AnnotationSource, Stimulus, Run | None]
+"""One way in which a file is read."""
+
 LONG_S = 1.0
 """A line a second rounds the end of a run up; what goes on longer is another run's, or on another clock."""
 
@@ -24,24 +27,39 @@ MAX_LINES = 20
 def check_annotations(recipe: Recipe) -> Iterator[Problem]:
     """Yield what is wrong with the annotation files of a recipe, file by file."""
     readers: dict[tuple[str, str], list[str]] = defaultdict(list)
-    known: set[Path] = set()
+    known: dict[Path, list[Reading]] = defaultdict(list)
     for source in recipe.annotations:
+        wrong = _options(source)
+        yield from wrong
         for stimulus, run in _all_units(recipe, source):
             path, problems = _file(recipe, source, stimulus, run)
             yield from problems
             if path is None:
                 continue
-            known.add(path)
-            if not _declared_missing(source, stimulus, run):
-                yield from _content(path, source, stimulus, run)
-                form = digest([source.reader, source.language, source.level, {**source.options}])
-                if source.id not in readers[str(path), form]:
-                    readers[str(path), form].append(source.id)
+            known[path] += [] if wrong else [(source, stimulus, run)]
+            form = digest([source.reader, source.language, source.level, {**source.options}])
+            if source.id not in readers[str(path), form]:
+                readers[str(path), form].append(source.id)
+    for path, readings in known.items():  # all sources of a file together, so that its lines are taken apart once
+        for source, stimulus, run in readings:
+            yield from _content(path, source, stimulus, run)
     for (path, _), ids in readers.items():
         if len(ids) > 1:
             what = f"is read in the same way by {listed(ids)}"
             yield problem("annotation-twice", what, path, "name the annotator in the pattern, or in `options`")
-    yield from _surplus(recipe, known)
+    yield from _surplus(recipe, set(known))
+
+
+def _options(source: AnnotationSource) -> list[Problem]:
+    """Return what is wrong with how a source is to be read, which is so for each of its files."""
+    from release_kit.bids.annotations.read import reader_options
+
+    try:
+        reader_options(source)
+    except ReleaseKitError as error:
+        step = error.next_step or "correct the reader or its options"
+        return [problem("annotation-unreadable", error.what, f"annotations.{source.id}", step)]
+    return []
 
 
 def _all_units(recipe: Recipe, source: AnnotationSource) -> list[tuple[Stimulus, Run | None]]:
@@ -79,10 +97,10 @@ def _file(
 
 def _content(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> Iterator[Problem]:
     from release_kit.bids.annotations.problems import AnnotationError
-    from release_kit.bids.annotations.read import read_annotations
+    from release_kit.bids.annotations.read import last_end
 
     try:
-        rows = read_annotations(path, source, stimulus, run)
+        end_s = last_end(path, source, stimulus, run)
     except AnnotationError as error:
         step = "correct the file, or the reader's options"
         for one in error.problems[:MAX_LINES]:
@@ -95,10 +113,9 @@ def _content(path: Path, source: AnnotationSource, stimulus: Stimulus, run: Run 
         step = error.next_step or "correct the file, or the reader's options"
         yield problem("annotation-unreadable", error.what, error.where or str(path), step)
         return
-    if not rows:
+    if end_s is None:
         yield problem("annotation-empty", "holds no annotation", str(path), "say in `missing` that there is none")
         return
-    end_s = max(row.onset_s + row.duration_s for row in rows)
     if run is not None and run.shows is not None and end_s > run.shows.end_s + LONG_S:
         into = end_s - run.shows.start_s
         what = f"goes on to {into:g} s, but {run.task} run {run.run} shows {run.shows.duration_s:g} s"

@@ -70,6 +70,28 @@ def test_a_wrong_option_of_a_reader_is_named(reread):
     assert "onste" in report.problems[0].what
 
 
+def test_a_wrong_option_is_told_once_however_many_files_it_concerns(study: Path, reread):
+    for run in (1, 2):
+        (study / "annotations" / f"film_{run}.txt").write_text("[0] one\n", encoding="utf-8")
+    report = check_recipe(reread(BY_RUN, SECONDS, ("header: false", "headr: false")))
+    assert found(report) == [("annotation-unreadable", "annotations.storyA01")]
+    assert "headr" in report.problems[0].what
+
+
+def test_every_annotator_of_one_file_is_held_against_it(study: Path, reread):
+    (study / "annotations/parts.txt").write_text("[0] a/b\n[1] c/\n", encoding="utf-8")
+    part = 'annotator: A0{0}, language: en, reader: {1}\n     pattern: "annotations/{{stimulus}}_story_A0{0}.csv"'
+    new = 'annotator: A0{0}, language: en, reader: {1}\n     pattern: "annotations/parts.txt", options: {{part: {0}}}'
+    read = [(part.format(n, "intervals,"), new.format(n, "seconds,")) for n in (1, 2)]
+    (study / "annotations/film_story_A01.csv").unlink()
+    (study / "annotations/film_story_A02.csv").unlink()
+    assert not found(check_recipe(reread(*read)))
+    (study / "annotations/parts.txt").write_text("[0] a\n[1] c\n", encoding="utf-8")
+    report = check_recipe(reread(*read))
+    assert found(report) == [("annotation-unreadable", "parts.txt")]
+    assert "`part` asks for number 2" in report.problems[0].what
+
+
 def test_missing_must_be_declared_and_declared_must_be_missing(study: Path, reread):
     declared = ('story_A02.csv"', 'story_A02.csv", missing: {film: lost}')
     assert found(check_recipe(reread(declared))) == [("missing-but-there", "film_story_A02.csv")]

@@ -8,7 +8,7 @@ time must agree with its line, and annotators that are told by position need the
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from release_kit.bids.annotations.cues import Cue
@@ -129,21 +129,40 @@ def read_seconds(text: str, options: SecondsOptions, problems: Problems) -> list
         options: of ``seconds_options`` or ``table_options``.
         problems: takes what is wrong.
     """
-    lines = list(_timed_lines(text, options, problems))
+    parted = options.split_annotators or options.part is not None
+    lines, n_parts, wrong = _lines(text, replace(options, part=1 if options.part is not None else None))
+    for what, n in wrong:
+        problems.add(what, n)
+    if options.part is not None and options.part > n_parts:
+        problems.add(f"has at most {n_parts} parts in a line, and `part` asks for number {options.part}")
     if options.form == "speech":
-        return [cue for n, onset, line in lines for cue in _utterances(line, onset, n, options, problems)]
-    if not options.split_annotators and options.part is None:
-        found = (_cue(onset, line, None, None, options) for _, onset, line in lines)
-        return [cue for cue in found if cue]
-    parted = [(n, onset, line.split(options.separator)) for n, onset, line in lines]
-    _check_parts(parted, options, problems)
-    found = (
-        _cue(onset, part, None, place, options)
-        for _, onset, parts in parted
-        for place, part in enumerate(parts)
-        if options.part in (None, place + 1)
-    )
+        return [cue for n, onset, (line,) in lines for cue in _utterances(line, onset, n, options, problems)]
+    if not parted:
+        found = (_cue(onset, line, None, None, options) for _, onset, (line,) in lines)
+    elif options.part is not None:
+        place = options.part - 1
+        found = (_cue(onset, line[place], None, place, options) for _, onset, line in lines if place < len(line))
+    else:
+        found = (_cue(onset, part, None, place, options) for _, onset, line in lines for place, part in enumerate(line))
     return [cue for cue in found if cue]
+
+
+@functools.lru_cache(maxsize=1)
+def _lines(
+    text: str, options: SecondsOptions
+) -> tuple[list[tuple[int, Decimal, list[str]]], int, list[tuple[str, int | None]]]:
+    """Return (number, onset, parts) of every line, how many parts there are at most, and (what, line) of all problems.
+
+    Remembered for the last file, since several annotators in one file are as many sources that read it.
+    """
+    problems = Problems(path="")
+    parted = options.split_annotators or options.part is not None
+    lines = [
+        (n, onset, line.split(options.separator) if parted else [line])
+        for n, onset, line in _timed_lines(text, options, problems)
+    ]
+    n_parts = _check_parts(lines, options, problems) if parted else 1
+    return lines, n_parts, [(problem.what, problem.line) for problem in problems.found]
 
 
 def _timed_lines(text: str, options: SecondsOptions, problems: Problems) -> Iterator[tuple[int, Decimal, str]]:
@@ -152,6 +171,7 @@ def _timed_lines(text: str, options: SecondsOptions, problems: Problems) -> Iter
     if len(lines) < options.header:
         problems.add(f"expected {options.header} header lines, got {len(lines)} lines")
     before: Decimal | None = None
+    timed = options.prefix is not None and "time" in options.prefix.groupindex
     for position, line in enumerate(lines[options.header :]):
         n, onset = position + options.header + 1, start + position * step
         if options.prefix is None:
@@ -161,17 +181,15 @@ def _timed_lines(text: str, options: SecondsOptions, problems: Problems) -> Iter
         if not found:
             problems.add(f"does not begin with a time like `[12]` (`prefix` is {options.prefix.pattern!r})", n)
             continue
-        said = _said_time(found, n, options, problems)
+        said = _said_time(found["time"], n, problems) if timed else None
         if said is not None:
             _check_time(said, onset, before, step, n, options, problems)
             before = said
         yield n, said if options.times == "prefix" and said is not None else onset, line[found.end() :]
 
 
-def _said_time(found: re.Match, n: int, options: SecondsOptions, problems: Problems) -> Decimal | None:
-    if "time" not in found.re.groupindex:
-        return None
-    text = found["time"].strip().removesuffix("s").strip()
+def _said_time(text: str, n: int, problems: Problems) -> Decimal | None:
+    text = text.strip().removesuffix("s").strip()
     try:
         return parse_clock(text) if ":" in text else parse_number(text)
     except ValueError as error:
@@ -224,7 +242,8 @@ def _utterances(line: str, onset: Decimal, n: int, options: SecondsOptions, prob
 
 def _cue(onset: Decimal, text: str, speaker: str | None, place: int | None, options: SecondsOptions) -> Cue | None:
     """Return the cue of one step, or None where nothing is said about it."""
-    known = None if text.strip() in ("", *options.unknown) else text.strip()
+    text = text.strip()
+    known = None if not text or text in options.unknown else text
     if known is None and speaker is None and not options.keep_missing:
         return None
     return Cue(onset_s=onset, duration_s=_step(options.step_s), text=known, speaker=speaker, place=place)
@@ -235,11 +254,12 @@ def _step(step_s: float) -> Decimal:
     return exact(step_s)
 
 
-def _check_parts(parted: list[tuple[int, Decimal, list[str]]], options: SecondsOptions, problems: Problems) -> None:
-    """A part that is left out moves every later annotator's words to somebody else: refused unless declared."""
+def _check_parts(parted: list[tuple[int, Decimal, list[str]]], options: SecondsOptions, problems: Problems) -> int:
+    """Return how many parts a line has at most.
+
+    A part that is left out moves every later annotator's words to somebody else: refused unless declared.
+    """
     wanted = len(options.annotators) or max((len(parts) for _, _, parts in parted), default=0)
-    if options.part is not None and options.part > wanted:
-        problems.add(f"has at most {wanted} parts in a line, and `part` asks for number {options.part}")
     for n, _, parts in parted:
         nothing = len(parts) == 1 and parts[0].strip() in ("", *options.unknown)
         if len(parts) > wanted or (len(parts) < wanted and not options.ragged and not nothing):
@@ -248,3 +268,4 @@ def _check_parts(parted: list[tuple[int, Decimal, list[str]]], options: SecondsO
                 + ("" if len(parts) > wanted else "; `ragged: true` takes the missing ones from the end"),
                 n,
             )
+    return wanted
