@@ -11,6 +11,7 @@ from typing import Any
 from release_kit.bids.recipe.model import Privacy
 from release_kit.bids.sidecars.privacy import scrub_reasons
 from release_kit.bids.validate.finding import REFERENCE, WARNING, Finding
+from release_kit.bids.validate.identity import RECIPE
 from release_kit.bids.validate.survey import DESCRIPTION, Part, Survey, parse_name
 
 CITATION = "CITATION.cff"
@@ -51,6 +52,7 @@ class _Known:
         self._reported = _reported_keys(survey)
         self._has_hed = _uses_hed(survey)
         self._is_ours = _made_by_us(survey)
+        self._decided = self._is_ours or RECIPE in survey.by_path
 
     def explain(self, one: Finding) -> str | None:
         """Return why a warning is as it should be; None when nothing says so."""
@@ -73,7 +75,7 @@ class _Known:
         return None
 
     def _of_sidecar(self, one: Finding, key: str) -> str | None:
-        if key.lower() in self._reasons:
+        if self._decided and key.lower() in self._reasons:
             return f"left out so that nothing identifies anybody ({self._reasons[key.lower()]})"
         suffix = parse_name(one.path)[1]
         if (suffix, key) in self._reported:
@@ -100,10 +102,9 @@ def _uses_hed(survey: Survey) -> bool:
             columns = value.values() if isinstance(value, dict) else ()
             if any(isinstance(column, dict) and "HED" in column for column in columns):
                 return True
-        if entry.suffix == "events" and entry.extension == ".tsv" and entry.readable:
-            with open(survey.folder / entry.path, "rb") as stream:
-                if b"HED" in stream.readline(65_536).rstrip().split(b"\t"):
-                    return True
+        is_table = entry.suffix == "events" and entry.extension == ".tsv" and entry.readable
+        if is_table and "HED" in survey.first_line(entry.path).rstrip().split("\t"):
+            return True
     return False
 
 

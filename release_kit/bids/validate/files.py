@@ -32,7 +32,8 @@ FOREIGN = {
 ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".zarr", ".rds")
 _UNNAMED = ("", ".bin", ".dat", ".data", ".model")
 _OBJECTS = (b"'descr': '|O'", b"'descr': 'O'", b"|O")
-_HEADER_BYTES = 512
+_HEADER_BYTES = 1 << 16
+"""The header of an array is no longer, but for version 2 of its format, which numpy writes when it has to."""
 
 
 def check_files(survey: Survey) -> Iterator[Finding]:

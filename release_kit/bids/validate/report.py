@@ -156,7 +156,7 @@ class ValidationReport:
         """Return the report for a terminal.
 
         Args:
-            everything: list every place; else the first three of each code.
+            everything: list every place; else the first few sentences of each code, with one place each.
         """
         from release_kit.bids.validate.text import render_text
 

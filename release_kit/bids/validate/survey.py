@@ -96,6 +96,14 @@ class Survey:
         except OSError as error:
             raise ReleaseKitError(f"cannot be read ({error.strerror or error})", where=path) from error
 
+    def first_line(self, path: str) -> str:
+        """Return how a file begins, up to its first line end or 64 KiB; empty where it cannot be read."""
+        try:
+            with open(self.folder / path, "rb") as stream:
+                return stream.readline(65_536).decode(errors="replace")
+        except OSError:
+            return ""
+
     def json_of(self, path: str) -> Any:
         """Return the value of a JSON file; None where there is none, it is absent or broken (others report that)."""
         if path not in self._read:

@@ -32,6 +32,12 @@ def test_array_of_objects_is_a_pickle_and_an_array_of_numbers_is_not(dataset, fo
     assert "array b" in names["mixed.npz"]
 
 
+def test_objects_behind_many_columns_of_numbers_are_found(dataset, found_in):
+    kinds = [*((f"column{n}", "<f8") for n in range(90)), ("last", object)]
+    np.save(dataset / "derivatives" / "annotations" / "wide.npy", np.zeros(2, dtype=kinds), allow_pickle=True)
+    assert len(found_in(dataset, "pickle")) == 1
+
+
 def test_nothing_is_ever_unpickled(dataset, found_in, tmp_path):
     marker = tmp_path / "loaded"
     for name in ("a.pkl", "b.npy", "c.mat", "d.npz", "e"):
