@@ -24,6 +24,7 @@ from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
 from release_kit.core.grid import cell_config, cell_id_of, iter_levels
 from release_kit.core.strict_yaml import parse_yaml
 from release_kit.core.study import STUDY_FILE, Study, parse_study
+from release_kit.core.wording import counted
 
 DATASET_LINK = "dataset"
 NO_LEVEL = "none"
@@ -80,8 +81,8 @@ def write_release_study(
     values = _kept(out, values)
     text = _yaml_text(values)
     study = parse_study(text, folder=out, where=str(out / STUDY_FILE))
-    link = _link(dataset, out)
     tables = card_tables(DatasetFiles(dataset), files, cache)
+    link = _link(dataset, out)
     record = DatasetRecord(
         folder=DATASET_LINK,
         shared=tuple(parts.shared),
@@ -143,7 +144,8 @@ def _check_place(dataset: Path, out: Path) -> None:
     if inner == outer or inner.startswith(outer + os.sep):
         raise UsageError("lies inside the dataset, and would become a part of it", where=str(out),
                          next_step="name a folder beside the dataset")  # fmt: skip
-    if out.is_dir() and any(out.iterdir()) and not (out / STUDY_FILE).is_file() and not (out / DATASET_FILE).is_file():
+    begun = (out / DATASET_LINK).is_symlink() or (out / STUDY_FILE).is_file() or (out / DATASET_FILE).is_file()
+    if out.is_dir() and any(out.iterdir()) and not begun:
         raise UsageError("holds other things and is no study", where=str(out), next_step="name an empty folder")
 
 
@@ -164,7 +166,8 @@ def _list_files(dataset: Path) -> tuple[str, ...]:
             (wrong if reserved_path(path) else found).append(path)
     if wrong:
         shown = ", ".join(sorted(wrong)[:5])
-        raise StudyError(f"{len(wrong)} files have names that belong to a release: {shown}", where=str(dataset))
+        what = f"{counted(len(wrong), 'file')} with names that belong to git, to a release or to release_kit: {shown}"
+        raise StudyError(what, where=str(dataset), next_step="move them out of the dataset")
     return tuple(sorted(found))
 
 
@@ -183,7 +186,7 @@ def _study_values(
         "version": str(declared),
         "title": title,
         "license": described.get("License") or cited.get("license"),
-        "authors": [str(author) for author in described.get("Authors") or _names(cited)],
+        "authors": _authors(described) or _names(cited),
         "languages": DatasetFiles(dataset).languages(),
         "artifacts": DATASET_KIND,
         "layout": TREE_LAYOUT,
@@ -217,16 +220,22 @@ def _newest_change(dataset: Path) -> str | None:
 def _citation(dataset: Path) -> dict[str, Any]:
     """Return CITATION.cff: a dataset that has one names its licence and authors there, not in its description."""
     path = dataset / "CITATION.cff"
-    cited = parse_yaml(path.read_text("utf-8"), str(path)) if path.is_file() else None
+    cited = _parsed(path) if path.is_file() else None
     return cited if isinstance(cited, dict) else {}
 
 
+def _authors(described: Mapping[str, Any]) -> list[str]:
+    """Return the authors of a description; BIDS wants a list, and datasets have a single text there, too."""
+    authors = described.get("Authors")
+    return [str(author) for author in (authors if isinstance(authors, list) else [authors]) if author]
+
+
 def _names(cited: Mapping[str, Any]) -> list[str]:
-    names = []
-    for author in cited.get("authors") or ():
+    names, authors = [], cited.get("authors")
+    for author in authors if isinstance(authors, list) else ():
         if isinstance(author, dict):
             parts = [author.get(key) for key in ("given-names", "family-names")]
-            names.append(author.get("name") or " ".join(str(part) for part in parts if part))
+            names.append(str(author.get("name") or "") or " ".join(str(part) for part in parts if part))
     return [name for name in names if name]
 
 
@@ -235,10 +244,17 @@ def _kept(out: Path, values: dict[str, Any]) -> dict[str, Any]:
     path = out / STUDY_FILE
     if not path.is_file():
         return values
-    old = parse_yaml(path.read_text("utf-8"), str(path))
+    old = _parsed(path)
     if not isinstance(old, dict) or old.get("artifacts") != DATASET_KIND:
         raise UsageError("is a study of something else", where=str(path), next_step="name an empty folder")
     return {**{key: old[key] for key in KEPT_KEYS if key in old}, **values}
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return parse_yaml(path.read_text("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise StudyError(f"is not UTF-8 (byte {error.start})", where=str(path), next_step="save it as UTF-8") from error
 
 
 def _yaml_text(values: Mapping[str, Any]) -> str:

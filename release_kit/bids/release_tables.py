@@ -4,8 +4,8 @@ Every row names the files that it comes from, with their sha256 in the record, s
 have changed.
 """
 
-import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from release_kit.core.errors import ReleaseKitError, StudyError
 
 ANNOTATIONS = "stimuli/annotations.tsv"
 STIMULI = "stimuli/stimuli.tsv"
+MISSING = "n/a"
 MAX_ROWS = 50
 """More subjects than this are summed up in one row."""
 
@@ -46,8 +47,9 @@ class DatasetFiles:
         file = self.folder / path
         if not file.is_file():
             return []
-        with open(file, encoding="utf-8-sig", errors="replace", newline="") as stream:
-            return list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+        text = file.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+        lines = [line.split("\t") for line in text.split("\n") if line]
+        return [dict(zip(lines[0], cells, strict=False)) for cells in lines[1:]]
 
     def levels(self) -> dict[str, str]:
         """Return annotation id → level."""
@@ -153,26 +155,28 @@ def _subject_row(label: str, paths: Sequence[str], seconds: Mapping[str, float |
 def _stimuli(dataset: DatasetFiles) -> DatasetTable:
     rows = []
     for row in dataset.table(STIMULI):
-        duration = row.get("duration") or "n/a"
-        try:
-            minutes = f"{float(duration) / 60:,.1f}"
-        except ValueError:
-            minutes = "n/a"
         name = row.get("title") or row.get("stimulus_id") or "n/a"
-        rows.append(DatasetRow(keys=(name,), shown=(minutes,), sources=(STIMULI,)))
+        rows.append(DatasetRow(keys=(name,), shown=(_minutes(row.get("duration")),), sources=(STIMULI,)))
     return DatasetTable(
         name="stimuli", title="Stimuli", keys=("Stimulus",), columns=("Minutes",), rows=tuple(rows),
         rules={"Minutes": "duration in stimuli/stimuli.tsv / 60"},
     )  # fmt: skip
 
 
+def _minutes(duration: str | None) -> str:
+    try:
+        seconds = float(duration or "")
+    except ValueError:
+        return MISSING
+    return f"{seconds / 60:,.1f}" if math.isfinite(seconds) else MISSING
+
+
 def _annotations(folder: Path, configs: Mapping[str, str]) -> tuple[DatasetTable, int]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     rows, n_rows = [], 0
     for level, path in configs.items():
-        table = pq.read_table(folder / path, columns=["language", "annotator", "duration_s"])
+        table = _level_table(folder / path)
         n_rows += table.num_rows
         for language in sorted(set(table["language"].to_pylist())):
             part = table.filter(pc.equal(table["language"], language))
@@ -192,3 +196,25 @@ def _annotations(folder: Path, configs: Mapping[str, str]) -> tuple[DatasetTable
             "Minutes": "sum of their durations, over annotators, / 60",
         },
     ), n_rows
+
+
+def _level_table(path: Path) -> Any:
+    """Return language, annotator and duration of the rows of one level; what is missing is ``n/a``.
+
+    Raises:
+        StudyError: no Parquet table, or one without these columns.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names = ("language", "annotator")
+    try:
+        table = pq.read_table(path, columns=[*names, "duration_s"])
+        words = [pc.fill_null(table[name].cast(pa.string()), MISSING) for name in names]
+        return pa.table([*words, table["duration_s"].cast(pa.float64())], names=[*names, "duration_s"])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        what = f"is no table of annotations ({str(error).splitlines()[0]})"
+        raise StudyError(
+            what, where=str(path), next_step="restore it, or move it out of stimuli/annotations"
+        ) from error

@@ -126,3 +126,51 @@ def test_a_file_that_vanished_is_named_by_build_and_check(dataset: Path, tmp_pat
         build(tmp_path / "study")
     (found,) = [p for p in check_study(read_study(tmp_path / "study")).problems if p.code == "dataset-file"]
     assert "sub-01_task-film_run-01_bold" in found.what
+
+
+def test_a_study_can_be_made_once_the_content_that_was_missing_is_here(dataset: Path, tmp_path: Path):
+    image = next(dataset.glob("sub-01/func/*_bold.nii.gz"))
+    elsewhere = image.rename(tmp_path / "content")
+    image.symlink_to("../../.git/annex/objects/nowhere")
+    with pytest.raises(StudyError, match="get their content first"):
+        write_release_study(dataset, tmp_path / "study")
+    image.unlink()
+    elsewhere.rename(image)
+    assert write_release_study(dataset, tmp_path / "study").written
+
+
+def test_a_study_whose_making_was_killed_after_its_first_step_is_made(dataset: Path, tmp_path: Path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "dataset").symlink_to("../dataset")
+    assert write_release_study(dataset, tmp_path / "study").written
+
+
+def test_authors_as_one_text_are_one_author(dataset: Path, tmp_path: Path):
+    path = dataset / "dataset_description.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "Authors": "Ada Example"}), encoding="utf-8")
+    assert write_release_study(dataset, tmp_path / "study").study.authors == ("Ada Example",)
+
+
+@pytest.mark.parametrize(
+    ("path", "damage"),
+    [
+        ("stimuli/annotations/story.parquet", b"PAR1 and no more PAR1"),
+        ("CITATION.cff", "authors: [{name: M\u00fcller}]".encode("latin-1")),
+    ],
+)
+def test_a_damaged_file_of_the_dataset_is_refused_by_name(path: str, damage: bytes, dataset: Path, tmp_path: Path):
+    (dataset / path).write_bytes(damage)
+    with pytest.raises(StudyError, match=path):
+        write_release_study(dataset, tmp_path / "study")
+
+
+def test_tables_that_others_wrote_are_taken_as_they_are(dataset: Path, tmp_path: Path):
+    """No length, an empty table, a cell longer than readers of CSV take."""
+    table = dataset / "stimuli" / "stimuli.tsv"
+    table.write_text("stimulus_id\ttitle\tduration\nstim-a\tA\tnan\nstim-b\t" + "b" * 140_000 + "\n")
+    write_release_study(dataset, tmp_path / "study")
+    shown = {table.name: table.rows for table in read_dataset(tmp_path / "study").tables}["stimuli"]
+    assert [row.shown for row in shown] == [("n/a",), ("n/a",)]
+    table.write_text("")
+    write_release_study(dataset, tmp_path / "study")
+    assert "stimuli" not in {table.name for table in read_dataset(tmp_path / "study").tables}
