@@ -47,6 +47,14 @@ class Texts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """A list of finite numbers; bounds and ``whole`` as in ``Number``."""
+
+    number: Number
+    least: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Free:
     """A mapping whose values are not ours to judge (options of a reader, facts of a sidecar)."""
 
@@ -82,7 +90,7 @@ class Named:
     least: int = 0
 
 
-Kind = Text | Number | Flag | Texts | Free | Record | Many | Named
+Kind = Text | Number | Flag | Texts | Numbers | Free | Record | Many | Named
 
 
 @dataclass(frozen=True, kw_only=True)

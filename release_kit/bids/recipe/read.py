@@ -4,7 +4,7 @@ The grammar is ``grammar.py``'s, the paths of sources ``paths.py``'s (their func
 outside the recipe, its table of pseudonyms and the vocabulary of levels is opened.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from release_kit.bids.recipe.problems import Problem, RecipeError
 from release_kit.bids.recipe.pseudonyms import read_pseudonyms
 from release_kit.bids.recipe.references import check_references
 from release_kit.bids.recipe.values import Findings, read_record
-from release_kit.core.errors import RecordError, StudyError
+from release_kit.bids.recipe.yaml_text import is_broken, places_of, refuse_swelling
+from release_kit.core.errors import StudyError
 
 RECIPE_FILE = "recipe.yaml"
-MAX_NODES = 1_000_000
-"""Values that a recipe may hold once its aliases are followed."""
 
 
 def read_recipe(path: Path, *, sources: Path | None = None) -> Recipe:
@@ -72,7 +71,7 @@ def parse_recipe(
     """
     from release_kit.core.strict_yaml import parse_yaml
 
-    _refuse_swelling(text, where)
+    refuse_swelling(text, where)
     loaded = parse_yaml(text, where)
     found = Findings()
     vocabulary = vocabulary_levels()
@@ -84,11 +83,11 @@ def parse_recipe(
     values = read_record(RECIPE, loaded, "", found)
     if isinstance(values, dict):
         check_references(values, vocabulary, found)
-    place = _places(text, where) if found.problems or found.unfilled else (lambda key: where)
+    place = places_of(text, where) if found.problems or found.unfilled else (lambda key: where)
     if found.problems:
         raise RecipeError(found.to_problems(place, unfilled=True), where=where)
     unfilled = found.to_problems(place, unfilled=True)
-    if _is_broken(values):
+    if is_broken(values):
         raise RecipeError(unfilled, where=where)
     recipe = build_recipe(values, folder=folder, sources=sources, vocabulary=vocabulary)
     return recipe, tuple(unfilled)
@@ -109,67 +108,3 @@ def vocabulary_levels() -> dict[str, Level]:
         for name, entry in entries.items()
         if isinstance(entry, dict)
     }
-
-
-def _refuse_swelling(text: str, where: str) -> None:
-    """Refuse aliases of aliases that are small as text and endless once every one of them is followed."""
-    import yaml
-
-    if "*" not in text:
-        return
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MAX_NODES + 1  # an alias inside of what it names has no end
-            inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-            parts = (part for item in inner for part in (item if isinstance(item, tuple) else (item,)))
-            sizes[id(node)] = 1 + sum(size(part) for part in parts)
-        return sizes[id(node)]
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        swollen = root is not None and size(root) > MAX_NODES
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return  # what is broken is said by the reader
-    if swollen:
-        raise RecordError(f"its aliases stand for more than {MAX_NODES:,} values", where=where)
-
-
-def _is_broken(value: Any) -> bool:
-    from release_kit.bids.recipe.values import BROKEN
-
-    if isinstance(value, dict):
-        return any(_is_broken(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_is_broken(item) for item in value)
-    return value is BROKEN
-
-
-def _places(text: str, where: str) -> Callable[[str], str]:
-    """Return a function from a dotted key to ``file:line``; a key that is not there has the line of what holds it."""
-    import yaml
-
-    lines: dict[str, int] = {}
-
-    def walk(node: yaml.Node, key: str) -> None:
-        lines.setdefault(key, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                inner = f"{key}.{name.value}" if key else str(name.value)
-                lines[inner] = name.start_mark.line + 1
-                walk(value, inner)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                walk(value, f"{key}[{index}]")
-
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is not None:
-        walk(root, "")
-
-    def place(key: str) -> str:
-        while key and key not in lines:
-            key = key[: max(key.rfind("."), key.rfind("["), 0)]
-        return f"{where}:{lines.get(key, 1)}"
-
-    return place

@@ -7,7 +7,7 @@ can see: labels that must exist elsewhere are judged by reading only.
 from typing import Any
 
 from release_kit.bids.recipe.grammar import RECIPE
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Record, Text, Texts
+from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
 from release_kit.bids.recipe.model import SCHEMA_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,7 +18,7 @@ _FREE: dict[bool, dict[str, Any]] = {True: {"type": ["string", "number", "null"]
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a recipe."""
-    schema = _record(RECIPE)
+    schema = record_schema(RECIPE)
     properties = schema["properties"]
     properties["schema_version"] = {"const": SCHEMA_VERSION, "description": "Version of this format."}
     subjects = properties["subjects"]
@@ -60,21 +60,24 @@ def _of_kind(kind: Kind) -> dict[str, Any]:
             return {"type": "boolean"}
         case Texts(least=least):
             return {"type": "array", "items": {"type": "string", "minLength": 1}, **_least("minItems", least)}
+        case Numbers(number=number, least=least):
+            return {"type": "array", "items": _of_kind(number), **_least("minItems", least)}
         case Free(texts=True):
             return {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}
         case Free(scalars=scalars):
             return {"type": "object", "additionalProperties": _FREE[scalars]}
         case Record():
-            return _record(kind)
+            return record_schema(kind)
         case Many(record=record, least=least):
-            return {"type": "array", "items": _record(record), **_least("minItems", least)}
+            return {"type": "array", "items": record_schema(record), **_least("minItems", least)}
         case Named(value=value, pattern=pattern, least=least):
             inner = {"patternProperties": {f"^(?:{pattern})$": _of_kind(value)}, "additionalProperties": False}
             return {"type": "object", **inner, **_least("minProperties", least)}
     raise TypeError(f"no schema for {type(kind).__name__}")
 
 
-def _record(record: Record) -> dict[str, Any]:
+def record_schema(record: Record) -> dict[str, Any]:
+    """Return the JSON Schema of a mapping of known keys."""
     required = [name for name, key in record.keys.items() if key.required]
     others: dict[str, Any] | bool = _FREE[record.others.scalars] if record.others else False
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Record, Text, Texts
+from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
 from release_kit.bids.recipe.problems import Problem
 from release_kit.core.errors import UnsafePathError
 from release_kit.core.files import safe_relative_path
@@ -157,6 +157,12 @@ def _texts(kind: Texts, value: Any, key: str, found: Findings) -> Any:
     return tuple(_text(Text(), item, f"{key}[{index}]", found) for index, item in enumerate(value))
 
 
+def _numbers(kind: Numbers, value: Any, key: str, found: Findings) -> Any:
+    if not isinstance(value, list) or len(value) < kind.least:
+        return _expected("a list of numbers" + (", at least one" if kind.least else ""), value, key, found)
+    return tuple(_number(kind.number, item, f"{key}[{index}]", found) for index, item in enumerate(value))
+
+
 def _free(kind: Free, value: Any, key: str, found: Findings) -> Any:
     if not isinstance(value, dict):
         return _expected("a mapping", value, key, found)
@@ -233,6 +239,7 @@ _READERS: Mapping[type, Callable[..., Any]] = {
     Number: _number,
     Flag: _flag,
     Texts: _texts,
+    Numbers: _numbers,
     Free: _free,
     Record: read_record,
     Many: _many,
