@@ -19,6 +19,7 @@ from release_kit.bids.convert.jobs import ImageJob, plan_images
 from release_kit.bids.convert.making import ImageMaker
 from release_kit.bids.convert.metadata import SEEDS, metadata_outputs
 from release_kit.bids.convert.presence import contents, held, leftovers
+from release_kit.bids.convert.shift_secret import check_secret, remember_secret
 from release_kit.bids.convert.sources import described_later
 from release_kit.bids.convert.stages import TextStage, annotation_identity, known_identities, metadata_identity
 from release_kit.bids.convert.state import State, state_folder
@@ -118,6 +119,8 @@ class _Conversion:
         self.said = recipe_digest(self.recipe)
         self.jobs = [] if self.only else self._jobs()
         self._check()
+        if not self.only:
+            check_secret(self.recipe, self.out, self.state)
         self._plan()
         if not self.only:
             self._make_images()
@@ -254,6 +257,8 @@ class _Conversion:
         from release_kit.bids.convert.last_look import check_leaks
 
         used = {identity for identity in self.identities.values() if identity} | {s.identity for s in self.stages}
+        if not self.only:
+            remember_secret(self.recipe, self.out, self.state)
         self.problems += check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
         if not self.only:  # else what is known of the other parts stays as it is
             self.state.finish(used, self.holds)

@@ -4,7 +4,6 @@ A stage whose identity is remembered knows the digests of its files without maki
 ``run.py``.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from release_kit.bids.convert.contents import Content
 from release_kit.bids.convert.identity import image_identity, source_files
 from release_kit.bids.convert.images import beside_path
 from release_kit.bids.convert.jobs import ImageJob
+from release_kit.bids.convert.shift_secret import secret_identity
 from release_kit.bids.convert.state import State
 from release_kit.bids.convert.texts import annotation_sources
 from release_kit.bids.recipe.model import Recipe
@@ -92,9 +92,8 @@ def metadata_identity(
 
 
 def _key_digest(recipe: Recipe) -> str | None:
-    """Return what tells one secret from another without telling the secret."""
-    path = recipe.folder / recipe.privacy.shift_key if recipe.privacy.shift_key else None
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    """Return the identity of the secret of the date shift."""
+    return secret_identity(recipe.folder / recipe.privacy.shift_key) if recipe.privacy.shift_key else None
 
 
 def _digests(named: list[tuple[str, Path]], cache: DigestCache) -> list[list[Any]]:

@@ -185,7 +185,7 @@ class Privacy:
     keep: tuple[str, ...] = ()
     """Keys of the built-in list to keep, each a decision of the study."""
     shift_key: str | None = None
-    """File with the secret from which each subject's date shift follows; made when it is not there."""
+    """File with the secret from which each subject's date shift follows; made by the first conversion that needs it."""
     words: tuple[str, ...] = ()
     """Further words that must appear nowhere (names, hospital numbers); source names are always among them."""
 

@@ -115,6 +115,64 @@ def test_facts_of_a_json_beside_a_recording_are_taken_and_its_time_is_not_told_w
     assert set(converted().written) == {"sub-01/func/sub-01_task-film_run-01_bold.json"}
 
 
+def _with_times(study: Path) -> None:
+    said = {"Manufacturer": "Siemens", "AcquisitionDateTime": "2021-03-04T10:20:30"}
+    (study / "AB12" / "film_run2.json").write_text(json.dumps(said))
+    add_to_recipe(study, "privacy: {shift_key: private/shift.key}\n")
+
+
+@pytest.mark.parametrize("lost", ["state", "dataset", "neither"])
+def test_lost_secret_of_shifted_dates_is_named_and_never_replaced(
+    lost: str, study: Path, out: Path, converted: Convert
+):
+    _with_times(study)
+    converted()
+    assert _times(out, "01")["func"] < "1925"
+    key = study / "private/shift.key"
+    key.rename(study / "backup.key")
+    shutil.rmtree({"state": study / ".release_kit", "dataset": out, "neither": study / "private"}[lost])
+    before = snapshot(out)
+    with pytest.raises(StudyError, match=r"private/shift\.key: the secret of the date shift is not there"):
+        converted()
+    assert not key.exists() and snapshot(out) == before
+    key.parent.mkdir(exist_ok=True)
+    (study / "backup.key").rename(key)
+    converted()
+    assert before == snapshot(out) or lost == "dataset"
+
+
+def test_another_secret_than_dates_were_shifted_by_is_refused(study: Path, out: Path, converted: Convert):
+    _with_times(study)
+    converted()
+    before = snapshot(out)
+    (study / "private/shift.key").write_text("ab" * 32 + "\n")
+    with pytest.raises(StudyError, match="another one than earlier conversions"):
+        converted()
+    assert snapshot(out) == before
+
+
+def test_recipe_inside_a_dataset_asks_for_the_secret_of_its_dates(study: Path, out: Path, converted: Convert):
+    _with_times(study)
+    converted()
+    inside = read_recipe(out / "code/release_kit/recipe.yaml", sources=study)
+    names = tuple(replace(one, source=name) for one, name in zip(inside.subjects, ("AB12", "CD34"), strict=True))
+    inside = replace(inside, subjects=names)
+    before = snapshot(out)
+    with pytest.raises(StudyError, match=r"1 table of the dataset .* holds dates that were shifted"):
+        convert(inside, out)
+    assert not convert(with_private(inside, shift_key=study / "private/shift.key"), out).written
+    assert snapshot(out) == before
+
+
+def test_secret_is_made_anew_while_no_date_was_shifted_by_it(study: Path, out: Path, converted: Convert):
+    add_to_recipe(study, "privacy: {shift_key: private/shift.key}\n")
+    converted()
+    assert not (study / "private").exists()
+    (study / "AB12" / "film_run2.json").write_text(json.dumps({"AcquisitionDateTime": "2021-03-04T10:20:30"}))
+    converted()
+    assert _times(out, "01")["func"] < "1925" and (study / "private/shift.key").is_file()
+
+
 @pytest.mark.slow
 def test_defaced_anatomy_is_said_and_pictured_outside_the_dataset(
     tmp_path: Path, study: Path, out: Path, converted: Convert
