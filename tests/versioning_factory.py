@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from release_kit.bids.versioning.annex import environment
+from release_kit.bids.versioning.identity import Search
 
 AUTHOR = "Ada Example <ada@example.org>"
 DATE = "2026-11-22"
@@ -22,6 +23,10 @@ RUNS = [
     for run in (1, 2)
 ]
 ANNOTATION = "stimuli/stim-film_annot-storyA01_events.tsv"
+NOISE = ("*.nii.gz", "*.parquet")
+"""Files of the dataset that are random bytes under a name, so that nobody can look into them."""
+UNNAMED = Search(words=(), vouched=NOISE)
+"""Nobody's name is secret here."""
 STORY, OBJECTS = "stimuli/annotations/story.parquet", "stimuli/annotations/object.parquet"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from release_kit.cli.bids_identity import search_of, search_options
 from release_kit.cli.output import counted, emit, json_option
 
 N_SHOWN = 10
@@ -19,18 +20,22 @@ N_SHOWN = 10
 @click.option("--author", metavar="'NAME <MAIL>'", default=None, help="Author of the commits; without it git's own.")
 @click.option(
     "--recipe", type=click.Path(path_type=Path),
-    help="Recipe that DATASET was converted from: what conversion wrote is told from what somebody changed.",
+    help="Recipe that DATASET was converted from: tells what conversion wrote from what somebody changed, and names.",
 )  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Save changes too that conversion did not make.")
 @click.option("--date", metavar="YYYY-MM-DD", default=None, help="Day of the version in CHANGES; today without it.")
 @click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Private key to sign the manifest with.")
+@search_options
+@click.option("--stays-here", is_flag=True, help="Do not search for what may identify a person; `publish` refuses it.")
 @json_option
 def save_command(dataset: Path, version: str | None, author: str | None, recipe: Path | None, everything: bool,
-                 date: str | None, key: Path | None, as_json: bool) -> None:  # fmt: skip
+                 date: str | None, key: Path | None, words: tuple[str, ...], no_words: bool,
+                 vouched: tuple[str, ...], stays_here: bool, as_json: bool) -> None:  # fmt: skip
     """Save what lies in DATASET as a version: commits by meaning, CHANGES, a manifest, a tag.
 
     DATASET becomes a DataLad dataset when it is none. A version never changes: one that exists with another content
-    is refused, one with the same content is left as it is. Interrupted, run the same command again.
+    is refused, one with the same content is left as it is. Interrupted, run the same command again. What may identify
+    a person is refused before it becomes a part of the history; names are searched for with --recipe or --word.
 
     \b
     Example:
@@ -54,7 +59,8 @@ def save_command(dataset: Path, version: str | None, author: str | None, recipe:
     report = save_version(
         dataset, version=version, author=author, command=commands.pop("version", None), commands=commands,
         written=_written(recipe, dataset), everything=everything, date=date,
-        sign=_signer(key, dataset) if key else None, on_event=None if as_json else _say,
+        sign=_signer(key, dataset) if key else None, search=search_of(recipe, words, no_words, vouched),
+        stays_here=stays_here, on_event=None if as_json else _say,
     )  # fmt: skip
     emit(as_json, {"ok": True, **report.to_dict()}, lambda: _text(report))
 
@@ -62,6 +68,9 @@ def save_command(dataset: Path, version: str | None, author: str | None, recipe:
 def _say(event: Mapping[str, Any]) -> None:
     if event["event"] == "commit":
         click.echo(f"{event['meaning']:<12} {counted(event['n'], 'file')}", err=True)
+    elif event["event"] == "closed":
+        what = f"{counted(len(event['paths']), 'file')} could not be looked into (such as {event['paths'][0]})"
+        click.echo(f"{what}; publish refuses them until you --vouch for them", err=True)
 
 
 def _written(recipe: Path | None, dataset: Path) -> Mapping[str, set[str]] | None:

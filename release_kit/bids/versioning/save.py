@@ -19,6 +19,7 @@ from release_kit.bids.versioning.annex import DESCRIPTION, Identity, Repository,
 from release_kit.bids.versioning.changelog import next_version, released
 from release_kit.bids.versioning.contents import dataset_name, files_at, files_of, manifest_at
 from release_kit.bids.versioning.guard import INIT_PREFIX, Guard, guarded, init_repository
+from release_kit.bids.versioning.identity import NOBODY_SAID, Search, check_before_save, remember_searched
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest, Difference, compare_manifests
 from release_kit.bids.versioning.paths import (
     ATTRIBUTES_FILE,
@@ -97,6 +98,8 @@ def save_version(
     everything: bool = False,
     date: str | None = None,
     sign: Callable[[bytes], bytes] | None = None,
+    search: Search = NOBODY_SAID,
+    stays_here: bool = False,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> SaveReport:
     """Save what lies in ``folder`` as a version: one commit per meaning, a manifest, an entry in CHANGES, a tag.
@@ -114,10 +117,13 @@ def save_version(
         everything: save those changes too.
         date: day of the version in CHANGES, ``YYYY-MM-DD``; None is ``SOURCE_DATE_EPOCH`` or today (UTC).
         sign: takes the manifest's bytes and returns those of its signature.
+        search: what may identify a person; with words, what was searched is remembered for the publication.
+        stays_here: the version is never to leave this machine, so that nothing is searched; a publication refuses it.
         on_event: told ``{"event": "commit", "meaning", "n"}`` and so on.
 
     Raises:
         UsageError: no usable version, author or date.
+        IntegrityError: something that may identify a person would become a part of the history.
         ReleaseKitError: the version exists with another content, nothing changed, changes of somebody, or a failure.
     """
     _check_version(version)
@@ -128,6 +134,7 @@ def save_version(
     plan = plan_save(folder, written=written, everything=everything, own=OWN_FILES)
     if not plan.initialised:
         plan.refuse()
+        _look(folder, plan, search, stays_here, None, say)
         init_repository(folder, identity)
     git_folder = Path(Repository(folder).git("rev-parse", "--absolute-git-dir"))
     with guarded(git_folder) as guard:
@@ -135,6 +142,8 @@ def save_version(
         plan.refuse(cut=guard.cut, before=_written_before(guard), taken=partial(guard.was_taken, folder))
         there = _there_already(repository, version, plan)
         if there is None:
+            if plan.initialised:
+                _look(folder, plan, search, stays_here, git_folder, say)
             guard.begin(folder, plan.paths)
             saving = _Saving(repository=repository, name=name, version=version, say=say, commits=[])
             recorded = {part: command_of(words) for part, words in {**(commands or {}), "version": command}.items()}
@@ -142,7 +151,20 @@ def save_version(
         if written is not None:
             write_atomic(guard.state / _WRITTEN, canonical_bytes(sorted(written)))
         guard.done()
+        remember_searched(repository, search, say)
         return there
+
+
+def _look(
+    folder: Path, plan: Plan, search: Search, stays_here: bool, git_folder: Path | None,
+    say: Callable[[Mapping[str, Any]], None],
+) -> None:  # fmt: skip
+    """Refuse what may identify a person, and tell what could not be looked into."""
+    if stays_here:
+        return
+    paths = [change.path for change in plan.changes if not change.removed]
+    if closed := check_before_save(folder, paths, search, git_folder):
+        say({"event": "closed", "paths": closed})
 
 
 @dataclass(frozen=True, kw_only=True)

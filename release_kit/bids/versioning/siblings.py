@@ -13,6 +13,8 @@ from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Repository, VersioningError, failed_records
 from release_kit.bids.versioning.contents import manifest_at
+from release_kit.bids.versioning.identity import NOBODY_SAID, Search, check_leaving
+from release_kit.bids.versioning.leaving import list_history, list_version
 from release_kit.bids.versioning.sources import DIRECTORY_ANNEX, DIRECTORY_GIT, Reference
 from release_kit.bids.versioning.tracked import changes, has_commit, is_repository
 from release_kit.core.errors import ReleaseKitError, UsageError
@@ -34,11 +36,13 @@ class PublishReport:
     """What ``get`` takes."""
     n_contents: int
     """Contents that the sibling holds now (files, for a plain tree that changed)."""
+    notes: tuple[str, ...] = ()
+    """What needs a look but tells nothing about a person by itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form that ``--json`` prints."""
         return {"ok": True, "kind": self.kind, "name": self.name, "version": self.version, "ref": self.ref,
-                "n_contents": self.n_contents}  # fmt: skip
+                "n_contents": self.n_contents, "notes": list(self.notes)}  # fmt: skip
 
 
 def publish_dataset(
@@ -49,9 +53,13 @@ def publish_dataset(
     name: str | None = None,
     alias: str | None = None,
     workers: int = 2,
+    search: Search = NOBODY_SAID,
     on_event: Say | None = None,
 ) -> PublishReport:
     """Bring the newest version of a saved dataset to a sibling; made when it is not there, continued when it is.
+
+    Everything that would leave is searched first for what may identify a person: the files of the version for a plain
+    tree, else those of every commit, and its messages.
 
     Args:
         folder: the dataset.
@@ -60,10 +68,12 @@ def publish_dataset(
         name: the sibling's name in git; None takes the kind.
         alias: name of the dataset in a RIA store; None uses its id only.
         workers: files copied at once.
-        on_event: told ``{"event": "copied", "path"}``.
+        search: which words must appear nowhere, and by whose word.
+        on_event: told ``{"event": "searching", "n"}`` and ``{"event": "copied", "path"}``.
 
     Raises:
-        UsageError: an unknown kind.
+        UsageError: an unknown kind, or nobody has said which words must appear nowhere.
+        IntegrityError: something identifying would leave, or something that cannot be looked into.
         ReleaseKitError: nothing is saved, something is unsaved, the place holds something else, or a copy failed.
     """
     if kind not in KINDS:
@@ -76,12 +86,14 @@ def publish_dataset(
         raise UsageError("a sibling cannot lie inside the dataset", where=str(location))
     repository = Repository(folder, _identity(folder))
     version = _saved_version(repository)
-    work = _Publish(repository=repository, name=name, location=location, version=version, workers=workers,
-                    say=on_event or (lambda event: None))  # fmt: skip
+    say = on_event or (lambda event: None)
+    leaving = list_version(repository, version) if kind == "tree" else list_history(repository)
+    notes = check_leaving(repository, leaving, search, say)
+    work = _Publish(repository=repository, name=name, location=location, version=version, workers=workers, say=say)
     ref, n_contents = {"ria": lambda: work.ria(alias), "directory": work.directory, "tree": work.tree, "web": work.web}[
         kind
     ]()
-    return PublishReport(kind=kind, name=name, version=version, ref=ref, n_contents=n_contents)
+    return PublishReport(kind=kind, name=name, version=version, ref=ref, n_contents=n_contents, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from versioning_factory import AUTHOR, DATE, copied, make_dataset, writable
+from versioning_factory import AUTHOR, DATE, UNNAMED, copied, make_dataset, writable
 
 from release_kit.bids.versioning.save import save_version
 from release_kit.bids.versioning.siblings import publish_dataset
@@ -59,7 +59,8 @@ class _Published(dict):
 
     def __missing__(self, kind: str) -> Path:
         dataset = copied(self._dataset, self._folder / f"dataset-{kind}")
-        publish_dataset(dataset, kind, self._folder / kind, alias="films" if kind == "ria" else None)
+        publish_dataset(dataset, kind, self._folder / kind, alias="films" if kind == "ria" else None,
+                        search=UNNAMED)  # fmt: skip
         self[kind] = self._folder / kind
         return self[kind]
 

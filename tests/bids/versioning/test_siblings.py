@@ -7,7 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from versioning_factory import ANNOTATION, OBJECTS, RUNS, STORY, content_of, copied, git, served, writable, write
+from versioning_factory import (
+    ANNOTATION,
+    OBJECTS,
+    RUNS,
+    STORY,
+    UNNAMED,
+    content_of,
+    copied,
+    git,
+    served,
+    writable,
+    write,
+)
 
 from release_kit.bids.versioning.get import get_dataset
 from release_kit.bids.versioning.siblings import publish_dataset
@@ -184,13 +196,13 @@ def test_publishing_again_brings_the_next_version(saved: Path, siblings: dict[st
 
     places = {kind: tmp_path / "new" / kind for kind in ("directory", "tree", "web")}
     for kind, place in places.items():
-        publish_dataset(saved, kind, place)
+        publish_dataset(saved, kind, place, search=UNNAMED)
     write(saved / RUNS[0], b"measured again")
     with pytest.raises(ReleaseKitError, match="1 unsaved change"):
-        publish_dataset(saved, "tree", places["tree"])
+        publish_dataset(saved, "tree", places["tree"], search=UNNAMED)
     save_version(saved, version="2.0.0", author="A <a@example.org>", everything=True, date="2026-11-23")
     for kind, place in places.items():
-        report = publish_dataset(saved, kind, place)
+        report = publish_dataset(saved, kind, place, search=UNNAMED)
         assert report.version == "2.0.0"
         proof = verify_reference(report.ref)
         assert proof.ok and proof.version == "2.0.0", proof.findings
@@ -203,8 +215,8 @@ def test_place_that_holds_something_else_is_not_published_to(saved: Path, tmp_pa
     write(tmp_path / "full" / "mine.txt", b"mine")
     for kind in ("tree", "web"):
         with pytest.raises(ReleaseKitError, match="is not empty"):
-            publish_dataset(saved, kind, tmp_path / "full")
-    publish_dataset(saved, "tree", tmp_path / "place")
+            publish_dataset(saved, kind, tmp_path / "full", search=UNNAMED)
+    publish_dataset(saved, "tree", tmp_path / "place", search=UNNAMED)
     with pytest.raises(ReleaseKitError, match=r"the sibling 'tree' lies at .*--name tree2"):
         publish_dataset(saved, "tree", tmp_path / "other")
     with pytest.raises(UsageError, match="inside the dataset"):
