@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from release_kit.bids.annotations import bep044
-from release_kit.bids.annotations.runs import CutRow, cut_rows
+from release_kit.bids.annotations.runs import CutRow, cut_rows, recorded
 from release_kit.bids.annotations.stimuli import Annotation, annotations_of
 from release_kit.bids.annotations.tsv import tsv_bytes
 from release_kit.bids.recipe.model import Recipe, Run, Shown
@@ -37,8 +37,9 @@ def events_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str, bytes]]
         table: annotations; scenes are taken from the level ``timeplace``, where there is one.
     """
     scenes = scene_sources(recipe, table)
-    for task in sorted({run.task for run in recipe.runs if run.shows is not None}):
-        runs = [run for run in recipe.runs if run.task == task and run.shows is not None]
+    shown = [run for run in recipe.runs if run.shows is not None and recorded(recipe, run)]
+    for task in sorted({run.task for run in shown}):
+        runs = [run for run in shown if run.task == task]
         with_scenes = any(run.shows is not None and run.shows.stimulus in scenes for run in runs)
         for run in runs:
             yield from _run_files(recipe, run, event_bytes(run, scenes, with_scenes=with_scenes))

@@ -78,7 +78,7 @@ def run_derivative_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str,
     """Yield ``(path in the dataset, bytes)`` of everything below ``derivatives/annotations/``.
 
     Nothing is yielded where no run shows an annotated stimulus. A run without an annotation of a source has no file of
-    it.
+    it, and a run that no subject has no file.
 
     Raises:
         StudyError: two runs of one name show different spans, so that no subject-free file can stand for both.
@@ -99,6 +99,11 @@ def run_derivative_files(recipe: Recipe, table: pa.Table) -> Iterator[tuple[str,
         yield f"{FOLDER}/{bids_name(task=task, desc=name, suffix='events', extension='.json')}", document_bytes(sidecar)
     if shown:
         yield from _dataset_files(recipe, [annotation for _, annotation in sorted(shown.items())])
+
+
+def recorded(recipe: Recipe, run: Run) -> bool:
+    """Return whether any subject has the run: files that apply to a run that nobody has would be about nothing."""
+    return any(subject.label not in run.missing for subject in recipe.subjects)
 
 
 def run_events_name(task: str, run: int, annotation: str) -> str:
@@ -152,7 +157,7 @@ def _unique_runs(recipe: Recipe) -> list[tuple[Run, Shown]]:
     by_name: dict[tuple[str, int], tuple[Run, Shown]] = {}
     twice = set()
     for run in recipe.runs:
-        if run.shows is None:
+        if run.shows is None or not recorded(recipe, run):
             continue
         known = by_name.setdefault((run.task, run.run), (run, run.shows))
         if known[1] != run.shows:

@@ -6,6 +6,7 @@ import annotation_study
 from annotation_study import good_table, make_recipe, row
 
 from release_kit.bids.annotations.events import events_files, scene_sources
+from release_kit.bids.annotations.runs import run_derivative_files
 from release_kit.bids.annotations.table import annotation_table
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.recipe.model import Run
@@ -64,6 +65,17 @@ def test_every_column_is_described_and_the_presentation_is_the_recipes():
 def test_runs_that_show_nothing_have_no_events():
     rest = Run(task="rest", run=1, tr_s=1, recording=annotation_study.RECORDING)
     assert not list(events_files(make_recipe(runs=(rest,)), good_table()))
+
+
+def test_a_run_that_nobody_has_leaves_no_file_about_nothing():
+    """The reference validator calls a sidecar without its data an error."""
+    gone = {"01": "the scanner stopped", "02": "the scanner stopped"}
+    lost = Run(
+        task="lost", run=1, tr_s=1, recording=annotation_study.RECORDING, shows=annotation_study.FILM, missing=gone
+    )
+    recipe = make_recipe(runs=(*make_recipe().runs, lost))
+    paths = [path for make in (events_files, run_derivative_files) for path, _ in make(recipe, good_table())]
+    assert paths and not [path for path in paths if "task-lost" in path]
 
 
 def test_sessions_are_folders():
