@@ -35,6 +35,7 @@ IMPORT_POINTS = {
     "datalad": {"bids/versioning/annex.py"},
     "h5py": {"bids/recordings/mat.py"},
     "pydicom": {"bids/recordings/dicom.py"},
+    "zlib_ng": {"bids/recordings/packing.py"},
     "nilearn": {"bids/sidecars/deface.py", "encoding/maps/surface.py"},
     "himalaya": {"encoding/solve/reference.py"},
     "cortex": {"encoding/maps/flatmap.py"},

@@ -124,7 +124,7 @@ def sidecar_keys(
     context = _context(suffix, datatype, values or {}, entities or {}, extension, datatypes, derivative)
     found: dict[str, str] = {}
     for selectors, fields in _sidecar_rules():
-        if all(holds(condition, context) for condition in selectors):
+        if all(holds(_parsed(condition), context) for condition in selectors):
             for key, level in fields.items():
                 if key not in found or LEVELS.index(level) < LEVELS.index(found[key]):
                     found[key] = level
@@ -247,10 +247,8 @@ def _name_rule(rule: Mapping[str, Any], derivative: bool) -> NameRule | None:
 
 
 @functools.cache
-def _sidecar_rules() -> tuple[tuple[tuple[Any, ...], Mapping[str, str]], ...]:
-    """Return (parsed conditions, key → level) of every rule for sidecars of data files."""
-    from bidsschematools.expressions import parse
-
+def _sidecar_rules() -> tuple[tuple[tuple[str, ...], Mapping[str, str]], ...]:
+    """Return (conditions, key → level) of every rule for sidecars of data files."""
     found = []
     waiting = list(_schema().rules.sidecars.values())
     while waiting:
@@ -262,8 +260,16 @@ def _sidecar_rules() -> tuple[tuple[tuple[Any, ...], Mapping[str, str]], ...]:
         levels = {
             names[key]: level if isinstance(level, str) else level["level"] for key, level in rule["fields"].items()
         }
-        found.append((tuple(parse(condition) for condition in rule["selectors"]), levels))
+        found.append((tuple(map(str, rule["selectors"])), levels))
     return tuple(found)
+
+
+@functools.cache
+def _parsed(condition: str) -> Any:
+    """Return a parsed condition; parsing takes milliseconds, and most rules fail at their first, common one."""
+    from bidsschematools.expressions import parse
+
+    return parse(condition)
 
 
 def _context(

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.annotations.runs import CutRow, cut_rows, recorded
@@ -76,6 +75,10 @@ def scene_sources(recipe: Recipe, table: pa.Table) -> dict[str, Annotation]:
     It is the first by id among those that are not translations, else the first by id; one for a whole stimulus, so
     that scenes of two annotators never mix.
     """
+    if not table.num_rows:
+        return {}
+    import pyarrow.compute as pc
+
     scenes = table.filter(pc.equal(table["level"], SCENE_LEVEL))
     annotations = list(annotations_of(scenes, recipe))
     annotations.sort(key=lambda a: (a.translated_from is not None, a.id))

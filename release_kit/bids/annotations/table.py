@@ -46,6 +46,8 @@ class Row:
 def annotation_table(rows: Iterable[Row]) -> pa.Table:
     """Return the table of ``rows`` in their canonical order: stimulus, source, onset, duration, then as they came."""
     ordered = sorted(rows, key=lambda row: (row.stim_id, row.annot_id, row.onset_s, row.duration_s))
+    if not ordered:
+        return pa.Table.from_batches([], SCHEMA)  # converting a list, even an empty one, makes pyarrow import pandas
     return pa.table({name: [getattr(row, name) for row in ordered] for name in COLUMNS}, schema=SCHEMA)
 
 

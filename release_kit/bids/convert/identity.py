@@ -6,7 +6,6 @@ identity is a sha256 of canonical JSON; nothing here depends on where a file lie
 
 import hashlib
 import importlib.metadata
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 import release_kit
 from release_kit.bids.convert.jobs import FILE_OPTIONS, ImageJob
 from release_kit.bids.recipe.model import Recipe
+from release_kit.bids.recordings.packing import packer_version
 from release_kit.core.canonical import digest
 from release_kit.core.digest_cache import Stamp
 from release_kit.core.errors import ArtifactError
@@ -97,7 +97,7 @@ def code_digest(*parts: str) -> str:
         for path in sorted(root.glob(part)):
             found.update(path.relative_to(root).as_posix().encode() + b"\0")
             found.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest({"files": found.hexdigest(), "zlib": zlib.ZLIB_RUNTIME_VERSION, "version": release_kit.__version__})
+    return digest({"files": found.hexdigest(), "packer": packer_version(), "version": release_kit.__version__})
 
 
 def image_code() -> str:

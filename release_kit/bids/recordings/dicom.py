@@ -6,6 +6,7 @@ names of people do not; what of them enters a dataset is for ``release_kit.bids.
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import math
 import shutil
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from release_kit.bids.recordings.dicom_header import TAGS, Unsure, quick_header
 from release_kit.bids.recordings.header import ImageFacts, RecordingError
 from release_kit.bids.recordings.image import Image
 from release_kit.bids.recordings.nifti_read import NiftiImage
@@ -28,8 +30,6 @@ from release_kit.core.files import TEMPORARY_PREFIX
 if TYPE_CHECKING:
     import numpy as np
 
-_TAGS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ProtocolName", "Modality",
-         "InstanceNumber", "ImageType", "NumberOfFrames", "Rows", "Columns"]  # fmt: skip
 _FLAGS = ["-b", "y", "-ba", "o", "-z", "n", "-g", "i", "-f", "image", "-w", "2", "-l", "o"]
 """A sidecar with dates but without names; not compressed; no defaults from the user's home; numbers as recorded."""
 
@@ -65,6 +65,8 @@ def dicom_series(folder: Path) -> list[Series]:
         RecordingError: there is no DICOM file with an image.
         MissingExtraError: pydicom is not installed.
     """
+    if importlib.util.find_spec("pydicom") is None:
+        raise MissingExtraError("pydicom", "dicom")
     folder = Path(folder)
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [folder]
     grouped: dict[str, list[tuple[Any, Path]]] = {}
@@ -160,15 +162,21 @@ class DicomImage(Image):
 
 
 def _read(file: Path) -> Any:
-    """Return the header of a DICOM file, None for other files; oddities of scanners are not ours to judge."""
+    """Return the header of a DICOM file, None for other files; what is not plain is asked of pydicom."""
     try:
-        import pydicom
-    except ImportError as error:
-        raise MissingExtraError("pydicom", "dicom") from error
+        return quick_header(file)
+    except Unsure:
+        return _read_any(file)
+
+
+def _read_any(file: Path) -> Any:
+    """Return the same by pydicom; oddities of scanners are not ours to judge."""
+    import pydicom
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
         except pydicom.errors.InvalidDicomError:
             return None
         except (OSError, EOFError, ValueError, AttributeError, NotImplementedError) as error:

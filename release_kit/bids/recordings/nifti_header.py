@@ -1,13 +1,20 @@
 """NIfTI-1 and NIfTI-2 headers: bytes to ``ImageFacts`` and back.
 
-Owns units, spatial forms, the kinds of stored numbers and which fields may hold free text. The formats are those of
-nifti.nimh.nih.gov; the layout of the fields comes from nibabel. Reading files is ``nifti_read.py``.
+Owns units, the kinds of stored numbers and which fields may hold free text. The formats are those of
+nifti.nimh.nih.gov; layout of the fields and spatial forms are ``nifti_layout.py``, reading files is ``nifti_read.py``.
 """
 
 import math
 from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.recordings.header import Affine, ImageFacts, RecordingError
+from release_kit.bids.recordings.nifti_layout import (
+    affine_of,
+    empty_header,
+    header_record,
+    orientation_of,
+    quaternion_rest,
+)
 from release_kit.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -87,28 +94,18 @@ def build_header(facts: ImageFacts) -> bytes:
         _to_mm_and_s(header)
     _clean(header)
     header["magic"] = b"n+1" if int(header["sizeof_hdr"]) == 348 else b"n+2"
-    if "eol_check" in header:
+    if "eol_check" in header.dtype.names:
         header["eol_check"] = (13, 10, 26, 10)
     header["vox_offset"] = int(header["sizeof_hdr"]) + 4
     _set_dimensions(header, facts)
     header["scl_slope"], header["scl_inter"] = facts.slope, facts.inter
-    return header.binaryblock + b"\0\0\0\0"
+    return header.tobytes() + b"\0\0\0\0"
 
 
 def _read_header(raw: bytes) -> tuple[Any, str, int]:
-    """Return nibabel's header, unchecked, with byte order and version."""
-    nibabel = _nibabel()
+    """Return the fields of a header, unchecked, with byte order and version."""
     order, version = byte_order_of(raw) or ("little", 1)
-    kind = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
-    return kind(raw, endianness="<" if order == "little" else ">", check=False), order, version
-
-
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise MissingExtraError("nibabel", "bids") from error
-    return nibabel
+    return header_record(raw, version, order), order, version
 
 
 def _check_magic(magic: bytes, version: int, where: str) -> None:
@@ -144,7 +141,15 @@ def _problems(header) -> list[str]:
         problems.append(f"scl_slope is {slope} but scl_inter is {inter}")
     if not 0 <= float(header["vox_offset"]) < 2**40:
         problems.append(f"vox_offset is {float(header['vox_offset'])}")
-    return problems
+    return problems + _problems_of_space(header)
+
+
+def _problems_of_space(header) -> list[str]:
+    if not header["sform_code"] and header["qform_code"] and quaternion_rest(header) < 0:
+        return ["the quaternion of its q-form is longer than 1"]
+    if not all(math.isfinite(value) for row in affine_of(header).tolist() for value in row):
+        return ["the affine holds values that are no numbers"]
+    return []
 
 
 def _facts(header, raw: bytes, order: str) -> ImageFacts:
@@ -155,7 +160,7 @@ def _facts(header, raw: bytes, order: str) -> ImageFacts:
     tr = float(header["pixdim"][4]) * (to_s or 1.0)
     slope = float(header["scl_slope"])
     scaled = math.isfinite(slope) and slope != 0
-    affine = header.get_best_affine()
+    affine = affine_of(header)
     affine[:3] *= to_mm
     return ImageFacts(
         shape=(dim[1], dim[2], dim[3]),
@@ -165,14 +170,14 @@ def _facts(header, raw: bytes, order: str) -> ImageFacts:
         tr_s=_plain(tr) if n_dims == 4 and tr > 0 and math.isfinite(tr) else None,
         tr_unit_known=to_s is not None,
         affine=affine_rows(affine),
-        orientation="".join(axis or "?" for axis in _nibabel().orientations.aff2axcodes(affine)),
+        orientation=orientation_of(affine),
         dtype=TYPE_CODES[int(header["datatype"])],
         byte_order=order,
         slope=slope if scaled else 1.0,
         inter=float(header["scl_inter"]) if scaled else 0.0,
         qform_code=int(header["qform_code"]),
         sform_code=int(header["sform_code"]),
-        free_text=tuple(name for name in _TEXT if name in header and bytes(header[name]).strip(b"\0 ")),
+        free_text=tuple(name for name in _TEXT if name in header.dtype.names and bytes(header[name]).strip(b"\0 ")),
         raw_header=bytes(raw),
     )
 
@@ -206,10 +211,10 @@ def _to_mm_and_s(header) -> None:
 def _clean(header) -> None:
     """Empty the fields that hold text, and those of ANALYZE that NIfTI-1 does not use but old programs wrote into."""
     for name in _TEXT:
-        if name in header:
+        if name in header.dtype.names:
             header[name] = b""
     for name in _UNUSED:
-        if name in header:
+        if name in header.dtype.names:
             header[name] = b"r" if name == "regular" else 0
 
 
@@ -226,18 +231,26 @@ def _set_dimensions(header, facts: ImageFacts) -> None:
 
 
 def _new_header(facts: ImageFacts):
-    import numpy as np
-
-    nibabel = _nibabel()
-    kind = nibabel.Nifti1Header if max(*facts.shape, facts.n_volumes) < 2**15 else nibabel.Nifti2Header
-    header = kind(endianness="<" if facts.byte_order == "little" else ">")
+    header = empty_header(1 if max(*facts.shape, facts.n_volumes) < 2**15 else 2, facts.byte_order)
     header["datatype"] = {name: code for code, name in TYPE_CODES.items()}[facts.dtype]
     header["bitpix"] = facts.numpy_dtype.itemsize * 8
-    header["dim"][:4] = [3, *facts.shape]
     header["pixdim"][1:4] = facts.voxel_mm
-    affine = np.array(facts.affine)
     if facts.qform_code:
-        header.set_qform(affine, facts.qform_code)
+        header = _with_qform(header, facts)
     if facts.sform_code:
-        header.set_sform(affine, facts.sform_code)
+        header["sform_code"] = facts.sform_code
+        header["srow_x"], header["srow_y"], header["srow_z"] = facts.affine[:3]
     return header
+
+
+def _with_qform(header, facts: ImageFacts):
+    """Return the header with the affine as a q-form too; nibabel knows the quaternion of a matrix."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise MissingExtraError("nibabel", "bids") from error
+    version = SIZES[int(header["sizeof_hdr"])]
+    kind = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
+    theirs = kind(header.tobytes(), endianness="<" if facts.byte_order == "little" else ">", check=False)
+    theirs.set_qform(facts.affine, facts.qform_code)
+    return header_record(theirs.binaryblock, version, facts.byte_order)

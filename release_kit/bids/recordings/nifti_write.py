@@ -1,8 +1,7 @@
 """Writes ``.nii.gz`` files whose bytes follow from the facts and the volumes alone.
 
 Owns the gzip stream (no time, no name, no operating system in it) and the digests taken on the way. The header comes
-from ``nifti_header.py``. Compressed bytes are those of one zlib; ``content_sha256`` is the same with every zlib
-(``docs/bids-recordings.md``).
+from ``nifti_header.py``, the compressor from ``packing.py``; ``content_sha256`` is the same with every compressor.
 """
 
 import hashlib
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from release_kit.bids.recordings.header import ImageFacts, RecordingError
 from release_kit.bids.recordings.image import THREAD_BYTES
 from release_kit.bids.recordings.nifti_header import build_header
+from release_kit.bids.recordings.packing import deflater
 from release_kit.bids.recordings.source import Damage, Source
 from release_kit.core.files import open_atomic
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 LEVEL = 3
-"""Of zlib. On recordings, level 6 takes up to two and a half times as long for files at most 2 % smaller, some larger:
-noise hides the repetitions that it looks for (figures in ``docs/bids-recordings.md``)."""
+"""Of zlib-ng. On recordings, level 6 takes up to a quarter longer for files at most 1 % smaller: noise hides the
+repetitions that it looks for (figures in ``docs/bids-recordings.md``)."""
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """RFC 1952: deflate, no flags, no time, no extra flags, unknown operating system."""
 
@@ -61,7 +61,7 @@ def write_nifti_gz(
         out: the ``.nii.gz``; parent folders are made.
         facts: what the header says; ``facts.n_volumes`` volumes must come.
         volumes: arrays of ``facts.shape`` and ``facts.numpy_dtype``; no copies are made of those in Fortran order.
-        level: zlib's level, 1 to 9.
+        level: of zlib-ng, 1 to 9.
         durable: fsync before the file takes its name.
 
     Raises:
@@ -109,7 +109,7 @@ class _Writer:
 
     def __init__(self, stream: BinaryIO, facts: ImageFacts, level: int):
         self._stream, self._pending = stream, None
-        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY)
+        self._deflate = deflater(level)
         self._floats = facts.numpy_dtype if facts.numpy_dtype.kind in "fc" else None
         self.sha256, self.content = hashlib.sha256(), hashlib.sha256()
         self._crc = self._length = self.size_bytes = self.n_nonfinite = 0

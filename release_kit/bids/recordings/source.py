@@ -7,10 +7,10 @@ mean is ``nifti_read.py``.
 import hashlib
 import io
 import os
-import zlib
 from pathlib import Path
 
 from release_kit.bids.recordings.header import RecordingError
+from release_kit.bids.recordings.packing import gzip_inflater, inflate_errors
 
 _BLOCK = 1 << 18
 _GZIP = b"\x1f\x8b"
@@ -41,7 +41,7 @@ class Source:
         self.size_bytes = os.fstat(self._file.fileno()).st_size
         self._pending = self._read_file()
         self.compressed = self._pending.startswith(_GZIP)
-        self._inflate = zlib.decompressobj(31) if self.compressed else None
+        self._inflate = gzip_inflater() if self.compressed else None
 
     def close(self) -> None:
         """Close the file."""
@@ -103,7 +103,7 @@ class Source:
             ended = not self._pending
             try:
                 out = self._inflate.decompress(self._pending, len(view))
-            except zlib.error as error:
+            except inflate_errors() as error:
                 raise Damage(f"its gzip stream is damaged ({error})") from error
             self._pending = self._inflate.unconsumed_tail
             if out:
@@ -133,5 +133,5 @@ class Source:
             rest += self._read_file()
         if not rest.startswith(_GZIP):
             raise Damage("bytes that are not gzip follow its gzip stream")
-        self._inflate, self._pending = zlib.decompressobj(31), rest
+        self._inflate, self._pending = gzip_inflater(), rest
         return True

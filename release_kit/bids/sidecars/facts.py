@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TR_TOLERANCE_S = 0.0005
 """Half a millisecond: headers keep TRs as 32-bit floats, some in milliseconds."""
+_SLICE_CODE = 122
+"""Where the order of slices stands in a NIfTI-1 header; 0 is unknown."""
 _DERIVED = ("BidsGuess",)
 """Keys of dcm2niix that are guesses about names, not facts of the recording."""
 
@@ -96,7 +98,7 @@ def _from_header(facts: "ImageFacts") -> dict[str, Any]:
 
 def _slice_times(raw_header: bytes | None) -> list[float] | None:
     """Return the onset of every slice in s where slice axis, order and duration all stand in a NIfTI-1 header."""
-    if raw_header is None or len(raw_header) != 348:
+    if raw_header is None or len(raw_header) != 348 or not raw_header[_SLICE_CODE]:
         return None
     import nibabel
 

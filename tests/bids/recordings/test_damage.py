@@ -175,7 +175,7 @@ def test_unknown_kinds_and_options_are_refused(make_nifti):
 
 @pytest.mark.parametrize(
     ("package", "kind", "extra"),
-    [("nibabel", "nifti", "bids"), ("h5py", "mat", "bids"), ("pydicom", "dicom", "dicom")],
+    [("h5py", "mat", "bids"), ("pydicom", "dicom", "dicom")],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
     package: str, kind: str, extra: str, make_nifti, monkeypatch: pytest.MonkeyPatch
