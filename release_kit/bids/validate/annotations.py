@@ -55,7 +55,10 @@ def _judged(survey: Survey, entry: Entry, runs: list[RunEvents], stimuli: Stimul
     fitting = [run for run in runs if wanted.items() <= run.image.entities.items()]
     if not fitting:
         names = ", ".join(f"{key}-{value}" for key, value in wanted.items())
-        yield finding("annotation-beyond-run", entry.path, f"there is no run of {names}")
+        if absent := _absent_people(survey):
+            yield finding("annotation-without-run", entry.path, f"no run of {names} here; {absent} may have it")
+        else:
+            yield finding("annotation-beyond-run", entry.path, f"there is no run of {names}")
         return
     table = read_table(survey, entry.path)
     if isinstance(table, str) or not {"onset", "duration"} <= set(table.columns):
@@ -64,6 +67,16 @@ def _judged(survey: Survey, entry: Entry, runs: list[RunEvents], stimuli: Stimul
         return
     yield from _within(table, fitting)
     yield from _placed(table, fitting, stimuli, entry.entities["desc"])
+
+
+def _absent_people(survey: Survey) -> str:
+    """Name the participants without a folder: a partial download has them, and a dataset that lost them."""
+    path = "participants.tsv"
+    table = read_table(survey, path) if path in survey.by_path and survey.by_path[path].readable else None
+    if not isinstance(table, Table) or "participant_id" not in table.columns:
+        return ""
+    here = {entry.path.split("/")[0] for entry in survey.parts[0].entries}
+    return ", ".join(sorted(set(table.column("participant_id")) - here))
 
 
 def _within(table: Table, fitting: list[RunEvents]) -> Iterator[Finding]:

@@ -123,6 +123,8 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
      "Nobody learns which annotator and level the label means.", "add the label to descriptions.tsv"),
     ("annotation-beyond-run", "annotations", ERROR, "A run-time annotation lies outside every run that it is for.",
      "Models would be fitted to seconds that were never recorded.", "cut the annotation to the run again"),
+    ("annotation-without-run", "annotations", NOTE, "A run-time annotation is for a run of people who are not here.",
+     "It cannot be held against the length of the run.", "get a participant who has the run, to judge it"),
     ("annotation-drift", "annotations", ERROR, "Run-time annotations are not where the stimulus position puts them.",
      "The annotation and the brain's response belong to different moments.",
      "cut the annotation to the run again, or correct stim_start in events.tsv"),

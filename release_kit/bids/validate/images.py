@@ -4,6 +4,7 @@ Owns the one look at every image (``heads.py``) that the checks of events and an
 machine is compared by its annex key only.
 """
 
+import math
 import os
 import zlib
 from collections import Counter, defaultdict
@@ -18,6 +19,8 @@ from release_kit.bids.validate.heads import Head, Truncated, content_digest, rea
 from release_kit.bids.validate.survey import Entry, Part, Survey
 
 SAMPLE_BYTES = 1 << 16
+LONGEST_TR_S = 3600.0
+"""No volume takes longer; a run whose TR says so has no length that anything could be held against."""
 _CONTENT_BACKENDS = ("SHA", "MD5", "BLAKE", "SKEIN")
 """Annex keys of other backends (WORM, URL) do not stand for content."""
 
@@ -35,8 +38,8 @@ class Looked:
         head = self.heads.get(entry.path)
         if head is None:
             return None
-        declared = survey.metadata(part, entry).get("RepetitionTime")
-        tr = float(declared) if _is_number(declared) and declared > 0 else head.facts.tr_s
+        declared = _number(survey.metadata(part, entry).get("RepetitionTime"))
+        tr = next((tr for tr in (declared, head.facts.tr_s) if tr is not None and 0 < tr <= LONGEST_TR_S), None)
         return (head.facts.n_volumes * tr, tr) if tr else None
 
 
@@ -182,12 +185,18 @@ def _repetition_times(survey: Survey, part: Part, images: Iterable[Entry], looke
         head = looked.heads.get(image.path)
         if head is None or image.suffix != "bold" or head.facts.tr_s is None:
             continue
-        declared = survey.metadata(part, image).get("RepetitionTime")
-        if _is_number(declared) and abs(declared - head.facts.tr_s) > 0.001:
+        declared = _number(survey.metadata(part, image).get("RepetitionTime"))
+        if declared is not None and abs(declared - head.facts.tr_s) > 0.001:
             unit = "" if head.facts.tr_unit_known else " (the header names no unit; seconds are taken)"
             what = f"the sidecar says {declared:g} s, the header {head.facts.tr_s:g} s{unit}"
             yield finding("tr-differs", image.path, what)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    """Return a number of a JSON file; one that is beyond all floats is infinite."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -3,6 +3,7 @@
 The same dataset gives the same report: no clock, no path of the machine in it. Its page is ``html.py``.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -145,6 +146,11 @@ class ValidationReport:
             "findings": [one.to_dict() for one in self.findings],
             "runs": [cell.to_dict() for cell in self.runs],
         }
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON file; file names that are no text are escaped in it, as ``--json`` has them."""
+        text = json.dumps(self.to_dict(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        return f"{text}\n".encode(errors="backslashreplace")
 
     def html(self) -> str:
         """Return the report as one page that needs nothing else."""

@@ -231,6 +231,15 @@ def test_annotation_of_a_run_that_is_not_there_is_found(dataset, found_in):
     assert "run-07" in found_in(dataset, "annotation-beyond-run")[0].what
 
 
+def test_annotation_of_a_run_that_only_absent_people_have_is_no_defect(dataset, found_in):
+    for path in dataset.glob("sub-*/func/*run-02*"):
+        path.unlink()
+    edit(dataset / "participants.tsv", "sub-02\t33\n", "sub-02\t33\nsub-03\t30\n")
+    assert found_in(dataset, "annotation-beyond-run") == []
+    (found,) = {one.what: one for one in found_in(dataset, "annotation-without-run")}.values()
+    assert found.severity == "note" and found.what.endswith("run-02 here; sub-03 may have it")
+
+
 def test_label_without_description_is_found(dataset, found_in):
     edit(dataset / "derivatives/annotations/descriptions.tsv", "storyA01", "storyA09")
     assert "storyA01" in found_in(dataset, "annotation-undescribed")[0].what
