@@ -72,13 +72,12 @@ def _judged(path: Path, content: bool | None, recipe: Path | None, words: tuple[
 
 
 def _write(judged: Any, page: Path | None, report: Path | None) -> None:
-    from release_kit.core.canonical import document_bytes
     from release_kit.core.files import write_atomic
 
     if page is not None:
         write_atomic(page, judged.html().encode())
     if report is not None:
-        write_atomic(report, document_bytes(judged.to_dict()))
+        write_atomic(report, judged.to_bytes())
 
 
 def _explained(name: str) -> str:

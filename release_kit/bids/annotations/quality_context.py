@@ -21,6 +21,7 @@ from release_kit.bids.recipe.model import Recipe, Run
 from release_kit.core.canonical import read_json
 from release_kit.core.errors import RecordError
 from release_kit.core.records import Fields
+from release_kit.core.wording import printable
 
 DESCRIPTION = "dataset_description.json"
 
@@ -102,7 +103,7 @@ def dataset_context(folder: Path, table: pa.Table) -> Context:
     origins = {row[bep044.ANNOTATION_ID]: row.get("translated_from") for row in listed}
     annotations = annotations_of(table)
     return Context(
-        name=described.take("Name", str, folder.name),
+        name=printable(described.take("Name", str, folder.name)),
         stimuli=stimuli,
         annotations=tuple(replace(a, translated_from=origins.get(a.id)) for a in annotations),
         files=tuple(_dataset_files(folder, annotations)),

@@ -97,7 +97,7 @@ def _written(character: str) -> str:
 
 
 def _character(found: re.Match) -> str:
-    if found[1]:
+    if found[1] and not 0xD800 <= int(found[1], 16) <= 0xDFFF:  # halves of a pair are no text
         return chr(int(found[1], 16))
     if found[2] in _LONG and found[2]:
         return _LONG[found[2]]

@@ -167,7 +167,13 @@ def test_numbers_are_exact_and_have_no_exponent(value):
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [(b"", "no header"), (b"a\tb\n1\n", "line 2"), (b"a\n\\q\n", "no escape"), (b"a\n\xff\n", "UTF-8")],
+    [
+        (b"", "no header"),
+        (b"a\tb\n1\n", "line 2"),
+        (b"a\n\\q\n", "no escape"),
+        (b"a\n\\ud800\n", "no escape"),
+        (b"a\n\xff\n", "UTF-8"),
+    ],
 )
 def test_broken_tables_are_refused_with_their_place(data, says):
     with pytest.raises(RecordError, match=says):

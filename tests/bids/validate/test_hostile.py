@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from release_kit.bids.validate.report import ValidationReport
-from release_kit.bids.validate.run import own_checks
+from release_kit.bids.validate.run import own_checks, validate_dataset
 from release_kit.bids.validate.survey import survey_dataset
 
 JSON_FILES = ("dataset_description.json", "participants.json", "task-film_bold.json", "task-film_events.json")
@@ -69,6 +69,16 @@ def test_any_value_of_a_key_is_survived(tmp_path_factory, name, value):
     own_checks(survey_dataset(folder))
 
 
+@pytest.mark.parametrize("value", ["Infinity", "1e308", "1" + "0" * 400])
+def test_a_repetition_time_that_is_none_leaves_a_report_that_can_be_written(dataset, value):
+    (dataset / "task-film_bold.json").write_text(f'{{"TaskName": "film", "RepetitionTime": {value}}}')
+    report = validate_dataset(dataset)
+    assert "tr-differs" in {one.code for one in report.findings}
+    written = json.loads(report.to_bytes())
+    assert written["facts"]["recorded_s"] == 80.0, "the header's TR is taken"
+    assert report.html()
+
+
 def test_name_that_is_no_text_is_survived_and_printed(dataset, found_in):
     odd = os.fsencode(dataset / "code") + b"/\xff\xfe \x1b[31m.pkl"
     (dataset / "code").mkdir()
@@ -81,7 +91,7 @@ def test_name_that_is_no_text_is_survived_and_printed(dataset, found_in):
     report.html().encode("utf-8")
     report.text(everything=True).encode("utf-8")
     assert "\x1b" not in report.text(everything=True)
-    json.dumps(report.to_dict()).encode("utf-8")
+    assert json.loads(report.to_bytes()) == report.to_dict()
 
 
 def test_links_to_folders_and_to_each_other_end_in_findings(dataset, found_in):
