@@ -39,19 +39,53 @@ def _section(title: str, text: str | None) -> str:
 
 
 def _overview(recipe: Recipe) -> str:
-    seconds = sum(run.shows.duration_s for run in recipe.runs if run.shows)
-    repeated = sum(run.shows.overlap_s for run in recipe.runs if run.shows)
-    text = f"{counted(len(recipe.subjects), 'participant')}, {counted(len(recipe.runs), 'run')} each"
-    if seconds:
-        text += f", {_hours(seconds)} of stimuli" + (
-            f" ({_hours(seconds - repeated)} without repeats)" if repeated else ""
-        )
+    counts = sorted(set(_runs_of_people(recipe)))
+    runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counted(counts[-1], 'run')}"
+    text = f"{counted(len(recipe.subjects), 'participant')}, {runs} each"
+    if seconds := _seconds_shown(recipe):
+        text += f", {_hours(seconds)} of stimuli"
     if recipe.annotations:
         levels = sorted({source.level for source in recipe.annotations})
-        people = {source.annotator for source in recipe.annotations if source.tool is None}
         text += f"; annotated at {counted(len(levels), 'level')} ({', '.join(levels)})"
-        text += f" by {counted(len(people), 'annotator')}" if people else ""
+        text += _by_whom(recipe)
     return text + "."
+
+
+def _runs_of_people(recipe: Recipe) -> list[int]:
+    """Return how many recordings each participant has; a reference volume is no recording of its own."""
+    runs = [run for run in recipe.runs if run.suffix != "sbref"]
+    return [sum(subject.label not in run.missing for run in runs) for subject in recipe.subjects] or [len(runs)]
+
+
+def _seconds_shown(recipe: Recipe) -> float:
+    """Return how many seconds of all stimuli are shown, each counted once however often it is shown."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for run in recipe.runs:
+        if run.shows:
+            spans.setdefault(run.shows.stimulus, []).append((run.shows.start_s, run.shows.end_s))
+    total = 0.0
+    for of_stimulus in spans.values():
+        end = 0.0
+        for begin, stop in sorted(of_stimulus):
+            total += max(stop - max(begin, end), 0.0)
+            end = max(end, stop)
+    return total
+
+
+def _by_whom(recipe: Recipe) -> str:
+    """Say how many people annotated, where the recipe knows it: a file may hold several without naming them."""
+    people = {source.annotator for source in recipe.annotations if source.tool is None and not _is_split(source)}
+    split = [source for source in recipe.annotations if _is_split(source)]
+    named = [source.options.get("annotators") for source in split]
+    if not all(named):
+        return " by several annotators"
+    people |= {str(name) for names in named for name in names}
+    return f" by {counted(len(people), 'annotator')}" if people else ""
+
+
+def _is_split(source: AnnotationSource) -> bool:
+    """Return whether one file holds several annotators: only reading it tells how many."""
+    return bool(source.options.get("split_annotators"))
 
 
 def _hours(seconds: float) -> str:
@@ -67,7 +101,7 @@ def _hours(seconds: float) -> str:
 def _runs(recipe: Recipe) -> str:
     rows = [
         (
-            _task(recipe, run),
+            _task(recipe, run) + _kind(run),
             run.session or "",
             str(run.run),
             f"{run.tr_s:g}",
@@ -82,6 +116,11 @@ def _runs(recipe: Recipe) -> str:
 
 def _task(recipe: Recipe, run: Run) -> str:
     return f"{run.task} ({recipe.tasks[run.task].name})"
+
+
+def _kind(run: Run) -> str:
+    """Tell what is no ordinary recording from the run that it belongs to."""
+    return "" if run.suffix == "bold" else f", {run.suffix}"
 
 
 def _shown(recipe: Recipe, run: Run) -> tuple[str, str, str, str]:
@@ -99,7 +138,8 @@ def _annotations(recipe: Recipe) -> str:
     if not recipe.annotations:
         return ""
     rows = [
-        (source.id, source.level, source.annotator, source.language, _origin(source)) for source in recipe.annotations
+        (source.id, source.level, _annotators(source), source.language, _origin(source))
+        for source in recipe.annotations
     ]
     described = [
         f"- **{name}**: {level.description.strip()}"
@@ -110,6 +150,13 @@ def _annotations(recipe: Recipe) -> str:
     return text + ("\n\n" + "\n".join(described) if described else "")
 
 
+def _annotators(source: AnnotationSource) -> str:
+    if not _is_split(source):
+        return source.annotator
+    names = source.options.get("annotators")
+    return ", ".join(map(str, names)) if names else "one for each column of its files, see `stimuli/annotations.tsv`"
+
+
 def _origin(source: AnnotationSource) -> str:
     words = [f"translated from {source.translated_from}"] if source.translated_from else []
     return ", ".join(words + ([f"with {source.tool}"] if source.tool else []))
@@ -117,7 +164,7 @@ def _origin(source: AnnotationSource) -> str:
 
 def _missing(recipe: Recipe) -> str:
     lines = [
-        f"- sub-{label}, task {run.task}, run {run.run}: {why}"
+        f"- sub-{label}, task {run.task}, run {run.run}{_kind(run)}: {why}"
         for run in recipe.runs
         for label, why in sorted(run.missing.items())
     ]
