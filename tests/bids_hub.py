@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from release_kit.bids.versioning.identity import Search
 from release_kit.core.study import read_study
 from release_kit.hub.client import HubClient
 from release_kit.hub.reference import Repo, parse_reference
@@ -17,6 +18,8 @@ from release_kit.release.tree import open_tree
 NAME = "two-films"
 REPO = Repo(f"lab/{NAME}", "dataset")
 REFERENCE = f"lab/{NAME}@v1.0.0"
+NAMES = Search(words=("AB12", "CD34"))
+"""Who took part, as the lab calls them."""
 OWN = (".release/manifest.json", ".release/placement.json")
 
 

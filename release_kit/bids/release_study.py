@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from release_kit.bids.release_search import search_release
 from release_kit.bids.release_tables import DatasetFiles, card_tables, description_of
 from release_kit.bids.versioning.contents import declared_version
+from release_kit.bids.versioning.identity import NOBODY_SAID, Search
 from release_kit.bids.versioning.paths import is_of_git, level_of, subject_of
 from release_kit.core.cell import CELL_FILE, CELLS_FOLDER, Cell, iter_cell_files, write_cell
-from release_kit.core.dataset_record import DATASET_FILE, DatasetRecord, write_dataset
+from release_kit.core.dataset_record import DATASET_FILE, SEARCHED_FILE, DatasetRecord, write_dataset, write_searched
 from release_kit.core.dataset_tree import DATASET_KIND, TREE_LAYOUT, reserved_path
 from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import StudyError, UsageError
@@ -42,6 +44,8 @@ class ReleaseStudy:
     levels: tuple[str, ...]
     n_files: int
     n_shared: int
+    searched: bool
+    """Whether the dataset was searched for what may identify a person; a publication refuses it else."""
     written: tuple[str, ...]
     """Files of the study that are new or changed."""
 
@@ -53,6 +57,7 @@ def write_release_study(
     name: str | None = None,
     version: str | None = None,
     namespace: str | None = None,
+    search: Search = NOBODY_SAID,
     cache: DigestCache | None = None,
 ) -> ReleaseStudy:
     """Make, or bring up to date, the study that releases ``dataset``; the same dataset gives the same bytes.
@@ -63,10 +68,12 @@ def write_release_study(
         name: name of the study and of its repo; by default the dataset's name in lower case.
         version: by default what the recipe inside the dataset declares.
         namespace: account on the Hub that the card names.
+        search: which words must appear nowhere, and by whose word; see ``release_search.py``.
         cache: remembered digests of the files that numbers are taken from.
 
     Raises:
         UsageError: ``out`` is inside the dataset or holds something else; no version is known.
+        IntegrityError: something in it may identify a person.
         StudyError: no dataset, nothing to split it by, a label that is taken, files without their content.
     """
     described = description_of(dataset)
@@ -81,6 +88,7 @@ def write_release_study(
     values = _kept(out, values)
     text = _yaml_text(values)
     study = parse_study(text, folder=out, where=str(out / STUDY_FILE))
+    searched = search_release(dataset, files, search, cache)
     tables = card_tables(DatasetFiles(dataset), files, cache)
     link = _link(dataset, out)
     record = DatasetRecord(
@@ -95,6 +103,7 @@ def write_release_study(
     )
     written = [DATASET_LINK] if link else []
     written += [DATASET_FILE] if write_dataset(out, record) else []
+    written += [SEARCHED_FILE] if write_searched(out, searched) else []
     written += _write_cells(study, parts)
     written += [STUDY_FILE] if write_atomic(out / STUDY_FILE, text.encode()) else []
     return ReleaseStudy(
@@ -103,6 +112,7 @@ def write_release_study(
         levels=tuple(parts.levels),
         n_files=len(files),
         n_shared=len(parts.shared),
+        searched=searched is not None,
         written=tuple(written),
     )
 

@@ -53,5 +53,5 @@ def bids_group() -> None:
       release-kit bids check study/recipe.yaml
       release-kit bids convert study/recipe.yaml dataset/
       release-kit bids validate dataset/
-      release-kit bids save dataset/ --version 1.0.0
+      release-kit bids save dataset/ --version 1.0.0 --recipe study/recipe.yaml
     """

@@ -85,19 +85,20 @@ def publish_command(
     )
     tree = open_tree(declared.folder)
     if dry_run:
-        context.exit(_show_plan(declared, plan_of(tree, options), tier, not despite_errors, as_json))
+        context.exit(_show_plan(declared, tree, plan_of(tree, options), tier, not despite_errors, as_json))
     _publish(declared, tree, options, endpoint, tier, not despite_errors, as_json)
 
 
-def _show_plan(study, plan, tier: str | None, checked: bool, as_json: bool) -> int:
+def _show_plan(study, tree, plan, tier: str | None, checked: bool, as_json: bool) -> int:
     """Print what publishing would do, and whether it would be refused; returns the exit code."""
     from release_kit.core.digest_cache import DigestCache, default_cache_path
     from release_kit.release.publish.cost import plan_to_dict
+    from release_kit.release.publish.searched import unsearched
 
     value = plan_to_dict(plan)
     value["notes"] += place_notes(study, plan.namespace, plan.layout)
-    refusal = None
-    if checked:
+    refusal = unsearched(tree)
+    if checked and refusal is None:
         with progress(as_json) as bar, DigestCache(default_cache_path()) as cache:
             refusal = _refusal(study, cache, bar)
     refused = {} if refusal is None else {"refused": refusal.to_dict()}

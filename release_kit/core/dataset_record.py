@@ -17,6 +17,8 @@ from release_kit.core.records import Fields, check_schema_version
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
+SEARCHED_FILE = "searched.json"
+"""Beside it: the bytes that were searched for what may identify a person; a publication sends no others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,33 @@ def read_dataset(study_folder: Path) -> DatasetRecord:
 def write_dataset(study_folder: Path, record: DatasetRecord) -> bool:
     """Write ``dataset.json``; returns whether it changed."""
     return write_atomic(study_folder / DATASET_FILE, canonical.document_bytes(record.to_dict()))
+
+
+def read_searched(study_folder: Path) -> Mapping[str, str]:
+    """Return path → sha256 of the files of the dataset that were searched and found good; empty where nobody has.
+
+    Raises:
+        RecordError: the list cannot be read.
+    """
+    path = study_folder / SEARCHED_FILE
+    if not path.is_file():
+        return {}
+    fields = Fields(canonical.read_json(path), str(path))
+    check_schema_version(fields, (SCHEMA_VERSION,))
+    files = fields.take("files", dict)
+    fields.done()
+    return files
+
+
+def write_searched(study_folder: Path, files: Mapping[str, str] | None) -> bool:
+    """Write the list, or take it away when there is none; returns whether it changed."""
+    path = study_folder / SEARCHED_FILE
+    if files is None:
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        return there
+    value = {"schema_version": SCHEMA_VERSION, "files": dict(sorted(files.items()))}
+    return write_atomic(path, canonical.document_bytes(value))
 
 
 def _configs(fields: Fields, where: str) -> dict[str, str]:

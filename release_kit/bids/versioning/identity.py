@@ -59,7 +59,7 @@ class Search:
 NOBODY_SAID = Search()
 
 
-def _search_of(folder: Path, search: Search) -> tuple[tuple[str, ...], Privacy]:
+def search_of(folder: Path, search: Search) -> tuple[tuple[str, ...], Privacy]:
     """Return the words and the decisions that hold for a dataset."""
     return search.words or (), search.privacy or declared_privacy(folder)
 
@@ -97,7 +97,7 @@ def check_leaving(
     """
     leaving = list(leaving)
     with _at_work(repository) as state:
-        words, privacy = _search_of(repository.folder, search)
+        words, privacy = search_of(repository.folder, search)
         memory = _Memory.read(state / MEMORY_FILE, _identity(words, privacy) if search.words is not None else None)
         rest = [one for one in leaving if one.mark not in memory.marks]
         if not rest:
@@ -147,7 +147,7 @@ def check_before_save(folder: Path, paths: Sequence[str], search: Search, git_fo
     Raises:
         IntegrityError: with every place.
     """
-    words, privacy = _search_of(folder, search)
+    words, privacy = search_of(folder, search)
     if git_folder is None:
         leaks = find_leaks(folder, words, privacy, content=False)
     else:
@@ -165,6 +165,19 @@ def check_before_save(folder: Path, paths: Sequence[str], search: Search, git_fo
             next_step="mend the files; if the version is never to leave this machine, --stays-here; nothing was saved",
         )
     return tuple(leak.path for leak in leaks if leak.code in CLOSED and not search.covers(leak))
+
+
+def refuse_leaks(folder: Path, leaks: Sequence[Leak], search: Search) -> None:
+    """Refuse what was found in a folder that is to leave as it lies there.
+
+    Raises:
+        IntegrityError: with every place.
+    """
+    bad = [leak for leak in leaks if leak.severity != "warning" and not search.covers(leak)]
+    found, closed = (
+        [f"{leak.path}: {leak.what}" for leak in bad if (leak.code in CLOSED) is closed] for closed in (False, True)
+    )
+    _refuse(folder, found, closed)
 
 
 def _lay_as_it_is(source: Path, target: Path) -> None:

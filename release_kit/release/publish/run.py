@@ -27,6 +27,7 @@ from release_kit.release.publish.layout import PlacedFile, PublishPlan, Target, 
 from release_kit.release.publish.observe import Context, Observer
 from release_kit.release.publish.options import PublishOptions, PublishReport, Reporter
 from release_kit.release.publish.pool import run_all
+from release_kit.release.publish.searched import unsearched
 from release_kit.release.publish.state import Known, identities
 from release_kit.release.publish.survey import Survey, check_version, survey
 from release_kit.release.publish.target import Settler
@@ -135,7 +136,10 @@ class _Publication:
     # ---- before anything is sent
 
     def _check_files(self) -> None:
-        """Refuse files that are not there, have another size, or are remembered with another digest."""
+        """Refuse files that are not there, have another size, or are remembered with another digest; those of a dataset
+        that were not searched, too."""
+        if refusal := unsearched(self._tree):
+            raise refusal
         wrong = []
         for file in self._plan.iter_files():
             path = self._paths[file.tree_path] = self._tree.locate(file.tree_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bids_factory
 import pytest
+from bids_hub import NAMES
 
 from release_kit.bids.convert.run import convert
 from release_kit.bids.recipe.read import read_recipe
@@ -29,7 +30,7 @@ def built_once(converted_once: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Its built study, which lies beside it; never changed."""
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(converted_once, folder / "dataset")
-    write_release_study(folder / "dataset", folder / "study")
+    write_release_study(folder / "dataset", folder / "study", search=NAMES)
     build_release(read_study(folder / "study"))
     return folder
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bids_hub import OWN, build, contents, download, publish
+from bids_hub import NAMES, OWN, build, contents, download, publish
 from versioning_factory import AUTHOR, DATE, writable
 
 from release_kit.bids.release_study import write_release_study
@@ -31,7 +31,7 @@ def annexed(dataset: Path, tmp_path: Path) -> Iterator[Path]:
 def test_content_of_the_annex_is_published_as_files(annexed: Path, hub: LocalHub, tmp_path: Path):
     assert (annexed / BOLD).is_symlink()
     study = tmp_path / "study"
-    report = write_release_study(annexed, study)
+    report = write_release_study(annexed, study, search=NAMES)
     assert report.study.version == "1.0.0"
     build(study)
     publish(study, hub)

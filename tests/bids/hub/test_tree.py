@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bids_hub import NAME, OWN, REFERENCE, REPO, build, contents, download, on_hub, publish
+from bids_hub import NAME, NAMES, OWN, REFERENCE, REPO, build, contents, download, on_hub, publish
 from publish_hub import n_writes, send_file
 
 from release_kit.bids.release_study import write_release_study
@@ -137,7 +137,7 @@ def test_a_version_keeps_its_data_and_takes_corrections_of_its_card(study: Path,
     assert "A correction." in (tmp_path / "copy" / "README.md").read_text() and verify_folder(tmp_path / "copy").ok
     dataset = study.parent / "dataset"
     (dataset / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\n")
-    write_release_study(dataset, study)
+    write_release_study(dataset, study, search=NAMES)
     build(study)
     with pytest.raises(PublishError, match=r"index/participants\.tsv"):
         publish(study, hub)
@@ -149,7 +149,7 @@ def test_a_new_version_drops_what_is_gone_and_the_old_one_stays_readable(study: 
     download(hub, copy)
     dataset = study.parent / "dataset"
     shutil.rmtree(dataset / "sub-02")
-    write_release_study(dataset, study, version="1.1.0")
+    write_release_study(dataset, study, version="1.1.0", search=NAMES)
     build(study)
     publish(study, hub)
     new = f"lab/{NAME}@v1.1.0"

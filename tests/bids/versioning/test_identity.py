@@ -55,7 +55,7 @@ def test_a_name_of_an_earlier_version_leaves_with_the_history_but_not_with_a_tre
 
 
 def test_what_no_program_can_look_into_leaves_when_somebody_vouches_for_it(saved: Path, tmp_path: Path):
-    with pytest.raises(IntegrityError, match="6 files that cannot be looked into: .*--vouch"):
+    with pytest.raises(IntegrityError, match=r"6 files that cannot be looked into: .*--vouch"):
         publish_dataset(saved, "tree", tmp_path / "tree", search=Search(words=()))
     some = Search(words=(), vouched=("*_bold.nii.gz",))
     with pytest.raises(IntegrityError, match="2 files that cannot be looked into: stimuli/annotations/object"):
