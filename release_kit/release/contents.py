@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from release_kit.core.annexed import pointer_key
 from release_kit.core.cell import CELL_FILE, Cell, read_cells
 from release_kit.core.dataset_record import read_dataset
 from release_kit.core.dataset_tree import DATASET_KIND, check_dataset_paths
@@ -146,7 +147,7 @@ def why_unfit(path: str, file: Path, study_folder: Path) -> str | None:
         return f"{shown} is a symbolic link to nothing" + (NOT_GOT if is_annexed(os.readlink(file)) else "")
     if not file.is_file():
         return f"{shown} is not a plain file"
-    if is_pointer(file):
+    if pointer_key(file) is not None:
         return f"{shown} is a pointer to its content" + NOT_GOT
     if file.is_symlink() and not _stays(file, path, study_folder):
         return f"{shown} is a symbolic link that leaves the study, to {os.path.realpath(file)!r}"
@@ -154,21 +155,11 @@ def why_unfit(path: str, file: Path, study_folder: Path) -> str | None:
 
 
 NOT_GOT = ": git-annex has not got its content here (git annex get, or release-kit bids get)"
-_POINTER = b"/annex/objects/"
-_POINTER_BYTES = 32 * 1024
 
 
 def is_annexed(text: str) -> bool:
     """Return whether a link leads into the objects of git-annex."""
     return "/annex/objects/" in text
-
-
-def is_pointer(file: Path) -> bool:
-    """Return whether a file is what git-annex leaves of an unlocked one whose content is not here."""
-    if file.stat().st_size > _POINTER_BYTES:
-        return False
-    with open(file, "rb") as stream:
-        return stream.read(len(_POINTER)) == _POINTER
 
 
 def _stays(file: Path, path: str, study_folder: Path) -> bool:

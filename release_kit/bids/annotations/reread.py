@@ -15,11 +15,9 @@ from release_kit.bids.annotations.table import Row, annotation_table
 from release_kit.bids.annotations.times import parse_span
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.annotations.writers.companion import read_companion
+from release_kit.core.annexed import pointer_key
 from release_kit.core.errors import RecordError, ReleaseKitError, UsageError
 from release_kit.core.records import nearest
-
-_POINTER = b"/annex/objects/"
-"""How an unlocked file without its content begins."""
 
 
 def read_exports(path: Path, fmt: str | None = None) -> pa.Table:
@@ -85,10 +83,10 @@ def absent_annotations(folder: Path) -> list[str]:
 
 def is_here(path: Path) -> bool:
     """Return whether a file of a dataset has its content: no link to nothing, and no pointer of git-annex."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(len(_POINTER)) != _POINTER
+    try:
+        return path.is_file() and pointer_key(path) is None
+    except OSError:
+        return True  # whoever reads it says why that cannot be done
 
 
 def _event_files(folder: Path) -> list[Path]:
@@ -158,7 +156,7 @@ def _event_rows(path: Path, listed: dict[str, dict[str, str]]) -> list[Row]:
     stim_id, annot_id = (part.partition("-")[2] for part in path.name.removesuffix("_events.tsv").split("_")[:2])
     if annot_id not in listed:
         raise RecordError(f"the annotation {annot_id!r} is not in {bep044.ANNOTATIONS_TABLE}", where=str(path))
-    header, rows = parse_tsv(path.read_bytes(), str(path))
+    header, rows = parse_tsv(_bytes(path), str(path))
     missing = [name for name in ("onset", "duration") if name not in header]
     if missing:
         raise RecordError(f"lacks the columns {', '.join(missing)}", where=str(path))

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from release_kit.core.annexed import pointer_key
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX
 from release_kit.core.foreign_yaml import check_foreign_yaml, fast_loader
 
 DESCRIPTION = "dataset_description.json"
 _SKIPPED = {".git", ".datalad", STATE_FOLDER}
-_POINTER = b"/annex/objects/"
 _POINTER_BYTES = 400
+"""A pointer is its key, which is a file name, and a few letters more; larger files need not be opened."""
 _KEY_SIZE = re.compile(r"-s(\d+)(?:-|--)")
 _ENTITY = re.compile(r"[A-Za-z0-9]+-[A-Za-z0-9+]+")
 
@@ -268,19 +269,16 @@ def _plain(child: os.DirEntry, path: str) -> Entry:
     size = child.stat().st_size
     entities, suffix, extension = parse_name(path)
     named = {"path": path, "entities": entities, "suffix": suffix, "extension": extension}
-    if len(_POINTER) < size <= _POINTER_BYTES and (key := _pointer_key(child.path)):
+    if 0 < size <= _POINTER_BYTES and (key := _key_of(child.path)):
         return Entry(**named, key=key, size_bytes=_key_size(key), absent=True)
     return Entry(**named, size_bytes=size)
 
 
-def _pointer_key(path: str) -> str | None:
-    """Return the key that a pointer file (an unlocked annexed file without content) stands for."""
+def _key_of(path: str) -> str | None:
     try:
-        with open(path, "rb") as stream:
-            first = stream.readline()
+        return pointer_key(path)
     except OSError:
         return None
-    return first.strip().rpartition(b"/")[2].decode(errors="replace") if first.startswith(_POINTER) else None
 
 
 def _key_size(key: str) -> int:
