@@ -1,0 +1,158 @@
+"""Ridge by samples: for more features than samples.
+
+Only the kernel ``XX'`` is held. A fold is an eigenproblem of the size of its training set; its predictions are one
+matrix times the training responses. Weights of samples come from one Cholesky factor for each alpha that any voxel
+chose.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.encoding.arrays import FloatArray, Fold
+from release_kit.encoding.solve.decompose import DUAL_MARGIN, eigen, kernel, needed_dtype
+from release_kit.encoding.solve.engine import Responses, Rows, tiles
+from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor
+from release_kit.encoding.solve.settings import RidgeSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DualDesign:
+    """The kernel of centred features (n_samples, n_samples), and folds."""
+
+    name = "dual"
+
+    def __init__(self, x: "torch.Tensor", folds: Sequence[Fold], settings: RidgeSettings):
+        """Form the kernel of centred features ``x (n_samples, n_features)``."""
+        self.folds, self.settings, self.n, self.x = folds, settings, len(x), x
+        self.dtype = needed_dtype(x, settings.alphas[0], DUAL_MARGIN)
+        self.kernel = kernel(x, self.dtype)
+
+    @property
+    def bytes_held(self) -> float:
+        """What is held whatever the tile, beside results."""
+        n_train = max(len(fold.train) for fold in self.folds)
+        wide = 8 if str(self.dtype).endswith("64") else 4
+        working = wide * 5 * n_train**2 + 4 * len(self.settings.alphas) * self.n_test * n_train
+        return wide * self.n**2 + max(working, wide * 2 * self.n**2)
+
+    @property
+    def bytes_per_voxel(self) -> float:
+        """What a voxel of a tile adds."""
+        return 16 * self.n + 4 * self.n_test * (len(self.settings.alphas) + 2)
+
+    @cached_property
+    def n_test(self) -> int:
+        """The most test samples of a fold."""
+        return max(len(fold.test) for fold in self.folds)
+
+    @property
+    def exact(self) -> bool:
+        """True where weights of samples in float32 hold what the smallest alpha asks for."""
+        return str(self.dtype).endswith("32")
+
+    def read(self, responses: Responses, tile: int, out: FloatArray) -> None:
+        """Nothing is shared over folds."""
+
+    def models(self) -> "Iterator[DualFold]":
+        """Yield the folds, each decomposed when it is asked for."""
+        for fold in self.folds:
+            yield DualFold.make(self, fold)
+
+    def finish(self, responses: Responses, best: npt.NDArray[np.int64], tile: int, out: FloatArray) -> None:
+        """Write the weights of the chosen alphas into ``out``.
+
+        These are weights of samples (n_samples, n_voxels); where float32 would not hold them, because the smallest
+        alpha is next to nothing beside the largest eigenvalue, weights of features (n_features, n_voxels).
+        """
+        if self.exact:
+            self._by_cholesky(responses, best, tile, out)
+        else:
+            self._by_features(responses, best, tile, out)
+
+    def _by_cholesky(self, responses: Responses, best: npt.NDArray[np.int64], tile: int, out: FloatArray) -> None:
+        """Solve ``(K + aI) c = y`` once for each alpha in use."""
+        import torch
+
+        factor = torch.empty_like(self.kernel)
+        for place in np.unique(best):
+            factor.copy_(self.kernel)
+            factor.diagonal().add_(self.settings.alphas[place])
+            lower = torch.linalg.cholesky(factor)
+            voxels = np.flatnonzero(best == place)
+            for part in tiles(len(voxels), tile):
+                chosen = voxels[part]
+                out[:, chosen] = torch.cholesky_solve(_columns(responses, chosen), lower).cpu().numpy()
+
+    def _by_features(self, responses: Responses, best: npt.NDArray[np.int64], tile: int, out: FloatArray) -> None:
+        """Form ``V diag(s / (s² + a)) U'y``, in which nothing is large."""
+        import torch
+
+        values, vectors = eigen(self.kernel, cut=True)
+        s = torch.from_numpy(np.sqrt(values))[:, None]
+        right = (self.x.T.to(self.dtype) @ (vectors / s.T.to(vectors))).float()
+        left, grid = vectors.float(), torch.from_numpy(self.settings.grid)[None]
+        factors = (s / (s**2 + grid)).float().to(right.device)
+        for columns in tiles(out.shape[1], tile):
+            chosen = torch.from_numpy(best[columns]).to(right.device)
+            out[:, columns] = (right @ ((left.T @ responses.read(columns)) * factors[:, chosen])).cpu().numpy()
+
+
+def _columns(responses: Responses, voxels: npt.NDArray[np.int64]) -> "torch.Tensor":
+    """Return the centred responses of voxels that need not stand side by side."""
+    import torch
+
+    tile = responses.y[:, voxels]
+    return torch.from_numpy((tile - responses.mean[voxels].astype(tile.dtype)).astype(np.float32)).to(responses.device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DualFold:
+    """One fold in the coordinates of training samples."""
+
+    predictor: Predictor
+    flat: bool
+    train: Rows
+    test: Rows
+    score: str
+
+    @classmethod
+    def make(cls, design: DualDesign, fold: Fold) -> "DualFold":
+        """Decompose the kernel of one fold, centred by its training samples."""
+        import torch
+
+        train, test = (torch.from_numpy(index).to(design.kernel.device) for index in (fold.train, fold.test))
+        inner, outer = design.kernel[train][:, train], design.kernel[test][:, train]
+        flat = bool((outer == outer[0]).all())
+        mean = inner.mean(0)
+        outer = outer - mean
+        outer -= outer.mean(1, keepdim=True)
+        inner = inner - mean - mean[:, None] + mean.mean()
+        values, vectors = eigen(inner)
+        rows = outer @ vectors
+        if design.settings.score == "correlation":
+            rows = rows - rows.mean(0)
+        # Columns that sum to zero take the mean of the training responses off.
+        columns = vectors.T - vectors.T.mean(1, keepdim=True)
+        predictor = make_predictor(rows, values, columns, design.settings)
+        return cls(
+            predictor=predictor,
+            flat=flat,
+            train=Rows(index=fold.train),
+            test=Rows(index=fold.test),
+            score=design.settings.score,
+        )
+
+    def parts(self, responses: Responses, columns: slice) -> Parts:
+        """Return one tile: training responses, and the test responses."""
+        left, y = responses.read(columns, self.train), responses.read(columns, self.test)
+        own_mean = y.mean(0)
+        variance = (y - own_mean).square().sum(0)
+        around = own_mean if self.score == "correlation" else left.mean(0)
+        return Parts(left, y - around, variance + len(y) * (own_mean - around).square(), variance)

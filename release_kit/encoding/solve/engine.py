@@ -1,0 +1,153 @@
+"""The machine under the solvers: device, precision of products, tiles of voxels read into tensors.
+
+What is fitted and how stands in the other files; PyTorch is imported when something is calculated.
+"""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.encoding.errors import FitError
+from release_kit.encoding.solve.settings import RidgeSettings
+
+if TYPE_CHECKING:
+    import torch
+
+FLOAT32_EPS = float(np.finfo(np.float32).eps)
+BEST_TILE = 2048
+"""Voxels at once where memory allows more: products run at full speed, and what they leave stays in the last cache."""
+MIN_TILE = 16
+
+
+def device_of(settings: RidgeSettings) -> "torch.device":
+    """Return where a fit calculates; a GPU that is asked for and absent is refused."""
+    import torch
+
+    found = torch.cuda.is_available()
+    if settings.device == "cuda" and not found:
+        raise FitError("PyTorch finds no CUDA device", where="device", next_step="use `device: cpu` or `auto`")
+    return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
+
+
+@cache
+def has_bfloat16(kind: str) -> bool:
+    """Say whether products of bfloat16 are faster than those of float32 on this kind of device (AMX on CPUs)."""
+    import torch
+
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(asked and asked())
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Multiply float32 as float32, whatever the program around has set."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def to_tensor(values: npt.NDArray[Any], device: "torch.device", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
+    """Return an array as a tensor that does not share memory with a read-only array."""
+    import torch
+
+    values = np.ascontiguousarray(values)
+    if not values.flags.writeable:
+        values = values.copy()
+    return torch.from_numpy(values).to(device=device, dtype=dtype or torch.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Responses:
+    """Responses that are read by tiles of voxels, less the mean of each voxel.
+
+    Attributes:
+        y: (n_samples, n_voxels), an array or a memory map.
+        mean: (n_voxels,) float64, what is taken off.
+        device: where tiles go.
+    """
+
+    y: npt.NDArray[Any]
+    mean: npt.NDArray[np.float64]
+    device: "torch.device"
+
+    def read(self, columns: slice, rows: "Rows | None" = None) -> "torch.Tensor":
+        """Return the centred responses (n_rows, n_columns) float32 of all or some rows."""
+        tile = self.y[:, columns] if rows is None else rows.of(self.y, columns)
+        centred = np.subtract(tile, self.mean[columns].astype(tile.dtype)[None])
+        release(self.y)
+        return to_tensor(centred.astype(np.float32, copy=False), self.device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Some rows, as the slices that they are where they are few: reading slices copies nothing twice."""
+
+    index: npt.NDArray[np.int64]
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.index)
+
+    def of(self, values: npt.NDArray[Any], columns: slice = slice(None)) -> npt.NDArray[Any]:
+        """Return ``values[rows, columns]``."""
+        parts = [values[start:stop, columns] for start, stop in self.stretches()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else values[:0, columns]
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """Return the first and the last-plus-one row of every unbroken stretch."""
+        breaks = np.flatnonzero(np.diff(self.index) != 1) + 1
+        starts, stops = np.r_[0, breaks], np.r_[breaks, len(self.index)]
+        return [(int(self.index[a]), int(self.index[b - 1]) + 1) for a, b in zip(starts, stops, strict=True) if b > a]
+
+
+def release(values: npt.NDArray[Any]) -> None:
+    """Give back the pages of a memory map that were read: they would count as this process's memory."""
+    base: Any = values
+    while base is not None and not isinstance(base, mmap.mmap):
+        mapped = getattr(base, "_mmap", None)
+        base = mapped if mapped is not None else getattr(base, "base", None)
+    if isinstance(base, mmap.mmap) and getattr(values, "mode", "r") != "c" and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def tiles(n_voxels: int, size: int) -> Iterator[slice]:
+    """Yield the slices of at most ``size`` voxels, in order."""
+    for start in range(0, n_voxels, size):
+        yield slice(start, min(start + size, n_voxels))
+
+
+def tile_size(settings: RidgeSettings, *, fixed_bytes: float, voxel_bytes: float) -> int:
+    """Return how many voxels are worked on at once.
+
+    Args:
+        settings: with ``tile`` and ``memory_bytes``.
+        fixed_bytes: what is held whatever the tile.
+        voxel_bytes: what each voxel of a tile adds.
+
+    Raises:
+        FitError: not even a small tile fits in the memory.
+    """
+    room = (settings.memory_bytes - fixed_bytes) / voxel_bytes
+    if room < MIN_TILE:
+        need = fixed_bytes + MIN_TILE * voxel_bytes
+        raise FitError(
+            f"a fit of this size needs {need / 1e9:.2f} GB, and memory_bytes is {settings.memory_bytes / 1e9:.2f} GB",
+            where="memory",
+            next_step="give more memory, fewer features (principal components) or fewer voxels at a time",
+        )
+    return min(settings.tile or BEST_TILE, int(room))
