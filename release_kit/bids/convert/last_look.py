@@ -6,10 +6,12 @@ changed since; so it refuses nothing, and is told as not looked at.
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from release_kit.bids.convert.identity import text_code
+from release_kit.bids.convert.last_files import final_place
 from release_kit.bids.convert.state import State
 from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.pseudonyms import secret_words
@@ -47,7 +49,7 @@ def check_leaks(
     if state.marks.get(mark) == identity:
         return ()
     say({"event": "leaks"})
-    found = find_leaks(out, words, recipe.privacy)
+    found = [replace(leak, path=final_place(leak.path)) for leak in find_leaks(out, words, recipe.privacy)]
     absent = [leak for leak in found if leak.code == "absent" and (out / ".git").exists()]
     warnings = tuple(f"{leak.path}: {leak.what}" for leak in found if leak.severity == "warning") + _unseen(absent)
     if leaks := [leak for leak in found if leak.severity != "warning" and leak not in absent]:
@@ -56,7 +58,8 @@ def check_leaks(
         raise IntegrityError(
             f"{counted(len(leaks), 'place')} of the dataset with something identifying: {listed}{more}",
             where=str(out),
-            next_step="do not publish this folder; mend the sources or the recipe's `privacy`, and convert again",
+            next_step="do not publish this folder; mend the sources or the recipe's `privacy`, and convert again: "
+            "before that, conversion gives it no dataset_description.json",
         )
     if not warnings:
         state.mark(mark, identity)
@@ -80,6 +83,6 @@ def _others(out: Path, holds: Mapping[str, str]) -> list[list[Any]]:
         folders[:] = [name for name in folders if name != ".git"]
         for name in [*files, *(name for name in folders if os.path.islink(os.path.join(folder, name)))]:
             path = os.path.join(folder, name)
-            if (relative := os.path.relpath(path, out)) not in holds:
+            if final_place(relative := os.path.relpath(path, out)) not in holds:
                 found.append([os.fsencode(relative).hex(), *stamp_of(os.lstat(path))])
     return sorted(found)

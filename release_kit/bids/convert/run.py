@@ -1,7 +1,8 @@
 """Conversion: recipe and sources → dataset, as often as one likes, with the same bytes each time.
 
-Decides everything before it writes anything; writes images first and ``dataset_description.json`` last; never touches
-what it did not write. What it knows from before is ``state.py``, what belongs into the dataset ``stages.py``.
+Decides everything before it writes anything; writes images first; gives ``dataset_description.json`` its name last,
+when nothing identifying was found; never touches what it did not write. What it knows from before is ``state.py``, what
+belongs into the dataset ``stages.py``.
 """
 
 import os
@@ -16,6 +17,7 @@ from release_kit.bids.convert.decide import Decision, decide, refusal
 from release_kit.bids.convert.foreign import committed, refuse_foreign_changes, uncommitted
 from release_kit.bids.convert.identity import image_code, recipe_digest, text_code
 from release_kit.bids.convert.jobs import ImageJob, plan_images
+from release_kit.bids.convert.last_files import LAST, drop_waiting, place_last, waiting_place, withdraw_last
 from release_kit.bids.convert.making import ImageMaker
 from release_kit.bids.convert.metadata import SEEDS, metadata_outputs
 from release_kit.bids.convert.presence import contents, held, leftovers
@@ -26,11 +28,8 @@ from release_kit.bids.convert.state import State, state_folder
 from release_kit.bids.convert.texts import annotation_outputs, is_of_annotations, with_annotation_root
 from release_kit.bids.recipe.model import Recipe
 from release_kit.core.digest_cache import DigestCache, default_cache_path
-from release_kit.core.errors import ReleaseKitError
+from release_kit.core.errors import IntegrityError, ReleaseKitError
 from release_kit.core.files import write_error
-
-LAST = "dataset_description.json"
-"""Makes a folder a dataset, so it is written when everything else is there."""
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -125,9 +124,12 @@ class _Conversion:
         if not self.only:
             self._make_images()
             self._plan_texts()
-        self._write_texts()
-        self._remove(self.decision)
-        self._finish()
+        try:
+            self._write_texts()
+            self._remove(self.decision)
+            self._finish()
+        finally:
+            drop_waiting(self.out, self.state)
 
     def _jobs(self) -> list[ImageJob]:
         try:
@@ -221,11 +223,11 @@ class _Conversion:
         there = contents(self.out, wanted, self.cache)
         missing = {p for p, sha256 in wanted.items() if p not in there or (there[p] != sha256 and p not in SEEDS)}
         for stage in self.stages:
-            paths = sorted(missing & stage.wanted(self.state).keys(), key=lambda path: (path == LAST, path))
+            paths = sorted(missing & stage.wanted(self.state).keys())
             made = stage.contents() if paths else {}
             for path in paths:
                 self.state.own(path, wanted[path])
-                made[path].write(self.out / path)
+                made[path].write(self.out / waiting_place(path))
             self.written += paths
         self.unchanged += [path for path in wanted if path not in missing]
         self.holds |= {
@@ -259,7 +261,14 @@ class _Conversion:
         used = {identity for identity in self.identities.values() if identity} | {s.identity for s in self.stages}
         if not self.only:
             remember_secret(self.recipe, self.out, self.state)
-        self.problems += check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
+        try:
+            self.problems += check_leaks(self.recipe, self.out, self.holds, self.state, self.say)
+        except IntegrityError:
+            withdraw_last(self.out, self.state)
+            raise
+        place_last(self.out, self.holds)
+        if self.only and not os.path.lexists(self.out / LAST):
+            self.problems.append(f"{LAST} is not there: this is no dataset before everything is converted")
         if not self.only:  # else what is known of the other parts stays as it is
             self.state.finish(used, self.holds)
 

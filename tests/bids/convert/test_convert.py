@@ -215,7 +215,8 @@ def test_name_from_the_lab_is_found_and_refused(study: Path, out: Path, converte
             converted()
         assert "sub-02_task-film_run-02_bold.json" in str(refused.value) and "AB12" not in str(refused.value)
     beside.write_text(json.dumps({"SequenceName": "epfid2d1_96"}))
-    assert converted().written == ("sub-02/func/sub-02_task-film_run-02_bold.json",)
+    late = ("dataset_description.json", "derivatives/annotations/dataset_description.json")
+    assert converted().written == (*late, "sub-02/func/sub-02_task-film_run-02_bold.json")
 
 
 def test_damaged_recordings_are_all_named_and_stop_no_other(study: Path, out: Path, converted: Convert):

@@ -43,6 +43,42 @@ def test_file_that_somebody_put_into_the_dataset_is_looked_into_too(out: Path, c
     assert "leaks" not in events, "nothing is new, so nothing is looked into"
 
 
+def test_folder_with_something_identifying_is_no_dataset(out: Path, converted: Convert):
+    (out / "sourcedata").mkdir(parents=True)
+    (out / "sourcedata/notes.txt").write_text("AB12 slept.\n")
+    with pytest.raises(IntegrityError, match=r"no dataset_description\.json"):
+        converted()
+    assert (out / "README.md").is_file() and not list(out.rglob("*dataset_description*"))
+    (out / "sourcedata/notes.txt").unlink()
+    converted()
+    whole = bids_factory.snapshot(out)
+    assert {"dataset_description.json", "derivatives/annotations/dataset_description.json"} <= whole.keys()
+    (out / "sourcedata/notes.txt").write_text("AB12 slept.\n")
+    with pytest.raises(IntegrityError):
+        converted(only="annotations")
+    assert not list(out.rglob("*dataset_description*"))
+    (out / "sourcedata/notes.txt").unlink()
+    report = converted(only="annotations")
+    assert "dataset_description.json is not there" in report.problems[0]
+    converted()
+    assert bids_factory.snapshot(out) == whole
+
+
+def test_word_in_the_description_itself_keeps_it_from_its_name(study: Path, out: Path, converted: Convert):
+    bids_factory.add_to_recipe(study, "privacy: {words: [DatasetType]}\n")
+    with pytest.raises(IntegrityError, match=r": dataset_description\.json: the word") as refused:
+        converted()
+    assert not list(out.rglob("*dataset_description*")) and "rk-tmp" not in str(refused.value)
+
+
+def test_description_of_somebody_else_is_not_taken_away(out: Path, converted: Convert):
+    converted(only="annotations")
+    (out / "dataset_description.json").write_text('{"Name": "AB12"}')
+    with pytest.raises(IntegrityError):
+        converted(only="annotations")
+    assert (out / "dataset_description.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["sub-01", "SUB-01", "01"])
 def test_name_in_the_lab_that_is_the_published_label_hides_nothing(
     name: str, study: Path, out: Path, converted: Convert
