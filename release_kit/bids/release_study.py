@@ -19,7 +19,7 @@ from release_kit.bids.versioning.identity import NOBODY_SAID, Search
 from release_kit.bids.versioning.paths import is_of_git, level_of, subject_of
 from release_kit.core.cell import CELL_FILE, CELLS_FOLDER, Cell, iter_cell_files, write_cell
 from release_kit.core.dataset_record import DATASET_FILE, SEARCHED_FILE, DatasetRecord, write_dataset, write_searched
-from release_kit.core.dataset_tree import DATASET_KIND, TREE_LAYOUT, reserved_path
+from release_kit.core.dataset_tree import DATASET_KIND, NO_LEVEL, TREE_LAYOUT, reserved_path
 from release_kit.core.digest_cache import DigestCache
 from release_kit.core.errors import StudyError, UsageError
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
@@ -29,7 +29,6 @@ from release_kit.core.study import STUDY_FILE, Study, parse_study
 from release_kit.core.wording import counted
 
 DATASET_LINK = "dataset"
-NO_LEVEL = "none"
 README_NAMES = ("README.md", "README", "README.rst", "README.txt")
 KEPT_KEYS = ("namespace", "allow", "citation", "homepage", "limits", "tags")
 """Keys of study.yaml that people add; making the study anew keeps them."""

@@ -15,6 +15,9 @@ DATASET_KIND = "dataset"
 
 TREE_LAYOUT = "tree"
 
+NO_LEVEL = "none"
+"""Level of a part that has nothing to do with a factor: annotations belong to no subject."""
+
 HOME_FOLDER = ".release"
 """Folder of the release's own files in a dataset; names with a dot in front are none of BIDS's business."""
 

@@ -5,9 +5,11 @@ Its tables come from ``dataset.json``, in which every row names the files it was
 """
 
 import json
+import keyword
 from typing import Any
 
 from release_kit.core.dataset_record import DatasetRecord, DatasetTable
+from release_kit.core.dataset_tree import NO_LEVEL
 from release_kit.core.grid import level_text
 from release_kit.core.study import Study
 from release_kit.release.cards.front_matter import front_matter, size_category, study_metadata
@@ -15,9 +17,6 @@ from release_kit.release.cards.inputs import CardInputs
 from release_kit.release.cards.markdown import code, escaped, fenced, prose
 from release_kit.release.cards.trace import NumberRow, NumbersTable
 from release_kit.release.cards.usage import download_commands, release_reference
-
-NO_LEVEL = "none"
-"""Level of a part that has nothing to do with a factor: annotations belong to no subject."""
 
 
 def dataset_facts(inputs: CardInputs) -> dict[str, Any]:
@@ -130,4 +129,4 @@ def _load(study: Study, record: DatasetRecord) -> str:
 
 
 def _variable(name: str) -> str:
-    return name if name.isidentifier() else "rows"
+    return name if name.isidentifier() and not keyword.iskeyword(name) else "rows"

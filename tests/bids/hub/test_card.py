@@ -106,3 +106,13 @@ def test_a_card_with_an_account_says_how_to_get_one_subject_and_one_level(datase
     assert "release-kit download lab/two-films@v1.0.0 copy --select subject=01" in text
     assert "release-kit download lab/two-films@v1.0.0 copy --select level=object" in text
     assert 'load_dataset("lab/two-films", "story", revision="v1.0.0", split="train")' in text
+
+
+def test_lines_that_load_a_level_are_python_whatever_its_name(dataset: Path, tmp_path: Path):
+    tables = dataset / "stimuli" / "annotations"
+    (tables / "story.parquet").rename(tables / "class.parquet")
+    write_release_study(dataset, tmp_path / "study", namespace="lab")
+    build(tmp_path / "study")
+    lines = (tmp_path / "study" / CARD).read_text().partition("```python\n")[2].partition("```")[0]
+    assert 'load_dataset("lab/two-films", "class"' in lines
+    compile(lines, "card", "exec")
