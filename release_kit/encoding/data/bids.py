@@ -159,7 +159,8 @@ class BidsDataset(Dataset):
                 entries=tuple(sorted(entries, key=_hemi)),
                 raw=raw,
             )
-            found.setdefault(subject, {})[recorded.name] = recorded
+            if not {task, recorded.name} & set(self.spec.leave_out):
+                found.setdefault(subject, {})[recorded.name] = recorded
         return found
 
     def _is_response(self, entry: Entry) -> bool:

@@ -42,6 +42,8 @@ class ResponsesSpec:
     mask: str | None = None
     """Path of the mask inside the derivative (else the dataset), which may name ``{subject}``, ``{space}`` and, of
     surfaces, ``{hemi}``; None: every voxel."""
+    leave_out: tuple[str, ...] = ()
+    """Tasks, or names of runs, that are not looked at: their recordings need not be here."""
     kind: str = VOLUME
     """``volume`` (``.nii``, ``.nii.gz``) or ``surface`` (``.func.gii``, a file a hemisphere)."""
 
@@ -131,7 +133,7 @@ def open_dataset(root: Path, responses: ResponsesSpec) -> Dataset:
     if responses.layout == "ds005531":
         from release_kit.encoding.data.published import PublishedDataset
 
-        return PublishedDataset(Path(root))
+        return PublishedDataset(Path(root), responses)
     from release_kit.encoding.data.bids import BidsDataset
 
     return BidsDataset(Path(root), responses)

@@ -1,0 +1,138 @@
+"""What keeps a dataset from being analysed, found before anything is computed: headers, masks, levels, lengths.
+
+Every problem of every subject and run is returned at once; no voxel is read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from release_kit.core.errors import ReleaseKitError
+from release_kit.core.records import nearest
+from release_kit.core.wording import counted
+from release_kit.encoding.data.layout import Dataset
+from release_kit.encoding.data.problems import DataError, DataProblem
+from release_kit.encoding.data.runs import EDGE_S, RunInfo
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    subjects: Iterable[str] | None = None,
+    levels: Iterable[tuple[str, str | None]] = (),
+    leave_out: Iterable[str] = (),
+) -> tuple[DataProblem, ...]:
+    """Return everything that keeps these subjects and levels from being analysed.
+
+    Args:
+        dataset: an opened dataset.
+        subjects: None: all that there are.
+        levels: (level, language) that features are made of; a language of None is any.
+        leave_out: stimuli or runs that are not used, so that they may lack a level.
+
+    Returns:
+        Problems by subject and run: unreadable headers, masks of another shape, different TRs, unreadable annotations,
+        a run for which a level has not one word.
+    """
+    problems: list[DataProblem] = []
+    known: dict[str, RunInfo] = {}
+    everybody: list[RunInfo] = []
+    for subject in dataset.subjects if subjects is None else subjects:
+        try:
+            runs = dataset.runs(subject)
+        except ReleaseKitError as error:
+            problems += _problems_of(error, subject)
+            continue
+        try:
+            dataset.mask(subject)
+        except ReleaseKitError as error:
+            problems += _problems_of(error, subject)
+        used = [run for run in runs if not {run.stim_id, run.name} & set(leave_out)]
+        everybody += used
+        known.update({run.name: run for run in used})
+    problems += _check_trs(everybody)
+    if wanted := list(dict.fromkeys(levels)):
+        problems += _check_levels(dataset, tuple(known.values()), wanted)
+    return tuple(problems)
+
+
+def check_features(runs: Sequence[RunInfo], n_bins: Mapping[str, int], bin_s: float, name: str) -> list[DataProblem]:
+    """Return the runs that show more of a film than a feature covers, or a film that it lacks.
+
+    Args:
+        runs: of any subjects.
+        n_bins: stimulus → bins of the feature from the begin of the stimulus.
+        bin_s: seconds of a bin.
+        name: of the feature, for the sentence.
+    """
+    problems = []
+    for run in {run.name: run for run in runs}.values():
+        if run.stim_id not in n_bins:
+            what = f"feature {name} lacks its stimulus {run.stim_id!r}{nearest(run.stim_id, tuple(n_bins))}"
+            problems.append(DataProblem(run=run.name, what=what))
+        elif run.stim_end_s > n_bins[run.stim_id] * bin_s + max(bin_s, run.tr_s) + EDGE_S:
+            what = (
+                f"shows {run.stim_id} until {run.stim_end_s:g} s, but feature {name} ends at "
+                f"{n_bins[run.stim_id] * bin_s:g} s ({counted(n_bins[run.stim_id], 'bin')} of {bin_s:g} s)"
+            )
+            problems.append(DataProblem(run=run.name, what=what, next_step="make the features of the whole stimulus"))
+    return problems
+
+
+def _check_trs(runs: Sequence[RunInfo]) -> list[DataProblem]:
+    counts: dict[float, int] = {}
+    for run in runs:
+        counts[run.tr_s] = counts.get(run.tr_s, 0) + 1
+    if len(counts) < 2:
+        return []
+    usual = max(counts, key=lambda tr_s: (counts[tr_s], -tr_s))
+    return [
+        DataProblem(
+            subject=run.subject,
+            run=run.name,
+            what=f"its TR is {run.tr_s:g} s, that of the other runs {usual:g} s",
+            next_step="analyse runs of one TR, or resample them",
+        )
+        for run in runs
+        if run.tr_s != usual
+    ]
+
+
+def _check_levels(
+    dataset: Dataset, runs: Sequence[RunInfo], levels: Sequence[tuple[str, str | None]]
+) -> list[DataProblem]:
+    try:
+        table = dataset.annotations().select(["stim_id", "onset_s", "duration_s", "level", "language", "text"])
+    except ReleaseKitError as error:
+        return _problems_of(error, None)
+    spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for row in table.to_pylist():
+        if row["text"]:
+            key = (row["stim_id"], row["level"], row["language"])
+            spans.setdefault(key, []).append((row["onset_s"], row["onset_s"] + row["duration_s"]))
+    problems = []
+    for level, language in levels:
+        what = f"level {level!r}" + (f" in {language!r}" if language else "")
+        there = {(has, spoken) for _, has, spoken in spans}
+        if not any(has == level and language in (None, spoken) for has, spoken in there):
+            listed = ", ".join(sorted(f"{has} ({spoken})" for has, spoken in there))
+            problems.append(DataProblem(what=f"no annotation of {what} is here; there are: {listed or 'none'}"))
+            continue
+        for run in runs:
+            shown = [
+                span
+                for (stimulus, has, spoken), found in spans.items()
+                if (stimulus, has) == (run.stim_id, level) and language in (None, spoken)
+                for span in found
+            ]
+            if not any(begin < run.stim_end_s and end >= run.stim_start_s for begin, end in shown):
+                text = f"has no annotation of {what} ({run.stim_id}, {run.stim_start_s:g} to {run.stim_end_s:g} s)"
+                problems.append(
+                    DataProblem(run=run.name, what=text, next_step="get the level for it, or leave the run out")
+                )
+    return problems
+
+
+def _problems_of(error: ReleaseKitError, subject: str | None) -> list[DataProblem]:
+    if isinstance(error, DataError):
+        return list(error.problems)
+    return [DataProblem(subject=subject, what=f"{error.where}: {error.what}" if error.where else error.what,
+                        next_step=error.next_step)]  # fmt: skip
