@@ -6,11 +6,11 @@ stimulus time; also names folders of annotation text that nobody can align.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.validate.codes import finding
-from release_kit.bids.validate.events import TOLERANCE_S, RunEvents
+from release_kit.bids.validate.events import TOLERANCE_S, Position, RunEvents
 from release_kit.bids.validate.finding import Finding
 from release_kit.bids.validate.stimuli import Stimuli
 from release_kit.bids.validate.survey import Entry, Part, Survey
@@ -21,9 +21,12 @@ _TEXTUAL = re.compile(r"(?i)annot|transcri|caption|subtitle|utterance|dialog")
 _ANNOTATED = ("derivatives", "stimuli", "annotations", "annotation")
 _TEXT_TYPES = (".txt", ".csv", ".1D")
 
+Showings = tuple[Position, ...]
+
 
 def check_annotations(survey: Survey, runs: list[RunEvents], stimuli: Stimuli) -> Iterator[Finding]:
     """Yield what is wrong with run-time annotations of every derivative, and with annotation text."""
+    shown = {run.image.path: _showings(run) for run in runs}
     for part in survey.parts[1:]:
         events = [entry for entry in part.entries if _is_annotation(entry)]
         if not events:
@@ -31,7 +34,7 @@ def check_annotations(survey: Survey, runs: list[RunEvents], stimuli: Stimuli) -
         yield from _undescribed(survey, part, events)
         for entry in events:
             if entry.readable:
-                yield from _judged(survey, entry, runs, stimuli)
+                yield from _judged(survey, entry, runs, shown, stimuli)
     yield from _unaligned(survey)
 
 
@@ -50,7 +53,9 @@ def _undescribed(survey: Survey, part: Part, events: list[Entry]) -> Iterator[Fi
         yield finding("annotation-undescribed", part.path, f"{DESCRIPTIONS} does not list {label}")
 
 
-def _judged(survey: Survey, entry: Entry, runs: list[RunEvents], stimuli: Stimuli) -> Iterator[Finding]:
+def _judged(
+    survey: Survey, entry: Entry, runs: list[RunEvents], shown: Mapping[str, Showings], stimuli: Stimuli
+) -> Iterator[Finding]:
     wanted = {key: value for key, value in entry.entities.items() if key != "desc"}
     fitting = [run for run in runs if wanted.items() <= run.image.entities.items()]
     if not fitting:
@@ -66,7 +71,8 @@ def _judged(survey: Survey, entry: Entry, runs: list[RunEvents], stimuli: Stimul
         yield finding("file-unreadable", entry.path, what)
         return
     yield from _within(table, fitting)
-    yield from _placed(table, fitting, stimuli, entry.entities["desc"])
+    places = {shown[run.image.path]: run.image.path for run in reversed(fitting)}
+    yield from _placed(table, places, stimuli, entry.entities["desc"])
 
 
 def _absent_people(survey: Survey) -> str:
@@ -91,21 +97,24 @@ def _within(table: Table, fitting: list[RunEvents]) -> Iterator[Finding]:
             yield finding("annotation-beyond-run", table.path, what, row=row)
 
 
-def _placed(table: Table, fitting: list[RunEvents], stimuli: Stimuli, annotation: str) -> Iterator[Finding]:
-    """Hold each row against the stimulus position of the run, and against the annotation that it was cut from."""
+def _placed(table: Table, places: Mapping[Showings, str], stimuli: Stimuli, annotation: str) -> Iterator[Finding]:
+    """Hold each row against the stimulus position of every run, and against the annotation that it was cut from.
+
+    ``places`` has one run for each way of showing that there is among the subjects.
+    """
     if not {"stim_id", "stim_onset"} <= set(table.columns):
         return
-    position = next((place for run in fitting for place in run.positions()), None)
     originals: dict[str, set[tuple[float | None, str]]] = {}
     for row, record in enumerate(table.records(), start=1):
         stimulus, begin = bep044.stimulus_label(record["stim_id"]), seconds(record["stim_onset"])
         onset = seconds(record["onset"])
         if begin is None or onset is None:
             continue
-        if position is not None and position.stimulus == stimulus:
-            expected = position.onset_s + max(begin - position.start_s, 0.0)
-            if abs(onset - expected) > TOLERANCE_S:
-                what = f"onset is {onset:g} s, second {begin:g} of the stimulus is shown at {expected:g} s"
+        for showings, image in places.items():
+            due = [at.onset_s + max(begin - at.start_s, 0.0) for at in showings if at.stimulus == stimulus]
+            if due and min(abs(onset - expected) for expected in due) > TOLERANCE_S:
+                what = f"onset is {onset:g} s, second {begin:g} of the stimulus is shown at {due[0]:g} s"
+                what += f" of {image}" if len(places) > 1 else ""
                 yield finding("annotation-drift", table.path, what, row=row)
         if (stimulus, annotation) in stimuli.annotations and "text" in record:
             if stimulus not in originals:
@@ -115,6 +124,14 @@ def _placed(table: Table, fitting: list[RunEvents], stimuli: Stimuli, annotation
                 path = stimuli.annotations[stimulus, annotation].path
                 what = f"{path} has no such text at {begin:g} s"
                 yield finding("annotation-drift", table.path, what, row=row)
+
+
+def _showings(run: RunEvents) -> Showings:
+    """Return each showing of a stimulus in a run: of the rows that put its beginning at one time, the longest."""
+    found: dict[tuple[str, float], Position] = {}
+    for place in run.positions():
+        found.setdefault((place.stimulus, round(place.onset_s - place.start_s, 2)), place)
+    return tuple(found.values())
 
 
 def _unaligned(survey: Survey) -> Iterator[Finding]:
