@@ -161,7 +161,7 @@ def _dataset_spans(folder: Path) -> Iterator[tuple[str, set[tuple[str, float, fl
     for path in sorted(
         itertools.chain(folder.glob("sub-*/func/*_events.tsv"), folder.glob("sub-*/ses-*/func/*_events.tsv"))
     ):
-        rows = [row for row in _table(path) if row.get(bep044.EVENT_STIMULUS_ID)]
+        rows = [row for row in _table(path, escapes=False) if row.get(bep044.EVENT_STIMULUS_ID)]
         overlaps = (row for row in rows if row.get("trial_type") == "overlap")
         repeated = {row["stim_id"]: _seconds(row.get("duration"), path) for row in overlaps}
         for row in rows:
@@ -202,11 +202,11 @@ def _run_of(path: Path) -> str:
     return f"{task} run {int(run)}" if run.isdecimal() else task
 
 
-def _table(path: Path, key: str | None = None) -> list[dict[str, str | None]]:
+def _table(path: Path, key: str | None = None, *, escapes: bool = True) -> list[dict[str, str | None]]:
     """Rows of a table, none where it is not here; ``key`` is a column that it must have."""
     if not is_here(path):
         return []
-    header, rows = parse_tsv(path.read_bytes(), str(path))
+    header, rows = parse_tsv(path.read_bytes(), str(path), escapes=escapes)
     if key is not None and key not in header:
         raise RecordError(f"lacks the column {key}", where=str(path))
     return [dict(zip(header, row, strict=True)) for row in rows]

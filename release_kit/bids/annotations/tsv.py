@@ -59,8 +59,13 @@ def tsv_bytes(header: Sequence[str], rows: Iterable[Sequence[str | float | bool 
     return ("\n".join(lines) + "\n").encode("utf-8")
 
 
-def parse_tsv(data: bytes, where: str) -> tuple[list[str], list[list[str | None]]]:
+def parse_tsv(data: bytes, where: str, *, escapes: bool = True) -> tuple[list[str], list[list[str | None]]]:
     """Return header and rows of a table; ``n/a`` is None, escapes are undone.
+
+    Args:
+        data: the file.
+        where: how errors name it.
+        escapes: False takes a backslash for a letter, as tables of others mean it.
 
     Raises:
         RecordError: not UTF-8, no header, a row with another number of fields, a broken escape; the line is named.
@@ -73,13 +78,15 @@ def parse_tsv(data: bytes, where: str) -> tuple[list[str], list[list[str | None]
     if not lines[0]:
         raise RecordError("has no header line", where=where)
     numbered = [(n, line) for n, line in enumerate(lines[1:], start=2) if line or (len(header) == 1 and n < len(lines))]
-    return header, [_parsed(line, len(header), f"{where}, line {n}") for n, line in numbered]
+    return header, [_parsed(line, len(header), f"{where}, line {n}", escapes) for n, line in numbered]
 
 
-def _parsed(line: str, n_fields: int, where: str) -> list[str | None]:
+def _parsed(line: str, n_fields: int, where: str, escapes: bool) -> list[str | None]:
     fields = line.split("\t")
     if len(fields) != n_fields:
         raise RecordError(f"expected {n_fields} fields, got {len(fields)}", where=where)
+    if not escapes:
+        return [None if field == MISSING else field for field in fields]
     try:
         return [unescape_field(field) for field in fields]
     except ValueError as error:

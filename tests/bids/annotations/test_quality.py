@@ -205,6 +205,15 @@ def test_a_dataset_with_a_length_that_is_none_is_refused_by_name(length: str, tm
     assert done.returncode == 1 and "stimuli.tsv" in done.stderr and length in done.stderr
 
 
+def test_events_of_others_may_hold_a_backslash(tmp_path: Path):
+    write_dataset(tmp_path, make_recipe(), annotation_table(good_rows()))
+    events = next(tmp_path.glob("sub-01/func/*_events.tsv"))
+    header, *rows = events.read_text(encoding="utf-8").splitlines()
+    lines = [f"{header}\tstim_file", *(f"{row}\tC:\\films\\a.mp4" for row in rows)]
+    events.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert release_kit("bids", "quality", tmp_path, "--no-embed").returncode == 0
+
+
 def test_a_dataset_whose_description_is_no_mapping_is_refused_by_name(tmp_path: Path):
     write_dataset(tmp_path, make_recipe(), annotation_table(good_rows()))
     (tmp_path / "dataset_description.json").write_text("[]", encoding="utf-8")
