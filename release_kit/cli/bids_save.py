@@ -55,7 +55,7 @@ def save_command(dataset: Path, version: str | None, author: str | None, recipe:
         step = "change `dataset.version` of the recipe and convert again, or save that version"
         what = f"the recipe inside the dataset says {declared}, the command says {version}"
         raise UsageError(what, where=str(dataset), next_step=step)
-    commands = conversion_commands(dataset)
+    commands = conversion_commands(dataset) if recipe else {}  # else nobody knows what was edited after conversion
     report = save_version(
         dataset, version=version, author=author, command=commands.pop("version", None), commands=commands,
         written=_written(recipe, dataset), everything=everything, date=date,
@@ -68,6 +68,9 @@ def save_command(dataset: Path, version: str | None, author: str | None, recipe:
 def _say(event: Mapping[str, Any]) -> None:
     if event["event"] == "commit":
         click.echo(f"{event['meaning']:<12} {counted(event['n'], 'file')}", err=True)
+    elif event["event"] == "edited":
+        what = f"{counted(len(event['paths']), 'file')} not as converted (such as {event['paths'][0]})"
+        click.echo(f"{what}; no command is recorded for datalad rerun of the version", err=True)
     elif event["event"] == "closed":
         what = f"{counted(len(event['paths']), 'file')} could not be looked into (such as {event['paths'][0]})"
         click.echo(f"{what}; publish refuses them until you --vouch for them", err=True)

@@ -1,18 +1,22 @@
 """``CHANGES`` of a dataset: the entry of a version from what differs, and which number the next version should have.
 
-Pure functions on text and differences. The form is the one that BIDS names: ``VERSION DATE`` and indented items, the
-newest first.
+Functions on text and differences, and what can be a version and its day. The form is the one that BIDS names:
+``VERSION DATE`` and indented items, the newest first.
 """
 
+import datetime
+import os
 import re
 from collections.abc import Iterable
 
 from release_kit.bids.versioning.manifest import Difference
 from release_kit.bids.versioning.paths import CHANGES_FILE, is_of_git, meaning
+from release_kit.core.errors import UsageError
 from release_kit.core.wording import counted
 
 N_NAMED = 3
 NOT_RELEASED = "not released"
+_TAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -97,3 +101,37 @@ def _paths(difference: Difference) -> list[str]:
 
 def _counts(path: str) -> bool:
     return path != CHANGES_FILE and not is_of_git(path)
+
+
+def check_version(version: str) -> None:
+    """Refuse what can be no version and no tag.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _TAG.fullmatch(version) or ".." in version or version.endswith((".", ".lock")):
+        raise UsageError(f"{version!r} is no version", next_step="take a number such as 1.0.0")
+
+
+def check_date(date: str) -> str:
+    """Return the day as it is written in CHANGES.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        found = datetime.date.fromisoformat(date).isoformat()
+    except ValueError:
+        found = None
+    if found != date:
+        raise UsageError(f"{date!r} is no day", next_step="write it as 2026-11-22")
+    return date
+
+
+def today() -> str:
+    """Return the day of a version in CHANGES: ``SOURCE_DATE_EPOCH`` if it is set, else today (UTC)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch and not re.fullmatch(r"\d{1,11}", epoch):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}", next_step="set it to seconds since 1970, or unset it")
+    now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch else datetime.datetime.now(datetime.UTC)
+    return now.date().isoformat()

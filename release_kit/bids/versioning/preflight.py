@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from release_kit.bids.versioning.annex import Repository
+from release_kit.bids.versioning.contents import files_of
 from release_kit.bids.versioning.guard import INIT_PREFIX
 from release_kit.bids.versioning.manifest import Difference
-from release_kit.bids.versioning.tracked import Change, changes, has_commit, is_repository, key_of_link
+from release_kit.bids.versioning.tracked import Change, changes, commit_files, has_commit, is_repository, key_of_link
 from release_kit.core.digest_cache import DigestCache, default_cache_path, digest_files
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, safe_relative_path
@@ -108,6 +109,27 @@ def plan_save(
     problems = tuple(text for change in found if (text := _problem(folder, change, initialised)))
     return Plan(folder=folder, initialised=initialised, changes=tuple(found), problems=problems, foreign=foreign,
                 everything=everything)  # fmt: skip
+
+
+def edited_since(
+    repository: Repository, plan: Plan, written: Mapping[str, Collection[str]], own: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what conversion wrote and is not as it wrote it, sorted: no command gives these files.
+
+    Args:
+        repository: the dataset.
+        plan: what the save takes.
+        written: path → sha256 of contents of conversion.
+        own: files that people and saves go on writing.
+    """
+    changed, foreign = set(plan.paths), {change.path for change in plan.foreign}
+    committed = files_of(repository, commit_files(repository)) if has_commit(repository) else {}
+    found = []
+    for path in written.keys() - set(own):
+        kept = path not in foreign if path in changed else path in committed and committed[path].sha256 in written[path]
+        if not kept:
+            found.append(path)
+    return tuple(sorted(found))
 
 
 def is_leftover_of(path: str, own: Sequence[str]) -> bool:

@@ -1,13 +1,16 @@
 """The record of how a version was made, in the form that ``datalad rerun`` reads from a commit's message.
 
-Owns the text; whoever saves decides whether a command made the files.
+Owns the text, and which commands a version may claim; what was edited is found by whoever saves.
 """
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from release_kit.bids.versioning.paths import meaning
 
 RECIPE_FILE = "code/release_kit/recipe.yaml"
 COPIES_FOLDER = "sourcedata/annotations"
@@ -60,3 +63,19 @@ def conversion_commands(folder: Path) -> dict[str, Command]:
 def command_of(words: Sequence[str] | Command | None) -> Command | None:
     """Return ``words`` as a command."""
     return words if words is None or isinstance(words, Command) else Command(words=tuple(words))
+
+
+def without_edited(
+    commands: Mapping[str, Command | None], edited: Sequence[str], say: Callable[[Mapping[str, Any]], None]
+) -> Mapping[str, Command | None]:
+    """Return commands without those that would not give what is saved: somebody has edited it since.
+
+    Args:
+        commands: part (``version`` or a meaning) → command.
+        edited: files that are not as conversion wrote them.
+        say: told ``{"event": "edited", "paths"}``.
+    """
+    if edited and any(commands.values()):
+        say({"event": "edited", "paths": edited})
+    parts = {"version", *map(meaning, edited)} if edited else set()
+    return {part: None if part in parts else command for part, command in commands.items()}

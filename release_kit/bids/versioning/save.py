@@ -4,9 +4,7 @@ Decides what is saved and in which order; whatever moment it is killed at, the n
 path means is ``paths``', what changed ``tracked``'s, the text of ``CHANGES`` ``changelog``'s.
 """
 
-import datetime
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.bids.versioning.annex import DESCRIPTION, Identity, Repository, failed_records, parse_identity
-from release_kit.bids.versioning.changelog import next_version, released
+from release_kit.bids.versioning.changelog import check_date, check_version, next_version, released, today
 from release_kit.bids.versioning.contents import dataset_name, files_at, files_of, manifest_at
 from release_kit.bids.versioning.guard import INIT_PREFIX, Guard, guarded, init_repository
 from release_kit.bids.versioning.identity import NOBODY_SAID, Search, check_before_save, remember_searched
@@ -31,8 +29,8 @@ from release_kit.bids.versioning.paths import (
     attributes_text,
     meaning,
 )
-from release_kit.bids.versioning.preflight import Plan, is_leftover_of, plan_save
-from release_kit.bids.versioning.provenance import Command, command_of, run_message
+from release_kit.bids.versioning.preflight import Plan, edited_since, is_leftover_of, plan_save
+from release_kit.bids.versioning.provenance import Command, command_of, run_message, without_edited
 from release_kit.bids.versioning.tracked import changes, has_commit, index_files
 from release_kit.core.canonical import canonical_bytes
 from release_kit.core.errors import ReleaseKitError, UsageError
@@ -43,7 +41,6 @@ OWN_FILES = (ATTRIBUTES_FILE, CHANGES_FILE, CONFIG_FILE, MANIFEST_FILE, SIGNATUR
 
 _ID_SPACE = uuid.UUID("5b0c1f6e-4f0a-5d2e-9c43-0a7f5f9d2b11")
 _WRITTEN = "written.json"
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 
 ANNEX_KEYS = ("annex.uuid", "annex.version", "filter.annex.process")
 """What `git annex init` sets, first to last: one that was killed in the middle is run again."""
@@ -110,8 +107,9 @@ def save_version(
         folder: a BIDS dataset; made a DataLad dataset (SHA256E) when it is none.
         version: the version, and the name of its tag.
         author: ``Name <mail>`` of the commits; None takes git's own configuration and refuses when there is none.
-        command: what made the files, for ``datalad rerun`` of the version; None records nothing.
-        commands: meaning → what made the files of that commit, for ``datalad rerun`` of it alone.
+        command: what made the files, for ``datalad rerun`` of the version; None records nothing. With ``written``, a
+            version in which one of these files is edited or gone has no record.
+        commands: meaning → what made the files of that commit, for ``datalad rerun`` of it alone; likewise.
         written: path → sha256 of the contents that conversion wrote; what else changed since the last version is
             somebody's and refused by name. None: every change is somebody's once there is a commit.
         everything: save those changes too.
@@ -126,8 +124,8 @@ def save_version(
         IntegrityError: something that may identify a person would become a part of the history.
         ReleaseKitError: the version exists with another content, nothing changed, changes of somebody, or a failure.
     """
-    _check_version(version)
-    date = _check_date(date or today())
+    check_version(version)
+    date = check_date(date or today())
     folder, say = Path(os.path.abspath(folder)), on_event or (lambda event: None)
     name = dataset_name(folder)
     identity = _identity(folder, author)
@@ -147,6 +145,8 @@ def save_version(
             guard.begin(folder, plan.paths)
             saving = _Saving(repository=repository, name=name, version=version, say=say, commits=[])
             recorded = {part: command_of(words) for part, words in {**(commands or {}), "version": command}.items()}
+            if written is not None:
+                recorded = without_edited(recorded, edited_since(repository, plan, written, OWN_FILES), say)
             there = saving.run(plan, recorded, date, sign)
         if written is not None:
             write_atomic(guard.state / _WRITTEN, canonical_bytes(sorted(written)))
@@ -351,30 +351,6 @@ def _identity(folder: Path, author: str | None) -> Identity:
         step = "name one: --author 'Ada Example <ada@example.org>', or set user.name and user.email of git"
         raise UsageError("nobody is named as the author of the version", where=str(folder), next_step=step)
     return Identity(name=name, email=email)
-
-
-def _check_version(version: str) -> None:
-    if not _VERSION.fullmatch(version) or ".." in version or version.endswith((".", ".lock")):
-        raise UsageError(f"{version!r} is no version", next_step="take a number such as 1.0.0")
-
-
-def _check_date(date: str) -> str:
-    try:
-        found = datetime.date.fromisoformat(date).isoformat()
-    except ValueError:
-        found = None
-    if found != date:
-        raise UsageError(f"{date!r} is no day", next_step="write it as 2026-11-22")
-    return date
-
-
-def today() -> str:
-    """Return the day of a version in CHANGES: ``SOURCE_DATE_EPOCH`` if it is set, else today (UTC)."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch and not re.fullmatch(r"\d{1,11}", epoch):
-        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}", next_step="set it to seconds since 1970, or unset it")
-    now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch else datetime.datetime.now(datetime.UTC)
-    return now.date().isoformat()
 
 
 def _listed(paths: Sequence[str]) -> bytes:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from versioning_factory import ANNOTATION, AUTHOR, DATE, RUNS, STORY, git, make_dataset, write
+from versioning_factory import ANNOTATION, AUTHOR, DATE, OBJECTS, RUNS, STORY, git, make_dataset, write
 
 from release_kit.bids.versioning.annex import environment
 from release_kit.bids.versioning.manifest import DatasetManifest
@@ -159,6 +159,31 @@ def test_what_conversion_wrote_is_taken_and_its_removals_too(tmp_path: Path):
     (folder / "notes.txt").unlink()
     report = save(folder, "2.0.0", written=written)
     assert (report.difference.changed, report.difference.removed) == ((sidecar,), (RUNS[3],))
+
+
+def test_no_command_is_recorded_for_what_was_edited_after_the_conversion(tmp_path: Path):
+    folder = make_dataset(tmp_path / "dataset")
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    written = {path: {hashlib.sha256((folder / path).read_bytes()).hexdigest()} for path in paths}
+    made = {"written": written, "command": ["convert"], "commands": {"annotations": ["convert", "annotations"]}}
+
+    def recorded(version: str) -> list[str]:
+        save(folder, version, everything=True, **made)
+        subjects = git(folder, "log", "--format=%s", f"--grep=of {version}$", f"--grep=Version {version}$").splitlines()
+        return [subject.partition("] ")[2] for subject in subjects if subject.startswith("[DATALAD RUNCMD]")]
+
+    write(folder / "sourcedata/notes.txt", b"by hand\n")
+    assert recorded("1.0.0") == ["Version 1.0.0", "Annotations of 1.0.0"]
+    write(folder / ANNOTATION, b"onset\tduration\ttext\n0\t4\tA window opens.\n")
+    assert recorded("1.1.0") == []
+    write(folder / STORY, b"PAR1 converted anew")
+    written[STORY] = {hashlib.sha256(b"PAR1 converted anew").hexdigest()}
+    assert recorded("1.2.0") == [], "the edit of 1.1.0 is still there"
+    written[ANNOTATION].add(hashlib.sha256((folder / ANNOTATION).read_bytes()).hexdigest())
+    (folder / RUNS[3]).unlink()
+    write(folder / OBJECTS, b"PAR1 converted anew")
+    written[OBJECTS] = written[STORY]
+    assert recorded("2.0.0") == ["Annotations of 2.0.0"], "a recording was thrown away"
 
 
 def test_changes_tells_the_difference_by_meaning(saved: Path):
