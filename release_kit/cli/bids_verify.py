@@ -19,13 +19,18 @@ N_SHOWN = 40
 @click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Public key that must have signed it.")
 @click.option("--validate/--no-validate", default=True, show_default=True, help="Run the validator again.")
 @click.option("--workers", default=None, type=click.IntRange(1, 256), help="Files read at once; one a core without.")
+@click.option(
+    "--dir", "scratch", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the download of a reference, removed afterwards; that of the system (TMPDIR) without it.",
+)  # fmt: skip
 @json_option
 def verify_command(target: str, complete: bool, heal: bool, heal_from: tuple[str, ...], key: Path | None,
-                   validate: bool, workers: int | None, as_json: bool) -> None:  # fmt: skip
+                   validate: bool, workers: int | None, scratch: Path | None, as_json: bool) -> None:  # fmt: skip
     """Prove the dataset at TARGET: every byte, the manifest, the signature, the validator.
 
     A folder that holds a dataset is proved where it lies; a sibling or an address is downloaded into an empty place
-    first. A partial download is proved as what it is. Exit code 1 when anything is not as it should be.
+    first, if there is room. A partial download is proved as what it is. Exit code 1 when anything is not as it should
+    be.
 
     \b
     Example:
@@ -43,7 +48,11 @@ def verify_command(target: str, complete: bool, heal: bool, heal_from: tuple[str
     with progress(quiet=as_json) as bar:
 
         def say(event: Any) -> None:
-            if event["event"] == "files":
+            if event["event"] == "download":
+                bar.say(
+                    f"downloading {event['size_bytes'] / 1e6:,.1f} MB to {event['folder']}, to be removed afterwards"
+                )
+            elif event["event"] == "files":
                 bar.start("reading", event["size_bytes"])
             elif event["event"] == "read":
                 bar.advance(event["size_bytes"])
@@ -52,7 +61,7 @@ def verify_command(target: str, complete: bool, heal: bool, heal_from: tuple[str
         if _in_place(target):
             report = verify_dataset(Path(target), complete=complete, **options)
         else:
-            report = verify_reference(target, **options)
+            report = verify_reference(target, scratch=scratch, **options)
     emit(as_json, report.to_dict(), lambda: _text(report))
     if not report.ok:
         click.get_current_context().exit(1)

@@ -72,7 +72,8 @@ def get_dataset(
         dest: a folder that is empty, does not exist, or holds an earlier download of the same reference.
         subjects: labels without ``sub-``; none and no level is everything.
         levels: levels of annotation.
-        version: the version to check out; None takes the newest commit.
+        version: the version to check out, fetched when an earlier download does not know it yet; None takes the
+            newest commit, or leaves the one that an earlier download has.
         workers: files fetched at once.
         only_here: take contents from nowhere but ``ref``; else other siblings that the history names help out.
         on_event: told ``{"event": "wanted", "n", "size_bytes"}`` and ``{"event": "fetched", "path"}``.
@@ -139,12 +140,19 @@ def _clone_into(reference: Reference, folder: Path) -> Repository:
 
 
 def _check_out(repository: Repository, version: str, reference: Reference) -> None:
-    commit = repository.ask("rev-parse", "--verify", "--quiet", f"refs/tags/{version}^{{commit}}")
+    commit = _commit_of(repository, version)
+    if commit is None:  # an older clone: the source may have versions that were not there yet
+        repository.git("fetch", "--quiet", "--tags", "origin")
+        commit = _commit_of(repository, version)
     if commit is None:
         there = ", ".join(repository.git("tag", "--list").splitlines()) or "none"
         raise UsageError(f"there is no version {version!r}; versions: {there}", where=reference.text)
     if commit != repository.git("rev-parse", "HEAD"):
         repository.git("checkout", "--quiet", version)
+
+
+def _commit_of(repository: Repository, version: str) -> str | None:
+    return repository.ask("rev-parse", "--verify", "--quiet", f"refs/tags/{version}^{{commit}}")
 
 
 def _somebody(folder: Path) -> Identity:

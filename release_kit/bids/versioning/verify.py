@@ -5,6 +5,7 @@ the validator. A partial download is proved as what it is. Mending is ``heal``'s
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE, is_
 from release_kit.bids.versioning.prove import Proof, prove
 from release_kit.bids.versioning.select import ANNOTATIONS_TABLE, parse_levels, recorded
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.files import write_error
 
 Say = Callable[[Mapping[str, Any]], None]
 CheckSignature = Callable[[bytes, Path], str]
@@ -142,20 +144,28 @@ def _validated(report: VerifyReport) -> VerifyReport:
     return replace(report, validation=kept, findings=(*report.findings, *found))
 
 
-def verify_reference(ref: str, **options: Any) -> VerifyReport:
+def verify_reference(ref: str, *, scratch: Path | None = None, **options: Any) -> VerifyReport:
     """Prove what a reference serves: download it into an empty place, prove it there, remove it.
 
     Args:
         ref: see ``sources.resolve``.
-        **options: those of ``verify_dataset``.
+        scratch: folder in which the empty place is made; None takes that of the system (``TMPDIR``).
+        **options: those of ``verify_dataset``; ``on_event`` is told ``{"event": "download", "folder", "size_bytes"}``.
 
     Raises:
-        ReleaseKitError: nothing can be had from there.
+        ReleaseKitError: nothing can be had from there, or there is no room for it.
     """
-    with tempfile.TemporaryDirectory(prefix="release-kit-verify-") as scratch:
+    where, say = scratch or Path(tempfile.gettempdir()), options.get("on_event") or (lambda event: None)
+
+    def before(event: Mapping[str, Any]) -> None:
+        if event["event"] == "wanted":
+            _check_room(where, event["size_bytes"])
+            say({"event": "download", "folder": str(where), "size_bytes": event["size_bytes"]})
+
+    with _empty_place(where) as scratch:
         dest = Path(scratch) / "dataset"
         try:
-            got = get_dataset(ref, dest, only_here=True)
+            got = get_dataset(ref, dest, only_here=True, on_event=before)
             report = verify_dataset(dest, complete=True, **options)
         finally:
             _make_writable(Path(scratch))
@@ -163,6 +173,25 @@ def verify_reference(ref: str, **options: Any) -> VerifyReport:
         refused = [text for text in got.failed if text.split(": ", 1)[0] not in known]
         found = tuple(Finding(code="content", path=text.split(": ", 1)[0], what=text) for text in refused)
         return replace(report, folder=Path(ref), findings=(*report.findings, *found))
+
+
+def _empty_place(where: Path) -> tempfile.TemporaryDirectory:
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="release-kit-verify-", dir=where)
+    except OSError as error:
+        raise write_error(where, error) from error
+
+
+def _check_room(where: Path, size_bytes: int) -> None:
+    """Refuse a download that has no room, before a byte of it is fetched."""
+    free = shutil.disk_usage(where).free
+    if size_bytes > free:
+        raise ReleaseKitError(
+            f"the download takes {size_bytes / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free",
+            where=str(where),
+            next_step="name another folder: --dir (or set TMPDIR); nothing was downloaded",
+        )
 
 
 def _make_writable(folder: Path) -> None:

@@ -22,6 +22,7 @@ from versioning_factory import (
 )
 
 from release_kit.bids.versioning.get import get_dataset
+from release_kit.bids.versioning.save import save_version
 from release_kit.bids.versioning.siblings import publish_dataset
 from release_kit.bids.versioning.sources import object_places, resolve
 from release_kit.bids.versioning.tracked import parse_key
@@ -192,8 +193,6 @@ def test_interrupted_download_of_a_tree_continues_and_refuses_short_answers(sibl
 
 
 def test_publishing_again_brings_the_next_version(saved: Path, siblings: dict[str, Path], tmp_path: Path):
-    from release_kit.bids.versioning.save import save_version
-
     places = {kind: tmp_path / "new" / kind for kind in ("directory", "tree", "web")}
     for kind, place in places.items():
         publish_dataset(saved, kind, place, search=UNNAMED)
@@ -209,6 +208,36 @@ def test_publishing_again_brings_the_next_version(saved: Path, siblings: dict[st
     got = get_dataset(str(places["directory"]), tmp_path / "old", version="1.0.0")
     assert got.ok and len((tmp_path / "old" / RUNS[0]).read_bytes()) == 4000
     assert verify_dataset(tmp_path / "old").version == "1.0.0"
+
+
+def test_an_older_download_gets_a_version_that_came_after_it(saved: Path, tmp_path: Path):
+    got, there = tmp_path / "got", tmp_path / "there"
+    publish_dataset(saved, "directory", there, search=UNNAMED)
+    get_dataset(str(there), got, levels=["story"])
+    write(saved / RUNS[0], b"measured again")
+    save_version(saved, version="2.0.0", author="A <a@example.org>", everything=True, date="2026-11-23")
+    publish_dataset(saved, "directory", there, search=UNNAMED)
+    assert get_dataset(str(there), got).version == "1.0.0", "nobody asked for another"
+    assert get_dataset(str(there), got, version="2.0.0").version == "2.0.0"
+    assert (got / RUNS[0]).read_bytes() == b"measured again" and verify_dataset(got).ok
+    with pytest.raises(UsageError, match=r"no version '3\.0\.0'; versions: 1\.0\.0, 2\.0\.0"):
+        get_dataset(str(there), got, version="3.0.0")
+
+
+def test_proof_of_a_reference_says_where_it_downloads_and_asks_for_room_first(
+    siblings_once: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    events: list[dict] = []
+    tree, place = str(siblings_once["tree"]), tmp_path / "scratch"
+    assert verify_reference(tree, scratch=place, on_event=events.append).ok
+    told = [event for event in events if event["event"] == "download"]
+    assert [event["folder"] for event in told] == [str(place)] and told[0]["size_bytes"] > 16000
+    assert os.listdir(place) == []
+    free = shutil.disk_usage(place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda where: free._replace(free=1000))
+    with pytest.raises(ReleaseKitError, match=rf"^{place}: the download takes 0\.0 MB.* --dir .*TMPDIR"):
+        verify_reference(tree, scratch=place)
+    assert os.listdir(place) == []
 
 
 def test_place_that_holds_something_else_is_not_published_to(saved: Path, tmp_path: Path):
