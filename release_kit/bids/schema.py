@@ -131,11 +131,6 @@ def sidecar_keys(
     return dict(sorted(found.items(), key=lambda pair: (LEVELS.index(pair[1]), pair[0])))
 
 
-def is_label(text: str) -> bool:
-    """Return whether ``text`` can be the label of an entity: ASCII letters and digits."""
-    return bool(re.fullmatch(r"[0-9A-Za-z]+", text))
-
-
 @functools.cache
 def _schema() -> Any:
     from bidsschematools.schema import load_schema
