@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray, Fold
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.checks import check_problem, inspect_responses
+from release_kit.encoding.solve.checks import Inspected, check_problem, inspect_responses
 from release_kit.encoding.solve.dual import DualDesign
 from release_kit.encoding.solve.engine import (
     BEST_TILE,
@@ -169,9 +169,14 @@ def cheaper_solver(n: int, p: int, n_voxels: int, folds: Sequence[Fold], setting
     return "primal" if primal <= dual else "dual"
 
 
-def fit_prepared(prepared: Prepared, y: npt.NDArray[Any], *, out: FloatArray | None = None) -> RidgeFit:
-    """Fit every voxel of ``y (n_samples, n_voxels)`` on prepared features; see `fit_ridge`."""
-    found = inspect_responses(y, prepared.folds)
+def fit_prepared(
+    prepared: Prepared, y: npt.NDArray[Any], *, found: Inspected | None = None, out: FloatArray | None = None
+) -> RidgeFit:
+    """Fit every voxel of ``y (n_samples, n_voxels)`` on prepared features; see `fit_ridge`.
+
+    ``found`` is what `inspect_responses` says of ``y``, where that is known from a fit on other features.
+    """
+    found = found or inspect_responses(y, prepared.folds)
     design, settings = prepared.design, prepared.settings
     responses = Responses(y=y, mean=found.mean, device=prepared.device)
     rows = prepared.n_weights

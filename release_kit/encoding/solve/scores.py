@@ -36,7 +36,7 @@ def pearson(y: Array, predicted: Array) -> npt.NDArray[np.float32]:
 
 
 def r2(y: Array, predicted: Array) -> npt.NDArray[np.float32]:
-    """Return ``1 - Σ(y - predicted)² / Σ(y - mean(y))²`` per voxel, (n_voxels,) float32, from arrays as in `pearson`."""
+    """Return ``1 - Σ(y - predicted)² / Σ(y - mean(y))²`` of every voxel, (n_voxels,) float32; see `pearson`."""
     _same(y, predicted)
     found = np.empty(y.shape[1])
     for columns in tiles(y.shape[1], _size(y)):
