@@ -25,6 +25,7 @@ LAYOUTS = ("time-voxel", "voxel-time")
 BLOCK_BYTES = 1 << 25
 """What is read at once, unless one column of chunks is larger."""
 _MAX_BLOCK_BYTES = 1 << 29
+_MAX_TEXT_BYTES = 1 << 26
 _NUMERIC = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
@@ -194,6 +195,64 @@ def read_numeric(path: Path) -> "dict[str, np.ndarray | str]":
             reason = _not_numeric(file, name)
             found[name] = reason or file[name][()].T
         return found
+
+
+def iter_texts(path: Path) -> Iterator[bytes]:
+    """Yield every name, attribute, target of a link and text of an HDF5 file; numbers are not read.
+
+    Raises:
+        RecordingError: damaged; or it holds what is neither numbers nor text: MATLAB's objects (also strings, tables
+            and dates), opaque types, texts of more than ``_MAX_TEXT_BYTES``, data that lie in other files.
+    """
+    with contextlib.ExitStack() as stack:
+        file = _opened(path, stack)
+        try:
+            names: list[str] = [""]
+            file.visit(names.append)
+            for name in names:
+                yield from _texts_of(file[name] if name else file, name)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise RecordingError(f"cannot be searched ({error})", where=str(path)) from error
+
+
+def _texts_of(found: Any, name: str) -> Iterator[bytes]:
+    """Yield the texts of one group or dataset; raise ``ValueError`` where there may be some that cannot be told."""
+    import h5py
+    import numpy as np
+
+    yield name.encode("utf-8", "surrogateescape")
+    for key, value in found.attrs.items():
+        yield f"{key} {value}".encode("utf-8", "surrogateescape")
+    if "#subsystem#" in name or "MATLAB_object_decode" in found.attrs:
+        raise ValueError(f"{name} holds objects of MATLAB")
+    if isinstance(found, h5py.Group):
+        for key in found:
+            link = found.get(key, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                yield f"{getattr(link, 'filename', '')} {link.path}".encode("utf-8", "surrogateescape")
+        return
+    if not isinstance(found, h5py.Dataset):
+        return
+    if found.is_virtual or found.external:
+        raise ValueError(f"{name} is stored in other files")
+    declared = found.attrs.get("MATLAB_class", b"")
+    is_text = h5py.check_string_dtype(found.dtype) is not None or declared in (b"char", "char")
+    parts = [found.dtype[field] for field in found.dtype.names] if found.dtype.names else [found.dtype]
+    if not is_text:
+        for part in parts:
+            if part.base.kind not in "iufbc" and h5py.check_ref_dtype(part) is None:
+                raise ValueError(f"{name} is of the type {part}")
+        return
+    if found.nbytes > _MAX_TEXT_BYTES:
+        raise ValueError(f"{name} is a text of {found.nbytes} bytes")
+    if found.shape is None:
+        return
+    values = np.asarray(found[()])
+    if values.dtype.kind in "iu":
+        yield np.ascontiguousarray(values.T).tobytes()  # MATLAB's characters lie column by column
+    else:
+        for text in values.reshape(-1).tolist():
+            yield text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape")
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> Any:

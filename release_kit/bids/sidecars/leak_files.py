@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from release_kit.bids.sidecars.leak_headers import HEADERS, gzip_header, nifti_header
+from release_kit.bids.sidecars.leak_headers import HEADERS, nifti_header
+from release_kit.bids.sidecars.leak_layers import gzip_members, matlab_texts
 from release_kit.bids.sidecars.leak_words import WordFinder, masked, read_chunks
 from release_kit.bids.sidecars.privacy import identifying
 
@@ -41,7 +42,8 @@ _OPAQUE = {
     b"\xd0\xcf\x11\xe0": "an Office document",
     b"SQLite format 3": "a database",
 }
-"""First bytes → what it is; none can be looked into here without unpacking or running foreign code."""
+"""First bytes → what it is; none can be looked into here without unpacking or running foreign code. HDF5 and MATLAB
+files are, where they are not themselves inside of something."""
 _MEDIA = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3", b"\xff\xfb", b"GIF8")
 """Sound and film: searched for words as they are."""
 _ARRAY = b"\x93NUMPY"
@@ -83,10 +85,16 @@ def look_at(path: Path, relative: str, looking: Looking) -> Found:
         if not head.startswith(_PROMISES.get(path.suffix.lower(), b"")):
             raise ValueError(f"not what {path.suffix} promises")
         if head[:2] == b"\x1f\x8b":
-            yield from gzip_header(stream, path.name)
-            stream.seek(0)
+            inside = relative.removesuffix(".gz")
             with gzip.open(stream) as inner:
-                yield from _look_inside(inner, relative.removesuffix(".gz"), looking)
+                head = inner.read(_HEAD_BYTES)
+                inner.seek(0)
+                yield from _look_inside(inner, inside, looking)
+            stream.seek(0)
+            image = head if _is_nifti(head, PurePosixPath(inside).name) else None
+            yield from gzip_members(stream, path.name, image, looking.finder)
+        elif head.startswith((b"\x89HDF", b"MATLAB ")):
+            yield from matlab_texts(path, looking.finder)
         elif head[:4] == b"PAR1":
             yield from _parquet(path, looking.finder)
         else:

@@ -267,6 +267,14 @@ def test_a_kind_that_cannot_be_looked_into_is_a_finding(dataset: Path, kind: str
     assert codes(dataset) == [("derivatives/x.bin", "opaque")]
 
 
+def test_links_in_circles_and_pipes_do_not_stop_the_look(dataset: Path):
+    (dataset / "self.txt").symlink_to("self.txt")
+    (dataset / "there").symlink_to("back")
+    (dataset / "back").symlink_to("there")
+    os.mkfifo(dataset / "pipe.tsv")
+    assert codes(dataset) == [(name, "opaque") for name in ("back", "pipe.tsv", "self.txt", "there")]
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
