@@ -76,7 +76,7 @@ def _write_geometry(root: Path, subject: str, random: np.random.Generator, shape
     scipy.io.savemat(path, {"tvoxels": counted[:, None]}, do_compression=True)
     reference = root / REFERENCE.format(subject=subject)
     reference.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.Nifti1Image(np.zeros(shape, np.float32), AFFINE).to_filename(reference)
+    nibabel.Nifti1Image(random.random(shape).astype(np.float32), AFFINE).to_filename(reference)
     return selected
 
 
