@@ -39,6 +39,9 @@ _TABLE: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("bidsignore", "description", NOTE, "A .bidsignore hides files from the reference validator.",
      "What it names was not judged by the reference validator; our own checks look at it all the same.",
      "put what has no BIDS name into derivatives/, sourcedata/ or code/ instead"),
+    ("nested-not-judged", "description", NOTE, "A dataset inside sourcedata/ was not judged.",
+     "By the specification what lies there is nobody's business; whether it is sound was not looked at, except for "
+     "what identifies a person.", "validate it by itself, or call the whole a study (DatasetType)"),
     # participants
     ("participants-absent", "participants", WARNING, "There is no participants.tsv.",
      "Age, sex and handedness of the participants are unknown.", "write participants.tsv and participants.json"),

@@ -15,6 +15,7 @@ from release_kit.bids.validate.codes import finding
 from release_kit.bids.validate.finding import Finding
 from release_kit.bids.validate.survey import Survey
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.files import STATE_FOLDER
 
 RECIPE = "code/release_kit/recipe.yaml"
 _UNSEEN = {"opaque", "unreadable", "absent"}
@@ -52,11 +53,18 @@ def check_identity(survey: Survey, words: Iterable[str], privacy: Privacy) -> It
         yield finding("identity-not-checked", ".", f"the search ended early: {error}")
         return
     for leak in leaks:
-        if leak.code in _ELSEWHERE:
+        if leak.code in _ELSEWHERE or _is_state(survey, leak.path):
             continue
         code = "identity-not-checked" if leak.code in _UNSEEN else "identity-leak"
         made = finding(code, leak.path, leak.what, severity=leak.severity)
         yield replace(made, sub_code=leak.code)
+
+
+def _is_state(survey: Survey, path: str) -> bool:
+    """Whether a file is what release_kit keeps in a download (quarantine, set-aside): no part of the dataset, and
+    neither saved nor published."""
+    tops = ("", *(f"{part.path}/" for part in survey.parts if part.path != "."))
+    return any(path.startswith(f"{top}{STATE_FOLDER}/") for top in tops)
 
 
 def _declared(survey: Survey) -> dict[str, Any]:

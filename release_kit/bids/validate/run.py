@@ -21,6 +21,7 @@ from release_kit.bids.validate.files import check_files
 from release_kit.bids.validate.finding import SEVERITIES, Finding
 from release_kit.bids.validate.identity import check_identity, decided_privacy
 from release_kit.bids.validate.images import Looked, check_images, look_at_images
+from release_kit.bids.validate.nested import named_only, nested_datasets, own_of_whole, seen_from_above, without_nested
 from release_kit.bids.validate.reference import Verdict, reference_version, run_reference
 from release_kit.bids.validate.report import RunCell, Unchecked, ValidationReport
 from release_kit.bids.validate.stimuli import check_stimuli, read_stimuli
@@ -40,7 +41,7 @@ def validate_dataset(
     privacy: Privacy | None = None,
     on_event: OnEvent | None = None,
 ) -> ValidationReport:
-    """Judge a dataset and each of its derivatives; nothing in it is written, loaded or sent anywhere.
+    """Judge a dataset, each of its derivatives and the datasets inside it; nothing in it is written, loaded or sent.
 
     Args:
         folder: top folder of the dataset; a DataLad or git-annex clone with or without content, or plain files.
@@ -58,7 +59,9 @@ def validate_dataset(
     say, words = on_event or (lambda _: None), tuple(words)
     version = reference_version()
     survey = survey_dataset(folder)
-    privacy = decided_privacy(survey, privacy)
+    given, privacy = privacy, decided_privacy(survey, privacy)
+    judged, named = nested_datasets(survey)
+    survey = without_nested(survey, judged)
     say(f"{len(survey.entries):,} files in {len(survey.parts)} datasets")
     with ThreadPoolExecutor(WORKERS) as pool:
         asked = [pool.submit(_ask, survey, part.path, headers_needed(part, content)) for part in survey.parts]
@@ -66,19 +69,25 @@ def validate_dataset(
         looked, runs, own = own_checks(survey, content=content, words=words, privacy=privacy)
         say("reference validator")
         verdicts, said, aside = _answers(survey, asked)
-    found = sorted({*own, *said}, key=lambda one: one.order)
+    found = sorted({*own_of_whole(own, judged), *said, *named_only(named)}, key=lambda one: one.order)
     found = [replace(one, dataset=_dataset_of(survey, one.path)) for one in found]
     found = with_explanations(survey, privacy, found)
     unchecked = [*aside, *not_looked_at(survey, read=content is not False)]
+    inner = []
+    for path in judged:
+        say(f"the dataset inside it at {path}")
+        report = validate_dataset(folder / path, content=content, words=words, privacy=given, on_event=say)
+        inner.append(seen_from_above(report, path))
     return ValidationReport(
         name=_name(survey),
-        facts=_facts(survey, runs),
-        verdicts=tuple(verdicts),
+        facts=_facts(survey, runs) | ({"nested": {p: dict(r.facts) for p, r in zip(judged, inner, strict=True)}}
+                                      if judged else {}),
+        verdicts=(*verdicts, *(one for report in inner for one in report.verdicts)),
         validator_version=version,
-        findings=tuple(found),
-        not_checked=tuple(_merged(unchecked)),
-        runs=tuple(_cells(runs, looked, found)),
-    )
+        findings=tuple(sorted({*found, *(o for r in inner for o in r.findings)}, key=lambda one: one.order)),
+        not_checked=tuple(_merged([*unchecked, *(one for report in inner for one in report.not_checked)])),
+        runs=(*_cells(runs, looked, found), *(cell for report in inner for cell in report.runs)),
+    )  # fmt: skip
 
 
 def _ask(survey: Survey, part: str, headers: bool) -> Verdict:
