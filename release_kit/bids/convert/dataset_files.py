@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import release_kit
+from release_kit.bids.recipe.licence import OWN_TERMS
 from release_kit.bids.recipe.model import DatasetFacts, MatDerivative, Recipe
 from release_kit.bids.schema import BIDS_VERSION
 
@@ -130,7 +131,7 @@ def citation(facts: DatasetFacts) -> bytes:
     """Return ``CITATION.cff`` (Citation File Format 1.2.0).
 
     An author written ``Family, Given`` is a person with both names; anything else is kept whole, since which part of a
-    name is which cannot be known.
+    name is which cannot be known. Terms of the lab's own (``LicenseRef-…``) have no place here: the README names them.
     """
     lines = ["cff-version: 1.2.0", "type: dataset"]
     lines.append(f"message: {_quoted(facts.how_to_acknowledge or 'If you use this dataset, please cite it as below.')}")
@@ -141,7 +142,9 @@ def citation(facts: DatasetFacts) -> bytes:
             lines += [f"  - family-names: {_quoted(family)}", f"    given-names: {_quoted(given)}"]
         else:
             lines.append(f"  - name: {_quoted(author)}")
-    lines += [f"abstract: {_quoted(facts.description)}", f"license: {_quoted(facts.license)}"]
+    lines.append(f"abstract: {_quoted(facts.description)}")
+    if not facts.license.startswith(OWN_TERMS):
+        lines.append(f"license: {_quoted(facts.license)}")
     if facts.doi:
         lines.append(f"doi: {_quoted(facts.doi.removeprefix('https://doi.org/').removeprefix('doi:'))}")
     if facts.keywords:

@@ -1,6 +1,5 @@
 """A first recipe is written from names and headers; what nobody can guess is left open, and the check names it."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from release_kit.core.errors import StudyError
 
 def filled(text: str) -> str:
     """What a person does: every FILL IN becomes an answer."""
-    return re.sub(r'language: "FILL IN"', "language: en", text).replace("FILL IN", "answer")
+    text = text.replace('license: "FILL IN"', "license: CC0-1.0").replace('language: "FILL IN"', "language: en")
+    return text.replace("FILL IN", "answer")
 
 
 def checked(text: str, folder: Path):
