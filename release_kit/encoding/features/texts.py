@@ -57,7 +57,7 @@ class BinnedTexts:
         return np.array([not any(held) for held in zip(*self.held, strict=True)] or [True] * self.n_bins, bool)
 
     def contexts(self, context_s: float) -> tuple[tuple[str, ...], ...]:
-        """Return ``[annotator][bin]``: the texts of the ``context_s`` seconds before a bin, ``""`` where there are none.
+        """Return ``[annotator][bin]``: the texts of the ``context_s`` seconds before a bin, ``""`` for none.
 
         Each row stands once, however many bins it covers; rows that reach into the bin itself are its own text and no
         context; a text that is repeated row after row stands once.

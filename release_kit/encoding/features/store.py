@@ -1,0 +1,224 @@
+"""The store of features: one folder for each key, one folder a stimulus in it, one ``.npy`` a layer.
+
+The key is the digest of everything that decides values: weights, tokenizer, texts, media, settings, this room's code
+and the libraries that calculate. So a change never meets old files. What was finished before an interruption stays: a
+stimulus counts as done when its ``stimulus.json``, written last, and the digests in it hold. ``features.json`` is
+written when all are.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.core.canonical import digest, document_bytes, read_json
+from release_kit.core.errors import RecordError
+from release_kit.core.files import TEMPORARY_PREFIX, exclusive, safe_relative_path, write_atomic
+from release_kit.core.records import nearest
+from release_kit.encoding.arrays import FloatArray
+from release_kit.encoding.errors import FeatureError
+from release_kit.encoding.features.assemble import layer_file, write_stimulus
+from release_kit.encoding.features.items import Encoder
+from release_kit.encoding.features.model_files import model_digests, runtime_versions, sha256_of
+from release_kit.encoding.features.spec import MEDIA, TEXT_MODELS, FeatureSpec
+from release_kit.encoding.features.texts import BinnedTexts
+
+SCHEMA_VERSION = 1
+FEATURES_FILE, STIMULUS_FILE = "features.json", "stimulus.json"
+_AFTER_STORE = frozenset({"delays.py", "place.py", "placement.py", "pca.py", "__init__.py"})
+"""Files of this room that take features out of the store: what they do is no part of its values."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the stimulus, how many are done, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFiles:
+    """Features of all stimuli, read from disk when they are asked for.
+
+    Attributes:
+        key: of the content.
+        folder: where they lie.
+        layers: of the model; ``(0,)`` for words.
+        annotators: ``("mean",)``, or those that have features of their own.
+        stimuli: stimulus → what ``stimulus.json`` says of it.
+    """
+
+    key: str
+    folder: Path
+    layers: tuple[int, ...]
+    annotators: tuple[str, ...]
+    stimuli: Mapping[str, Mapping[str, Any]]
+
+    def layer(self, stim_id: str, layer: int, annotator: str | None = None) -> FloatArray:
+        """Return ``(n_bins, width) float32`` of one stimulus, mapped from disk and not to be written.
+
+        Raises:
+            FeatureError: there is no such stimulus, layer or annotator.
+        """
+        slot = self._slot(stim_id, annotator)
+        if layer not in self.layers:
+            raise FeatureError(f"there is no layer {layer}; there are {list(self.layers)}", where=str(self.folder))
+        path = self.folder / stim_id / layer_file(slot, layer, len(self.stimuli[stim_id]["annotators"]))
+        return np.load(path, mmap_mode="r")
+
+    def by_stimulus(self, layer: int, annotator: str | None = None) -> dict[str, FloatArray]:
+        """Return ``layer`` of every stimulus, as ``place`` takes it."""
+        return {stim_id: self.layer(stim_id, layer, annotator) for stim_id in self.stimuli}
+
+    def missing(self, stim_id: str, annotator: str | None = None) -> npt.NDArray[np.bool_]:
+        """Return (n_bins,) True where nothing was there to compute, however the bin was filled."""
+        facts = self.stimuli[stim_id]
+        missing = np.zeros(facts["counts"]["bins"], bool)
+        for start, stop in facts["missing"][self._slot(stim_id, annotator)]:
+            missing[start:stop] = True
+        return missing
+
+    def missing_by_stimulus(self, annotator: str | None = None) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return ``missing`` of every stimulus."""
+        return {stim_id: self.missing(stim_id, annotator) for stim_id in self.stimuli}
+
+    def counts(self) -> dict[str, int]:
+        """Return what was counted, summed over stimuli: bins, items, truncated texts, unknown words."""
+        total: dict[str, int] = {}
+        for facts in self.stimuli.values():
+            for name, n in facts["counts"].items():
+                total[name] = total.get(name, 0) + n
+            total["missing"] = total.get("missing", 0) + sum(b - a for slot in facts["missing"] for a, b in slot)
+        return total
+
+    def _slot(self, stim_id: str, annotator: str | None) -> int:
+        if stim_id not in self.stimuli:
+            what = f"there are no features of the stimulus {stim_id!r}{nearest(stim_id, list(self.stimuli))}"
+            raise FeatureError(what, where=str(self.folder))
+        names = list(self.stimuli[stim_id]["annotators"])
+        if annotator is None and len(names) > 1:
+            raise FeatureError(f"features are those of one annotator each: name one of {names}", where=stim_id)
+        if annotator is not None and annotator not in names:
+            raise FeatureError(f"nobody called {annotator!r} wrote it{nearest(annotator, names)}", where=stim_id)
+        return 0 if annotator is None else names.index(annotator)
+
+
+def feature_files(
+    spec: FeatureSpec,
+    binned: Sequence[BinnedTexts],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    train_bins: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+) -> FeatureFiles:
+    """Return the features of stimuli, from the store where they are there and whole, else made now.
+
+    Args:
+        spec: the feature space.
+        binned: each stimulus once.
+        folder: of the store; features go to ``<folder>/<key>``.
+        progress: told after each stimulus.
+        train_bins: stimulus → (n_bins,) True for bins that training samples see: a bag of words takes its vocabulary
+            from these only (``place.training_bins`` makes them).
+
+    Raises:
+        FeatureError: what is wrong with model, texts or media.
+        ReleaseKitError: the disk is full, or another process makes the same features.
+    """
+    from release_kit.encoding.features.encoders import open_encoder, private_identity
+
+    if not binned or len({each.stim_id for each in binned}) < len(binned):
+        raise FeatureError("needs stimuli, each once", where=f"features.{spec.name}")
+    shared = _shared_identity(spec) | private_identity(spec, binned, train_bins)
+    identities = {each.stim_id: digest({**shared, "stimulus": _content(spec, each)}) for each in binned}
+    key = digest({"schema_version": SCHEMA_VERSION, "stimuli": identities})[:32]
+    home = folder / key
+    done: dict[str, dict] = {}
+    with exclusive(home, "features"):
+        encoder: Encoder | None = None
+        for each in sorted(binned, key=lambda one: one.stim_id):
+            place = home / safe_relative_path(each.stim_id, where="stimulus")
+            facts = _finished(place, identities[each.stim_id])
+            if facts is None:
+                encoder = encoder or open_encoder(spec, binned, train_bins)
+                facts = _make(spec, each, encoder, place, identities[each.stim_id])
+            done[each.stim_id] = facts
+            if progress:
+                progress(each.stim_id, len(done), len(binned))
+        files = _as_files(key, home, done)
+        record = {"schema_version": SCHEMA_VERSION, "key": key, "identity": shared, "layers": list(files.layers)}
+        listed = {name: facts["identity"] for name, facts in done.items()}
+        write_atomic(home / FEATURES_FILE, document_bytes({**record, "stimuli": listed, "counts": files.counts()}))
+    return files
+
+
+def _as_files(key: str, home: Path, done: Mapping[str, Mapping[str, Any]]) -> FeatureFiles:
+    first = next(iter(done.values()))
+    everybody = sorted({name for facts in done.values() for name in facts["annotators"]})
+    return FeatureFiles(key=key, folder=home, layers=tuple(first["layers"]), annotators=tuple(everybody), stimuli=done)
+
+
+def _shared_identity(spec: FeatureSpec) -> dict[str, Any]:
+    """Return what decides values of every stimulus, as JSON."""
+    libraries = ("numpy", "torch", "transformers") if spec.kind in (*TEXT_MODELS, *MEDIA) else ("numpy",)
+    return {
+        "spec": spec.identity(),
+        "model": None if spec.model is None else model_digests(spec.model, spec.name),
+        "code": code_digest(),
+        "libraries": dict(runtime_versions(libraries)),
+    }
+
+
+def code_digest() -> str:
+    """Return the digest of the code of this room that makes values."""
+    sources = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTER_STORE)
+    return digest({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources})
+
+
+def _content(spec: FeatureSpec, binned: BinnedTexts) -> dict[str, Any]:
+    """Return everything that is read of one stimulus, as JSON."""
+    content: dict[str, Any] = {"n_bins": binned.n_bins, "bin_s": binned.bin_s}
+    if spec.reads_text:
+        content |= {"annotators": binned.annotators, "rows": binned.rows, "held": binned.held}
+    if spec.media is not None:
+        from release_kit.encoding.features.media_files import media_of
+
+        files = media_of(spec.media, binned.stim_id, sound=spec.kind == "audio")
+        content["media"] = sha256_of(files, spec.media)
+    return content
+
+
+def _make(spec: FeatureSpec, binned: BinnedTexts, encoder: Encoder, place: Path, identity: str) -> dict[str, Any]:
+    for leftover in place.glob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink()
+    made = write_stimulus(spec, binned, encoder, place)
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "identity": identity,
+        "annotators": list(made.slots),
+        "layers": list(made.layers),
+        "widths": list(made.widths),
+        "files": sha256_of([place / name for name in made.files], place),
+        "missing": [_stretches(slot) for slot in made.missing],
+        "counts": made.counts,
+    }
+    write_atomic(place / STIMULUS_FILE, document_bytes(facts))
+    return facts
+
+
+def _finished(place: Path, identity: str) -> dict[str, Any] | None:
+    """Return what a finished stimulus says of itself, None where it is not finished, damaged, or another one."""
+    try:
+        facts = read_json(place / STIMULUS_FILE)
+        if facts["schema_version"] != SCHEMA_VERSION or facts["identity"] != identity:
+            return None
+        files = dict(facts["files"])
+        return facts if sha256_of([place / name for name in files], place) == files else None
+    except (RecordError, FeatureError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _stretches(missing: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Return ``[start, stop]`` of every stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+    return edges.reshape(-1, 2).tolist()
