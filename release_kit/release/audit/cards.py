@@ -74,7 +74,8 @@ def _card(place: str, card: Facts, more: str, adapter: Unit | None) -> Iterable[
         return
     if not card.front.get("license"):
         yield _found("license-missing", "warning", place, f"the card names no licence{more}", "add `license:`")
-    yield from _base_model(place, card, more, adapter)
+    if not place.startswith("datasets/"):
+        yield from _base_model(place, card, more, adapter)
     n_sourceless, n_numbers = _sourceless(card.front.get("model-index"))
     if n_sourceless and not card.traced:
         what = f"{n_sourceless} of {n_numbers} numbers in the model-index name no source{more}"

@@ -27,7 +27,8 @@ def parse_targets(client: HubClient, targets: Sequence[str]) -> list[Reference]:
         if _NAMESPACE.fullmatch(target):
             repos = client.list_repos(target)
             if not repos:
-                raise HubError(f"{target} has no models there", next_step="name a repo as namespace/name")
+                step = "name a repo as namespace/name, a dataset as datasets/namespace/name"
+                raise HubError(f"{target} has no models there", next_step=step)
             references = [Reference(repo) for repo in repos]
         else:
             references = [parse_reference(target)]

@@ -1,6 +1,7 @@
-"""BagIt (RFC 8493): a bag whose payload is the release tree and whose manifest holds the digests that are known.
+"""BagIt (RFC 8493): a bag whose payload is the release tree (a dataset at its own paths).
 
-No payload file is read: hard links point at the files of the release (do not edit them inside the bag).
+Its manifest holds the digests that are known. No payload file is read: hard links point at the files of the release
+(do not edit them inside the bag).
 """
 
 import hashlib
@@ -23,7 +24,7 @@ class FolderReport:
 
 
 def write_bag(contents: Contents, folder: Path, *, date: str, link: bool = True) -> FolderReport:
-    """Write a bag: ``data/<tree path>``, ``manifest-sha256.txt`` and the tag files.
+    """Write a bag: ``data/<path>``, ``manifest-sha256.txt`` and the tag files.
 
     Args:
         contents: the release.
@@ -38,12 +39,12 @@ def write_bag(contents: Contents, folder: Path, *, date: str, link: bool = True)
     n_linked = 0
     with new_folder(folder) as target:
         for file in contents.files:
-            n_linked += place_file(file.path, target / "data" / file.tree_path, link=link)
+            n_linked += place_file(file.path, target / "data" / file.place, link=link)
         tags = {
             "bagit.txt": "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
             "bag-info.txt": _bag_info(contents, date),
             # RFC 8493 escapes CR, LF and %; the first two cannot stand in a release, and bagit.py knows no escaped %.
-            "manifest-sha256.txt": "".join(f"{file.sha256}  data/{file.tree_path}\n" for file in contents.files),
+            "manifest-sha256.txt": "".join(f"{file.sha256}  data/{file.place}\n" for file in contents.files),
         }
         lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(tags.items())]
         for name, text in {**tags, "tagmanifest-sha256.txt": "".join(lines)}.items():

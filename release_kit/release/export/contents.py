@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from release_kit.core.dataset_tree import local_path, own_file
 from release_kit.core.errors import IntegrityError, RecordError, UsageError
 from release_kit.core.manifest import MANIFEST_FILE, CellEntry, Manifest
 from release_kit.release.tree import ReleaseTree, open_tree
@@ -28,6 +29,8 @@ class ExportFile:
     """One file of a release: its path in the release tree, where it lies, and what the manifest says of it."""
 
     tree_path: str
+    place: str
+    """Its path in an exported folder: that of the release tree, or in a dataset its own."""
     path: Path
     size_bytes: int
     sha256: str
@@ -69,7 +72,13 @@ def read_contents(path: Path) -> Contents:
     left_out = tuple(_absent_cells(tree)) if tree.kind == "download" else ()
     prefixes = tuple(f"cells/{name}/" for name in left_out)
     files = [
-        ExportFile(tree_path=tree_path, path=tree.locate(tree_path), size_bytes=entry.size_bytes, sha256=entry.sha256)
+        ExportFile(
+            tree_path=tree_path,
+            place=local_path(tree_path, dataset=tree.manifest.is_dataset),
+            path=tree.locate(tree_path),
+            size_bytes=entry.size_bytes,
+            sha256=entry.sha256,
+        )
         for tree_path, entry in tree.manifest.iter_files()
         if not tree_path.startswith(prefixes)
     ]
@@ -81,7 +90,10 @@ def read_contents(path: Path) -> Contents:
         raise IntegrityError(what, where=str(path), next_step=step)
     data = tree.manifest_path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    files.append(ExportFile(tree_path=MANIFEST_FILE, path=tree.manifest_path, size_bytes=len(data), sha256=digest))
+    place = own_file(MANIFEST_FILE, dataset=tree.manifest.is_dataset)
+    files.append(
+        ExportFile(tree_path=MANIFEST_FILE, place=place, path=tree.manifest_path, size_bytes=len(data), sha256=digest)
+    )
     return Contents(tree=tree, files=tuple(files), left_out=left_out)
 
 

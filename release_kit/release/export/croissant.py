@@ -68,6 +68,10 @@ def croissant_bytes(contents: Contents, target: Path, *, date: str, base_url: st
         StudyError: the release has no results tables.
     """
     tables = [f for f in contents.files if f.tree_path.startswith("results/") and f.tree_path.endswith(".parquet")]
+    if not tables and contents.manifest.is_dataset:
+        what = "the release is a dataset and holds no results table, which is what Croissant describes here"
+        step = "a Hub describes the dataset's own tables in Croissant; or export ro-crate"
+        raise StudyError(what, where=str(contents.tree.root), next_step=step)
     if not tables:
         raise StudyError("the release holds no results table", where=str(contents.tree.root))
     manifest, facts = contents.manifest, card_facts(contents, RESULTS_CARD)

@@ -6,6 +6,7 @@ network, so nothing here calls it.
 
 import json
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,15 +44,16 @@ def write_crate(contents: Contents, folder: Path, *, date: str, link: bool = Tru
     n_linked = 0
     with new_folder(folder) as target:
         for file in contents.files:
-            n_linked += place_file(file.path, target / file.tree_path, link=link)
+            n_linked += place_file(file.path, target / file.place, link=link)
         write_atomic(target / METADATA_FILE, crate_bytes(contents, date=date))
     return FolderReport(folder=folder, n_files=len(contents.files), n_linked=n_linked)
 
 
 def crate_bytes(contents: Contents, *, date: str) -> bytes:
-    """Return the JSON-LD graph of the crate; paths are those of the release tree."""
+    """Return the JSON-LD graph of the crate; paths are those of the release tree, in a dataset those of the dataset."""
     files = {file.tree_path: _file_entity(file) for file in contents.files}
-    folders = [_cell_entity(cell) for cell in contents.cells]
+    places = {file.tree_path: file.place for file in contents.files}
+    folders = [_cell_entity(cell, places, is_folder=not contents.manifest.is_dataset) for cell in contents.cells]
     inside = {f"cells/{cell.name}/{entry.path}" for cell in contents.cells for entry in cell.files}
     loose = [entity["@id"] for path, entity in files.items() if path not in inside]
     descriptor = {
@@ -85,15 +87,16 @@ def _root_entity(contents: Contents, date: str) -> dict[str, Any]:
     return {key: value for key, value in entity.items() if value is not None}
 
 
-def _cell_entity(cell: CellEntry) -> dict[str, Any]:
+def _cell_entity(cell: CellEntry, places: Mapping[str, str], *, is_folder: bool) -> dict[str, Any]:
+    """Return a cell; the parts of a dataset lie among each other and have no folder."""
     return {
-        "@id": _uri(f"cells/{cell.name}/"),
+        "@id": _uri(f"cells/{cell.name}/") if is_folder else f"#part-{quote(cell.name)}",
         "@type": "Dataset",
         "name": cell.name,
         "identifier": cell.cell_id,
         "description": f"{cell.kind}: {describe(cell.levels)}",
         "variableMeasured": [{"@id": key} for key in _level_entities(cell)],
-        "hasPart": [{"@id": _uri(f"cells/{cell.name}/{entry.path}")} for entry in cell.files],
+        "hasPart": [{"@id": _uri(places[f"cells/{cell.name}/{entry.path}"])} for entry in cell.files],
     }
 
 
@@ -110,7 +113,7 @@ def _file_entity(file: ExportFile) -> dict[str, Any]:
     suffix = Path(file.tree_path).suffix
     kind = _TYPES.get(suffix) or mimetypes.guess_type(file.tree_path)[0] or "application/octet-stream"
     return {
-        "@id": _uri(file.tree_path),
+        "@id": _uri(file.place),
         "@type": "File",
         "name": file.tree_path.rsplit("/", 1)[-1],
         "contentSize": str(file.size_bytes),
