@@ -57,7 +57,7 @@ def _text(report: Any, show_all: bool) -> str:
     lines = [
         f"{recipe.dataset.name} {recipe.dataset.version}: {counted(len(recipe.subjects), 'subject')}, "
         f"{counted(report.n_runs(), 'run')} of {_duration(report.seconds())}, "
-        f"{counted(len(recipe.stimuli), 'stimulus').replace('stimuluss', 'stimuli')}, "
+        f"{counted(len(recipe.stimuli), 'stimulus', 'stimuli')}, "
         f"{counted(len(recipe.annotations), 'annotation source')}"
     ]
     for code, group in groupby(report.problems, key=lambda problem: problem.code):

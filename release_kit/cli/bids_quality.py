@@ -67,7 +67,7 @@ def _write(quality: Any, out: Path) -> None:
 def _text(quality: Any, out: Path | None) -> str:
     hours = sum(stimulus.duration_s or 0.0 for stimulus in quality.stimuli) / 3600
     lines = [
-        f"{quality.name}: {counted(len(quality.stimuli), 'stimulus').replace('stimuluss', 'stimuli')} ({hours:.2f} h), "
+        f"{quality.name}: {counted(len(quality.stimuli), 'stimulus', 'stimuli')} ({hours:.2f} h), "
         f"{counted(len(quality.tracks), 'track')}, {counted(sum(t.n_intervals for t in quality.tracks), 'interval')}",
         "",
         *_tracks(quality),

@@ -1,9 +1,9 @@
 """Small matters of wording that every room shares: counted nouns, and foreign text that is safe to print."""
 
 
-def counted(n: int, noun: str) -> str:
-    """Return ``1 card`` or ``1,027 cards``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 card`` or ``1,027 cards``; ``plural`` for nouns that take no s (``stimuli``)."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {plural or f'{noun}s'}"
 
 
 def printable(text: str) -> str:

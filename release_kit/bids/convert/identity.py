@@ -32,12 +32,13 @@ class SourceFile:
     sha256: str
 
 
-def image_identity(job: ImageJob, sources: Sequence[tuple[int, str]], code: str) -> str:
+def image_identity(job: ImageJob, sources: Sequence[tuple[str, int, str]], code: str) -> str:
     """Return the identity of an image.
 
     Args:
         job: what is made.
-        sources: size in bytes and sha256 of every file of ``source_files(job)``, in that order.
+        sources: name, size in bytes and sha256 of every file of ``source_files(job)``, in that order. Names count for a
+            series of files alone, since the order of its volumes follows from them.
         code: ``code_digest`` of what makes images.
     """
     options = {key: value for key, value in job.options.items() if key not in FILE_OPTIONS}
@@ -45,7 +46,10 @@ def image_identity(job: ImageJob, sources: Sequence[tuple[int, str]], code: str)
         "kind": job.recording.kind, "options": options, "skip": job.skip, "tr_s": job.tr_s, "deface": job.deface,
         "role": job.role, "files": sorted(job.options.keys() & set(FILE_OPTIONS)), "programs": _programs(job),
     }  # fmt: skip
-    return digest({"sources": [list(one) for one in sources], "settings": plain(settings), "code": code})
+    if job.recording.kind == "nifti-series":
+        settings["names"] = [name for name, _, _ in sources]
+    contents = [[size, sha256] for _, size, sha256 in sources]
+    return digest({"sources": contents, "settings": plain(settings), "code": code})
 
 
 def _programs(job: ImageJob) -> dict[str, str | None]:

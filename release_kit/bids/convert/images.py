@@ -52,7 +52,7 @@ def make_image(job: ImageJob, temporary: Path, *, known: str | None, code: str) 
         ReleaseKitError: the image cannot be written.
     """
     sources = tuple(_digested(path) for path in source_files(job))
-    identity = image_identity(job, [(one.size_bytes, one.sha256) for one in sources], code)
+    identity = image_identity(job, [(Path(one.path).name, one.size_bytes, one.sha256) for one in sources], code)
     if identity == known:
         return MadeImage(target=job.target, identity=identity, sources=sources, same=True)
     made = _convert(job, temporary)

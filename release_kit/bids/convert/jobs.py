@@ -11,7 +11,14 @@ from typing import Any
 
 from release_kit.bids.convert.names import PREPROCESSED, derivative_image, image_name
 from release_kit.bids.recipe.model import Anatomy, MatDerivative, Recipe, Recording, Run
-from release_kit.bids.recipe.paths import anatomy_names, anatomy_source, run_names, run_source, source_path
+from release_kit.bids.recipe.paths import (
+    anatomy_names,
+    anatomy_source,
+    run_names,
+    run_source,
+    source_path,
+    why_underived,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,7 @@ def _derivatives(recipe: Recipe) -> Iterator[ImageJob]:
     for derivative in recipe.derivatives:
         for subject in recipe.subjects:
             for run in recipe.runs:
-                if subject.label in run.missing:
+                if subject.label in run.missing or why_underived(derivative, subject.label, run) is not None:
                     continue
                 names = run_names(run, subject)
                 source = run_source(recipe, run, subject, derivative.recording)

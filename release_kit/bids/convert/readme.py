@@ -173,6 +173,11 @@ def _missing(recipe: Recipe) -> str:
         for image in recipe.anatomy
         for label, why in sorted(image.missing.items())
     ]
+    lines += [
+        f"- {name if '_' in name else f'sub-{name}'}, {derivative.name}: {why}"
+        for derivative in recipe.derivatives
+        for name, why in sorted(derivative.missing.items())
+    ]
     return _section("What is missing", "\n".join(lines))
 
 

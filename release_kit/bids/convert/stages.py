@@ -56,7 +56,7 @@ def _known_identity(job: ImageJob, cache: DigestCache, code: str) -> str | None:
         found = cache.lookup(stamp_of(path.stat()))
         if found is None:
             return None
-        digests.append((found.size_bytes, found.sha256))
+        digests.append((path.name, found.size_bytes, found.sha256))
     return image_identity(job, digests, code)
 
 

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from release_kit.bids.recipe.model import AnnotationSource, Recipe, Run, Stimulus
-from release_kit.bids.recipe.paths import annotation_names, annotation_units, pattern_shape, source_matches
+from release_kit.bids.recipe.paths import (
+    annotation_names,
+    annotation_units,
+    pattern_shape,
+    source_matches,
+    why_unannotated,
+)
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
@@ -68,10 +74,6 @@ def _all_units(recipe: Recipe, source: AnnotationSource) -> list[tuple[Stimulus,
     return annotation_units(recipe, replace(source, missing={}))
 
 
-def _declared_missing(source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> str | None:
-    return source.missing.get(stimulus.label) or (source.missing.get(f"{run.task}_run-{run.run}") if run else None)
-
-
 def _file(
     recipe: Recipe, source: AnnotationSource, stimulus: Stimulus, run: Run | None
 ) -> tuple[Path | None, list[Problem]]:
@@ -81,7 +83,7 @@ def _file(
     except ReleaseKitError as error:
         return None, [problem("pattern", error.what, place, error.next_step or "mend the pattern")]
     there = [path for path in matches if path.is_file()]
-    reason = _declared_missing(source, stimulus, run)
+    reason = why_unannotated(source, stimulus, run)
     if reason is not None:
         what, step = f"is declared missing ({reason}), but is there", "take the entry out of `missing`"
         return None, [problem("missing-but-there", what, str(path), step) for path in there]

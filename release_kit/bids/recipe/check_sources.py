@@ -4,6 +4,7 @@ What headers say is ``check_headers.py``'s.
 """
 
 import filecmp
+import hashlib
 import os
 import re
 from collections import defaultdict
@@ -22,6 +23,7 @@ from release_kit.bids.recipe.paths import (
     recording_matches,
     run_names,
     source_path,
+    why_underived,
 )
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.core.canonical import digest
@@ -70,7 +72,7 @@ def expected_recordings(recipe: Recipe) -> tuple[list[Expected], list[Problem]]:
             found.append(_expected(recipe, name, run.recording, names, problems, **facts))
             for derivative in recipe.derivatives if absent is None else ():
                 recording, title = derivative.recording, f"{name} {derivative.name}"
-                facts |= {"derivative": derivative}
+                facts |= {"derivative": derivative, "absent": why_underived(derivative, subject.label, run)}
                 found.append(_expected(recipe, title, recording, names, problems, **facts))
         for image in recipe.anatomy:
             session = f" ses-{image.session}" if image.session else ""
@@ -199,6 +201,7 @@ def _same_content(there: list[Expected]) -> Iterator[Problem]:
         if one.path is not None and one.path.is_file():
             real = os.path.realpath(one.path)
             groups[_fingerprint(Path(real))].setdefault(real, one)
+    yield from _same_folders(there)
     for group in groups.values():
         waiting = sorted(group.items())
         while len(waiting) > 1:
@@ -209,6 +212,34 @@ def _same_content(there: list[Expected]) -> Iterator[Problem]:
                 continue
             what = f"has the same bytes as {listed(same.values())}: one of the labels is wrong"
             yield problem("same-content", what, one.name, "find out which recording it is, and put the other in place")
+
+
+def _same_folders(there: list[Expected]) -> Iterator[Problem]:
+    """Folders of DICOM, and series of files: the same files whatever they are called. Sizes first, bytes only then."""
+    groups: dict[tuple, dict[str, tuple[Expected, list[Path]]]] = defaultdict(dict)
+    for one in there:
+        if one.path is not None and not one.path.is_file() and (files := _files(one.path)):
+            sizes = tuple(sorted(path.stat().st_size for path in files))
+            groups[sizes].setdefault(os.path.realpath(one.path), (one, files))
+    for group in groups.values():
+        same: dict[tuple, list[Expected]] = defaultdict(list)
+        for one, files in group.values() if len(group) > 1 else ():
+            same[tuple(sorted(_sha256(path) for path in files))].append(one)
+        for first, *others in same.values():
+            if others:
+                what = f"has the same files as {listed(one.name for one in others)}: one of the labels is wrong"
+                step = "find out which recording it is, and put the other in place"
+                yield problem("same-content", what, first.name, step)
+
+
+def _files(path: Path) -> list[Path]:
+    found = path.parent.glob(path.name) if any(sign in path.name for sign in WILD) else path.rglob("*")
+    return sorted(one for one in found if one.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fingerprint(path: Path) -> tuple:

@@ -166,7 +166,9 @@ ANNOTATION: Mapping[str, Key] = {
     "encoding": Key(kind=_line, doc="Encoding of the text; found out without it."),
     "options": Key(kind=Free(), doc="Options of the reader.", default={}),
     "missing": Key(
-        kind=Free(texts=True), doc="Stimulus label, or `<task>_run-<n>`, → why there is no file.", default={}
+        kind=Free(texts=True),
+        doc="Stimulus label, or `<task>_run-<n>` (`ses-<label>_` before it for one session), → why there is no file.",
+        default={},
     ),
 }
 
@@ -177,6 +179,12 @@ DERIVATIVE: Mapping[str, Key] = {
     "kind": Key(kind=Text(choices=RECORDING_KINDS), doc="What the file is.", default="mat"),
     "options": _RECORDING["options"],
     "columns": Key(kind=Free(), doc="Further facts.", default={}),
+    "missing": Key(
+        kind=Free(texts=True),
+        doc="Subject label, `<task>_run-<n>` or `sub-<label>_<task>_run-<n>` (with `ses-<label>_` as above) → why "
+        "there is no such file.",
+        default={},
+    ),
 }
 
 PRIVACY: Mapping[str, Key] = {

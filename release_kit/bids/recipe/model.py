@@ -163,7 +163,7 @@ class AnnotationSource:
     """None: found out, and refused where more than one encoding is possible."""
     options: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Stimulus label, or ``<task>_run-<n>``, → why there is no file."""
+    """Stimulus label, ``<task>_run-<n>``, or ``ses-<label>_<task>_run-<n>``, → why there is no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +174,8 @@ class MatDerivative:
     description: str
     recording: Recording
     columns: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Subject label, run as in ``AnnotationSource.missing``, or ``sub-<label>_`` and such a run, → why."""
 
 
 @dataclass(frozen=True, kw_only=True)

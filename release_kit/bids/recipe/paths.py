@@ -5,11 +5,21 @@ Decides paths only; whether they are what they should be is ``check.py``'s.
 
 import glob
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from release_kit.bids.recipe.model import Anatomy, AnnotationSource, Recipe, Recording, Run, Stimulus, Subject
+from release_kit.bids.recipe.model import (
+    Anatomy,
+    AnnotationSource,
+    MatDerivative,
+    Recipe,
+    Recording,
+    Run,
+    Stimulus,
+    Subject,
+)
 from release_kit.core.errors import StudyError
 from release_kit.core.files import safe_relative_path
 
@@ -154,11 +164,31 @@ def annotation_files(recipe: Recipe, source: AnnotationSource) -> list[Annotatio
 def annotation_units(recipe: Recipe, source: AnnotationSource) -> list[tuple[Stimulus, Run | None]]:
     """Return the stimuli, or the runs with their stimulus, that a source should have a file of."""
     if source.clock == "stimulus":
-        return [(stimulus, None) for label, stimulus in recipe.stimuli.items() if label not in source.missing]
+        found = [(stimulus, None) for stimulus in recipe.stimuli.values()]
+        return [unit for unit in found if why_unannotated(source, *unit) is None]
     return [
         (recipe.stimuli[run.shows.stimulus], run)
         for run in recipe.runs
-        if run.shows is not None
-        and run.shows.stimulus not in source.missing
-        and f"{run.task}_run-{run.run}" not in source.missing
+        if run.shows is not None and why_unannotated(source, recipe.stimuli[run.shows.stimulus], run) is None
     ]
+
+
+def why_unannotated(source: AnnotationSource, stimulus: Stimulus, run: Run | None) -> str | None:
+    """Return why a source has no file of a stimulus or a run, as the recipe declares it; None where it should."""
+    return _declared(source.missing, [stimulus.label, *(_run_names(run) if run else ())])
+
+
+def why_underived(derivative: MatDerivative, subject: str, run: Run) -> str | None:
+    """Return why a derivative lacks a run of a subject, as the recipe declares it; None where it should be there."""
+    runs = _run_names(run)
+    return _declared(derivative.missing, [subject, *runs, *(f"sub-{subject}_{name}" for name in runs)])
+
+
+def _run_names(run: Run) -> list[str]:
+    """Return the names by which ``missing`` may name a run; without session it stands for every session."""
+    name = f"{run.task}_run-{run.run}"
+    return [name, f"ses-{run.session}_{name}"] if run.session else [name]
+
+
+def _declared(missing: Mapping[str, str], names: Iterable[str]) -> str | None:
+    return next((missing[name] for name in names if name in missing), None)

@@ -7,8 +7,15 @@ spans fit each other and the recordings is ``check.py``'s.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from release_kit.bids.annotations import bep044
 from release_kit.bids.recipe.values import BROKEN, Findings
 from release_kit.core.records import nearest
+
+STIMULUS_COLUMNS = frozenset(
+    name.lower()
+    for name in (*bep044.STIMULUS_COLUMNS, bep044.EVENT_STIMULUS_ID, "title", "duration", "language", "source")
+)
+"""Columns of ``stimuli.tsv`` that other keys fill; readers of tables do not tell upper from lower case."""
 
 
 def check_references(values: Mapping[str, Any], levels: Iterable[str], found: Findings) -> None:
@@ -26,10 +33,10 @@ def check_references(values: Mapping[str, Any], levels: Iterable[str], found: Fi
     _annotations(values, stimuli, [*levels, *_mapping(values.get("levels"))], found)
     names = ((f"derivatives[{i}].name", _get(d, "name")) for i, d in enumerate(_items(values, "derivatives")))
     _single(names, "the derivative", found)
+    _derivatives(values, subjects, found)
     _tsv_columns(subjects, {"participant_id"}, "subjects", found)
-    stimulus_columns = {"stimulus_id", "stim_id", "title", "type", "url", "license", "copyright", "description"}
     nested = {label: {"columns": _get(s, "columns")} for label, s in stimuli.items()}
-    _tsv_columns(nested, {*stimulus_columns, "present", "duration"}, "stimuli", found)
+    _tsv_columns(nested, STIMULUS_COLUMNS, "stimuli", found)
 
 
 def _runs(values: Mapping, subjects: Mapping, tasks: Mapping, stimuli: Mapping, found: Findings) -> None:
@@ -69,7 +76,7 @@ def _annotations(values: Mapping, stimuli: Mapping, levels: list[str], found: Fi
     sources = _items(values, "annotations")
     ids = [_get(source, "id") for source in sources]
     _single(((f"annotations[{i}].id", ann) for i, ann in enumerate(ids)), "the id", found)
-    known_runs = {f"{_get(run, 'task')}_run-{_get(run, 'run')}" for run in _items(values, "runs")}
+    known_runs = _run_names(values)
     for index, source in enumerate(sources):
         key = f"annotations[{index}]"
         _known(_get(source, "level"), levels, f"{key}.level", "level", found)
@@ -81,11 +88,30 @@ def _annotations(values: Mapping, stimuli: Mapping, levels: list[str], found: Fi
         if clock == "stimulus" and of_run:
             step = "say `clock: run` if the files' times are of the run, or name the file by {stimulus}"
             found.refuse(f"{key}.pattern", "names a run, but its clock is the stimulus", step)
-        if pattern and clock == "run" and not {"{run", "{name"} & {*of_run} and len(known_runs) > 1:
+        if pattern and clock == "run" and not {"{run", "{name"} & {*of_run} and len(_items(values, "runs")) > 1:
             step = "name the file by {task} and {run}, or by {name}"
             found.refuse(f"{key}.pattern", "is the same file for every run", step)
         elif pattern and clock == "stimulus" and "{stimulus" not in pattern and len(stimuli) > 1:
             found.refuse(f"{key}.pattern", "is the same file for every stimulus", "name the file by {stimulus}")
+
+
+def _run_names(values: Mapping) -> list[str]:
+    """Return the names by which ``missing`` may name runs: without session for all sessions, with it for one."""
+    found: dict[str, None] = {}
+    for run in _items(values, "runs"):
+        name = f"{_get(run, 'task')}_run-{_get(run, 'run')}"
+        session = _get(run, "session") or _get(values.get("recordings"), "session")
+        found |= dict.fromkeys([name, *([f"ses-{session}_{name}"] if session else [])])
+    return list(found)
+
+
+def _derivatives(values: Mapping, subjects: Mapping, found: Findings) -> None:
+    runs = _run_names(values)
+    of_subjects = [f"sub-{label}_{run}" for label in subjects for run in runs]
+    for index, derivative in enumerate(_items(values, "derivatives")):
+        for name in _mapping(_get(derivative, "missing")):
+            known = [*subjects, *runs, *of_subjects]
+            _known(name, known, f"derivatives[{index}].missing.{name}", "subject or run", found)
 
 
 def _translation(source: Any, sources: list, ids: list, key: str, found: Findings) -> None:
@@ -117,7 +143,7 @@ def _tsv_columns(records: Mapping, taken: set[str], key: str, found: Findings) -
     for label, record in records.items():
         for name in _mapping(_get(record, "columns")):
             place = f"{key}.{label}.{name}" if key == "subjects" else f"{key}.{label}.columns.{name}"
-            if name in taken:
+            if str(name).lower() in taken:
                 found.refuse(place, "is a column that is written from other keys", "call it otherwise")
             elif not str(name).isidentifier():
                 found.refuse(place, "is no column name", "use letters, digits and '_'")

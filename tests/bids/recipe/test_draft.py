@@ -143,7 +143,7 @@ def test_real_dicom_series_become_runs_with_their_tr(tmp_path: Path, real_packag
                 path.write_bytes(package.read(name))
                 image = pydicom.dcmread(path)
                 image.SeriesDescription = image.ProtocolName = f"bold_film_run{run}"
-                image.SeriesInstanceUID += f".{run}"
+                image.SeriesInstanceUID += f".{source[-1]}.{run}"  # no two scans have the same files
                 image.save_as(path)
     text = draft_recipe(tmp_path)
     assert "tr_s: 4.15" in text and "kind: dicom" in text
