@@ -1,12 +1,13 @@
 """Runs and responses of a BIDS dataset: a derivative (or the raw recordings) joined with what the events say was shown.
 
-Owns which file is which run, and what of sidecars, headers and events must agree. The rows of events are
+Owns what of sidecars, headers and events must agree. Which file is which run is ``bids_files.py``'s, rows of events are
 ``events.py``'s, voxels ``images.py``'s, annotations ``bids_annotations.py``'s.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from release_kit.bids.recordings.image import open_image
 from release_kit.bids.validate.survey import Entry, Part, survey_dataset
 from release_kit.core.errors import ReleaseKitError, StudyError
 from release_kit.core.files import safe_relative_path
+from release_kit.encoding.data.bids_files import Recorded, find_recorded, nothing_found
 from release_kit.encoding.data.events import Event, shown_in
 from release_kit.encoding.data.images import (
     Head,
@@ -30,27 +32,11 @@ from release_kit.encoding.data.masks import SURFACE, Mask, whole_surface, whole_
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.runs import RunInfo, with_joined_titles, with_overlaps
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 HEMISPHERES = ("L", "R")
-_VOLUMES, _SURFACES = (".nii", ".nii.gz"), (".func.gii",)
 _TR_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Recorded:
-    """The files of one run of one subject: one, or a file a hemisphere."""
-
-    subject: str
-    session: str | None
-    task: str
-    run: str
-    entries: tuple[Entry, ...]
-    raw: Entry
-    """The name that the raw recording has, whether or not it is here."""
-
-    @property
-    def name(self) -> str:
-        session = f"_ses-{self.session}" if self.session else ""
-        return f"task-{self.task}{session}" + (f"_run-{self.run}" if self.run else "")
 
 
 @dataclass
@@ -68,9 +54,9 @@ class BidsDataset(Dataset):
         self._folder = f"derivatives/{self.spec.derivative}" if self.spec.derivative else "."
         described = [part for part in self._survey.parts if part.path == self._folder]
         self._part = described[0] if described else self._survey.parts[0]
-        self._recorded = self._find()
+        self._recorded = find_recorded(self._part.entries, self._folder, self.spec)
         if not self._recorded:
-            raise StudyError(self._nothing(), where=str(self.root), next_step=self._what_there_is())
+            raise nothing_found(self._survey, self._folder, self.spec)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -123,7 +109,7 @@ class BidsDataset(Dataset):
         except ReleaseKitError as error:
             raise DataError([_problem(recorded, error)]) from error
 
-    def annotations(self):
+    def annotations(self) -> "pa.Table":
         """Return the table of annotations; see ``Dataset.annotations``."""
         from release_kit.encoding.data.bids_annotations import read_bids_annotations
 
@@ -134,69 +120,13 @@ class BidsDataset(Dataset):
         recorded = self._recorded_as(subject, run)
         return (*(self.root / entry.path for entry in recorded.entries), *self._mask_paths(subject))
 
-    # which files -----------------------------------------------------------------------------------------------------
-
-    def _find(self) -> dict[str, dict[str, _Recorded]]:
-        """Return subject → name of run → its files."""
-        groups: dict[tuple[str, str, str, str], list[Entry]] = {}
-        for entry in self._part.entries:
-            names = entry.entities
-            if self._is_response(entry) and {"sub", "task"} <= set(names):
-                key = (names["sub"], names["task"], names.get("ses", ""), names.get("run", ""))
-                groups.setdefault(key, []).append(entry)
-        found: dict[str, dict[str, _Recorded]] = {}
-        for (subject, task, session, run), entries in sorted(groups.items(), key=lambda each: _order(each[0])):
-            shared = {"sub": subject, "ses": session, "task": task, "run": run}
-            shared = {name: label for name, label in shared.items() if label}
-            stem = "_".join(f"{name}-{label}" for name, label in shared.items())
-            folder = f"sub-{subject}/ses-{session}/func" if session else f"sub-{subject}/func"
-            raw = Entry(path=f"{folder}/{stem}_bold.nii.gz", size_bytes=-1, entities=shared, suffix="bold")
-            recorded = _Recorded(
-                subject=subject,
-                session=session or None,
-                task=task,
-                run=run,
-                entries=tuple(sorted(entries, key=_hemi)),
-                raw=raw,
-            )
-            if not {task, recorded.name} & set(self.spec.leave_out):
-                found.setdefault(subject, {})[recorded.name] = recorded
-        return found
-
-    def _is_response(self, entry: Entry) -> bool:
-        suffixes = _SURFACES if self.spec.kind == SURFACE else _VOLUMES
-        folder = "" if self._folder == "." else f"{self._folder}/"
-        asked = {"space": self.spec.space, "desc": self.spec.desc}
-        return (
-            entry.path.startswith(f"{folder}sub-")
-            and (entry.suffix, entry.extension in suffixes) == ("bold", True)
-            and all(label is None or entry.entities.get(name) == label for name, label in asked.items())
-        )
-
-    def _nothing(self) -> str:
-        labels = [f"{name}-{label}" for name, label in (("space", self.spec.space), ("desc", self.spec.desc)) if label]
-        kind = ".func.gii" if self.spec.kind == SURFACE else ".nii or .nii.gz"
-        return f"there are no responses ({'_'.join(['sub-*_task-*', *labels, 'bold'])}, {kind}) in {self._folder}"
-
-    def _what_there_is(self) -> str:
-        there = sorted(
-            {
-                entry.path.split("/")[1]
-                for entry in self._survey.entries
-                if entry.path.startswith("derivatives/") and entry.suffix == "bold" and entry.extension != ".json"
-            }
-        )
-        return f"derivatives with recordings: {', '.join(there)}" if there else "no derivative has recordings"
-
-    def _recorded_as(self, subject: str, run: RunInfo) -> _Recorded:
+    def _recorded_as(self, subject: str, run: RunInfo) -> Recorded:
         self.check_subject(subject)
         if run.name not in self._recorded[subject]:
             raise DataError([DataProblem(subject=subject, run=run.name, what="there is no recording of this run")])
         return self._recorded[subject][run.name]
 
-    # what a run is ---------------------------------------------------------------------------------------------------
-
-    def _run_info(self, recorded: _Recorded) -> RunInfo:
+    def _run_info(self, recorded: Recorded) -> RunInfo:
         self._check_files(recorded)
         heads = self._heads(recorded)
         lengths = sorted({head.n_volumes for head in heads})
@@ -217,9 +147,9 @@ class BidsDataset(Dataset):
             duration_s=event.duration_s,
         )  # fmt: skip
 
-    def _check_files(self, recorded: _Recorded) -> None:
+    def _check_files(self, recorded: Recorded) -> None:
         names = ", ".join(Path(entry.path).name for entry in recorded.entries)
-        hemispheres = tuple(map(_hemi, recorded.entries))
+        hemispheres = tuple(entry.entities.get("hemi", "") for entry in recorded.entries)
         if self.spec.kind == SURFACE and hemispheres != HEMISPHERES:
             step = "name the space and desc that are meant" if len(hemispheres) > 2 else "both hemispheres are needed"
             raise DataError([_said(recorded, f"expected a file each of hemi-L and hemi-R, got {names}", step)])
@@ -230,13 +160,13 @@ class BidsDataset(Dataset):
             step = f"datalad get {' '.join(absent)}"
             raise DataError([_said(recorded, f"its content is not here: {', '.join(absent)}", step)])
 
-    def _heads(self, recorded: _Recorded) -> tuple[Head, ...]:
+    def _heads(self, recorded: Recorded) -> tuple[Head, ...]:
         if recorded.raw.path not in self._read_heads:
             read = surface_head if self.spec.kind == SURFACE else volume_head
             self._read_heads[recorded.raw.path] = tuple(read(self.root / entry.path) for entry in recorded.entries)
         return self._read_heads[recorded.raw.path]
 
-    def _tr_s(self, recorded: _Recorded, heads: Sequence[Head]) -> float:
+    def _tr_s(self, recorded: Recorded, heads: Sequence[Head]) -> float:
         """Return the TR; header, sidecars of the response and of the raw recording must agree where they say it."""
         said: dict[str, float] = {}
         for source, part, entry in self._sidecars(recorded):
@@ -255,13 +185,13 @@ class BidsDataset(Dataset):
             raise DataError([_said(recorded, f"its TR differs: {listed}", "find out which is right and correct it")])
         return first
 
-    def _sidecars(self, recorded: _Recorded) -> Iterator[tuple[str, Part, Entry]]:
+    def _sidecars(self, recorded: Recorded) -> Iterator[tuple[str, Part, Entry]]:
         yield "the raw recording's sidecar", self._survey.parts[0], recorded.raw
         if self.spec.derivative:
             for entry in recorded.entries:
                 yield "the response's sidecar", self._part, entry
 
-    def _event(self, recorded: _Recorded) -> Event:
+    def _event(self, recorded: Recorded) -> Event:
         raw, parts = recorded.raw, [(self._survey.parts[0], recorded.raw)]
         if self.spec.derivative:
             parts.append((self._part, recorded.entries[0]))
@@ -272,8 +202,6 @@ class BidsDataset(Dataset):
             what = f"its events are not here: {files[-1].path}" if files else f"there are no events ({expected})"
             raise DataError([_said(recorded, what, "events say which stimulus was shown when")])
         return shown_in(self._survey.bytes_of(here[-1].path), here[-1].path)
-
-    # voxels ----------------------------------------------------------------------------------------------------------
 
     def _mask_paths(self, subject: str) -> tuple[Path, ...]:
         if self.spec.mask is None:
@@ -313,7 +241,7 @@ class BidsDataset(Dataset):
             what = f"the mask {path.name} is {found}, the responses are {expected}"
             raise DataError([DataProblem(subject=subject, what=what, next_step="name the mask of the same space")])
 
-    def _surface(self, recorded: _Recorded, mask: Mask) -> npt.NDArray[np.float32]:
+    def _surface(self, recorded: Recorded, mask: Mask) -> npt.NDArray[np.float32]:
         left, right = (surface_values(self.root / entry.path) for entry in recorded.entries)
         if (left.shape[1], right.shape[1]) != mask.shape or len(left) != len(right):
             what = f"hemispheres of {left.shape} and {right.shape}, but the mask is {mask.shape}"
@@ -325,19 +253,10 @@ def _shape(heads: Sequence[Head]) -> str:
     return " and ".join(" x ".join(map(str, head.shape)) for head in heads)
 
 
-def _hemi(entry: Entry) -> str:
-    return entry.entities.get("hemi", "")
-
-
-def _order(key: tuple[str, str, str, str]) -> tuple[str, str, str, int, str]:
-    subject, task, session, run = key
-    return subject, task, session, int(run) if run.isdigit() else 0, run
-
-
-def _said(recorded: _Recorded, what: str, next_step: str | None = None) -> DataProblem:
+def _said(recorded: Recorded, what: str, next_step: str | None = None) -> DataProblem:
     return DataProblem(subject=recorded.subject, run=recorded.name, what=what, next_step=next_step)
 
 
-def _problem(recorded: _Recorded, error: ReleaseKitError) -> DataProblem:
+def _problem(recorded: Recorded, error: ReleaseKitError) -> DataProblem:
     what = f"{Path(error.where).name}: {error.what}" if error.where else error.what
     return _said(recorded, what, error.next_step)

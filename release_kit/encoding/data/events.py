@@ -10,7 +10,7 @@ from release_kit.bids.annotations.bep044 import EVENT_STIMULUS_ID, stimulus_labe
 from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.core.errors import RecordError
 
-_NEEDED = ("onset", "duration", EVENT_STIMULUS_ID)
+_NEEDED = ("onset", "duration", EVENT_STIMULUS_ID, "stim_start")
 _STEP = "one row with trial_type `stimulus` names stim_id, onset, duration and stim_start of what is shown"
 
 
@@ -54,7 +54,7 @@ def shown_in(data: bytes, where: str) -> Event:
         stim_id=stimulus_label(row[EVENT_STIMULUS_ID]),
         onset_s=onset_s,
         duration_s=_seconds(row, "duration", where),
-        stim_start_s=_seconds(row, "stim_start", where) if row.get("stim_start") else 0.0,
+        stim_start_s=_seconds(row, "stim_start", where),
         overlap_s=round(max([0.0, *repeated]), 9),
         title=row.get("title"),
     )

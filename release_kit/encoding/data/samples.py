@@ -124,7 +124,8 @@ def shared_seconds(runs: Sequence[RunInfo], samples: Samples) -> dict[str, int]:
         run = by_name[samples.runs[index]]
         if samples.train[part].all():
             times = run.stimulus_times()[samples.volume[part]]
-            spans.setdefault(run.stim_id, []).append((times[0], times[-1] + run.tr_s))
+            end = min(times[-1] + run.tr_s, run.stim_end_s)  # what came after was not shown by this run
+            spans.setdefault(run.stim_id, []).append((times[0], end))
     found = {}
     for index, part in rows.items():
         run = by_name[samples.runs[index]]

@@ -246,10 +246,11 @@ def test_content_that_is_elsewhere_is_named_with_the_way_to_get_it(write_dataset
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("onset\tduration\n0\t30\n", "its columns lack stim_id"),
-        ("onset\tduration\tstim_id\ttrial_type\n0\t30\tstim-a\tscene\n", "no row says which stimulus is shown"),
-        ("onset\tduration\tstim_id\n0\t10\tstim-a\n10\t20\tstim-b\n", "2 stimuli are shown in one run"),
-        ("onset\tduration\tstim_id\n0\tsoon\tstim-a\n", "duration is 'soon', expected seconds"),
+        ("onset\tduration\n0\t30\n", "its columns lack stim_id, stim_start"),
+        ("onset\tduration\tstim_id\tstim_start\ttrial_type\n0\t30\tstim-a\t0\tscene\n", "no row says which stimulus"),
+        ("onset\tduration\tstim_id\tstim_start\n0\t9\tstim-a\t0\n9\t9\tstim-b\t0\n", "2 stimuli are shown in one run"),
+        ("onset\tduration\tstim_id\tstim_start\n0\tsoon\tstim-a\t0\n", "duration is 'soon', expected seconds"),
+        ("onset\tduration\tstim_id\tstim_start\n0\t9\tstim-a\tn/a\n", "stim_start is None, expected seconds"),
     ],
 )
 def test_events_that_say_too_little_are_refused(write_dataset, content, what):

@@ -1,5 +1,6 @@
 """Samples follow from runs by the rule: the published numbers to the second, and no second of a film on both sides."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,26 @@ def test_overlap_between_training_and_test_is_dropped_from_the_test_or_refused()
     with pytest.raises(DataError, match=r"sub-01, task-film_run-03: 10 held-out samples show seconds of the film"):
         plan_samples(runs, SampleRule(drop_start_s=0, drop_overlap=False))
     assert shared_seconds(runs, plan_samples(runs, SampleRule(drop_start_s=0))) == {"task-film_run-03": 0}
+
+
+@given(
+    tr_s=st.sampled_from([0.72, 0.8, 1.0, 1.5, 2.0]),
+    lengths=st.lists(st.floats(40, 90), min_size=2, max_size=5),
+    overlap_s=st.floats(0, 20),
+    onset_s=st.floats(0, 10),
+    held=st.integers(0, 4),
+)
+def test_no_second_is_shared_whatever_the_times(tr_s, lengths, overlap_s, onset_s, held):
+    runs, start_s = [], 0.0
+    for k, length in enumerate(lengths):
+        n = math.ceil((onset_s + length) / tr_s)
+        facts = {"n": n, "tr_s": tr_s, "onset_s": onset_s, "duration_s": length}
+        runs.append(_run("film", f"{k + 1:02d}", start_s, **facts))
+        start_s += length - overlap_s
+    runs = with_overlaps(runs)
+    name = runs[held % len(runs)].name
+    samples = plan_samples(runs, SampleRule(drop_start_s=0, test_runs=(name,)))
+    assert shared_seconds(runs, samples) == {name: 0}
 
 
 def test_overlap_of_a_held_out_run_is_dropped_from_the_run_after_it():
