@@ -137,8 +137,14 @@ def _claim(folder: Path, fresh: bool) -> None:
     """Refuse a folder that holds something else; make it otherwise."""
     from release_kit.bids.demo import MARK
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("is a file", where=str(folder), next_step="name another --dir")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise UsageError("is not empty and holds no demo", where=str(folder), next_step="name another --dir")
+        what = f"is not empty, and no {MARK} in it says that a demo made it"
+        if fresh:
+            what += "; --fresh throws away nothing else"
+        step = "name another --dir, or remove the folder yourself if nothing in it is needed"
+        raise UsageError(f"{what}; nothing was touched", where=str(folder), next_step=step)
     if fresh and folder.is_dir():
         for path in folder.rglob("*"):  # contents under git-annex and their folders are read-only
             if path.is_dir() and not path.is_symlink():

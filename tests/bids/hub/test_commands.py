@@ -74,7 +74,7 @@ def test_a_sample_reads_some_files_and_finds_damage_among_them(where: str, copy:
         assert ran.returncode == 1 and BOLD in ran.stdout
 
 
-def test_bids_verify_of_a_download_from_the_hub_names_the_page_and_what_the_release_added(
+def test_bids_verify_of_a_download_names_the_page_and_what_the_release_added(
     dataset: Path, hub: LocalHub, tmp_path: Path
 ):
     save_version(dataset, version="1.0.0", author=AUTHOR, date=DATE)
