@@ -21,6 +21,9 @@ DESCRIPTION = "dataset_description.json"
 _SKIPPED = {".git", ".datalad", STATE_FOLDER}
 _POINTER_BYTES = 400
 """A pointer is its key, which is a file name, and a few letters more; larger files need not be opened."""
+_SPECIAL = -2
+"""Stands for the size of what is neither a file nor a folder nor a link."""
+_N_SHOWN = 10
 _KEY_SIZE = re.compile(r"-s(\d+)(?:-|--)")
 _ENTITY = re.compile(r"[A-Za-z0-9]+-[A-Za-z0-9+]+")
 
@@ -168,7 +171,8 @@ def survey_dataset(folder: Path) -> Survey:
     """Walk ``folder`` once.
 
     Raises:
-        ReleaseKitError: it is no folder, or a folder inside cannot be listed.
+        ReleaseKitError: it is no folder, or a folder inside cannot be listed; pipes, sockets and devices in it, which
+            whoever reads them would wait for without end, are named.
     """
     if not folder.is_dir():
         raise ReleaseKitError("is not a folder", where=str(folder), next_step="give the top folder of a dataset")
@@ -178,6 +182,13 @@ def survey_dataset(folder: Path) -> Survey:
         raise ReleaseKitError(
             f"cannot be listed ({error.strerror})", where=str(error.filename), next_step="make the folder readable"
         ) from error
+    if special := [entry.path for entry in entries if entry.size_bytes == _SPECIAL]:
+        more = f" and {len(special) - _N_SHOWN} more" if len(special) > _N_SHOWN else ""
+        raise ReleaseKitError(
+            f"holds what is no file: {', '.join(special[:_N_SHOWN])}{more} (pipes, sockets, devices, or links to them)",
+            where=str(folder),
+            next_step="take them out of the dataset; nothing was read",
+        )
     nested = [entry.path.rpartition("/")[0] for entry in entries if _describes_derivative(entry.path)]
     general: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
@@ -255,6 +266,8 @@ def _linked(child: os.DirEntry, path: str, root: str) -> Entry:
     named = {"path": path, "entities": entities, "suffix": suffix, "extension": extension}
     real = os.path.realpath(child.path)
     there = os.path.exists(real)
+    if there and not os.path.isfile(real) and not os.path.isdir(real):
+        return Entry(**named, size_bytes=_SPECIAL)
     if ".git/annex/objects/" in target and not os.path.isabs(target):
         key = target.rpartition("/")[2]
         size = os.path.getsize(real) if there else _key_size(key)
@@ -266,7 +279,7 @@ def _linked(child: os.DirEntry, path: str, root: str) -> Entry:
 
 
 def _plain(child: os.DirEntry, path: str) -> Entry:
-    size = child.stat().st_size
+    size = child.stat().st_size if child.is_file() else _SPECIAL
     entities, suffix, extension = parse_name(path)
     named = {"path": path, "entities": entities, "suffix": suffix, "extension": extension}
     if 0 < size <= _POINTER_BYTES and (key := _key_of(child.path)):

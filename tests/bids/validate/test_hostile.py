@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from release_kit.bids.validate.report import ValidationReport
 from release_kit.bids.validate.run import own_checks, validate_dataset
 from release_kit.bids.validate.survey import survey_dataset
+from release_kit.core.errors import ReleaseKitError
 
 JSON_FILES = ("dataset_description.json", "participants.json", "task-film_bold.json", "task-film_events.json")
 TABLES = (
@@ -30,6 +32,18 @@ def test_any_json_is_survived(dataset, found_in, name, content):
     (dataset / name).write_text(content, encoding="utf-8")
     for one in found_in(dataset):
         assert one.what and one.next_step
+
+
+def test_pipes_and_sockets_are_refused_by_name_and_never_waited_for(tmp_path, monkeypatch):
+    folder = tmp_path / "dataset"
+    (folder / "sub-01").mkdir(parents=True)
+    os.mkfifo(folder / "sub-01/pipe.tsv")
+    os.symlink("/dev/zero", folder / "endless.json")
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        monkeypatch.chdir(folder)  # the name of a socket may have a hundred letters
+        open_socket.bind("door")
+        with pytest.raises(ReleaseKitError, match=r"no file: door, endless\.json, sub-01/pipe\.tsv"):
+            validate_dataset(folder)
 
 
 @pytest.mark.parametrize("content", CONTENTS)
