@@ -30,7 +30,7 @@ from release_kit.encoding.data.images import (
 from release_kit.encoding.data.layout import Dataset, ResponsesSpec
 from release_kit.encoding.data.masks import SURFACE, Mask, whole_surface, whole_volume
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
-from release_kit.encoding.data.runs import RunInfo, with_joined_titles, with_overlaps
+from release_kit.encoding.data.runs import RunInfo, run_name, with_joined_titles, with_overlaps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +76,7 @@ class BidsDataset(Dataset):
                     problems += error.problems
                 except ReleaseKitError as error:
                     problems.append(_problem(recorded, error))
+            problems += self._without_response(subject)
             first = next(iter(shapes), "")
             problems += [
                 DataProblem(
@@ -190,6 +191,23 @@ class BidsDataset(Dataset):
         if self.spec.derivative:
             for entry in recorded.entries:
                 yield "the response's sidecar", self._part, entry
+
+    def _without_response(self, subject: str) -> Iterator[DataProblem]:
+        """Yield a problem for each run of which events say what was shown, and of which there is no response."""
+        for entry in self._survey.parts[0].entries:
+            names = entry.entities
+            if names.get("sub") != subject or (entry.suffix, entry.extension) != ("events", ".tsv"):
+                continue
+            name = run_name(names.get("task", ""), names.get("ses"), names.get("run", ""))
+            if {names.get("task", ""), name} & {*self.spec.leave_out, *self._recorded[subject]} or not entry.readable:
+                continue
+            try:
+                shown_in(self._survey.bytes_of(entry.path), entry.path)
+            except ReleaseKitError:
+                continue  # not a film
+            what = f"its events are here ({entry.path}), but no response in {self._folder}"
+            step = "get or make it, or leave the run out"
+            yield DataProblem(subject=subject, run=name, what=what, next_step=step)
 
     def _event(self, recorded: Recorded) -> Event:
         raw, parts = recorded.raw, [(self._survey.parts[0], recorded.raw)]

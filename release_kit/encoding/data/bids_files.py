@@ -7,6 +7,7 @@ from release_kit.bids.validate.survey import Entry, Survey
 from release_kit.core.errors import StudyError
 from release_kit.encoding.data.layout import ResponsesSpec
 from release_kit.encoding.data.masks import SURFACE
+from release_kit.encoding.data.runs import run_name
 
 _VOLUMES, _SURFACES = (".nii", ".nii.gz"), (".func.gii",)
 
@@ -26,8 +27,7 @@ class Recorded:
     @property
     def name(self) -> str:
         """As ``RunInfo.name``."""
-        session = f"_ses-{self.session}" if self.session else ""
-        return f"task-{self.task}{session}" + (f"_run-{self.run}" if self.run else "")
+        return run_name(self.task, self.session, self.run)
 
 
 def find_recorded(entries: Iterable[Entry], folder: str, spec: ResponsesSpec) -> dict[str, dict[str, Recorded]]:

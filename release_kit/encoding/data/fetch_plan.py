@@ -22,10 +22,10 @@ from release_kit.encoding.data.published import (
     FOLDER,
     MASK_FILE,
     REFERENCE,
+    declared_name,
     published_name,
     read_published_recipe,
     response_path,
-    run_name,
 )
 
 _ALWAYS = re.compile(r"[^/]*\.(json|tsv)|README[^/]*|CHANGES|LICENSE")
@@ -81,7 +81,8 @@ def _plan_published(
     runs = [
         run
         for run in recipe.runs
-        if (not wish.tasks or run.task in wish.tasks) and not {run.task, published_name(run), run_name(run)} & skipped
+        if (not wish.tasks or run.task in wish.tasks)
+        and not {run.task, published_name(run), declared_name(run)} & skipped
     ]
     needed = [response_path(wish.subject, run) for run in runs]
     needed.append(f"{FOLDER}/sub-{wish.subject}/{MASK_FILE}")

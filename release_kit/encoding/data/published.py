@@ -75,9 +75,9 @@ class PublishedDataset(Dataset):
         self._recipe = read_published_recipe(self.root)
         skipped = set(self.spec.leave_out)
         self._wanted = {
-            run_name(run): run
+            declared_name(run): run
             for run in self._recipe.runs
-            if not {run.task, published_name(run), run_name(run)} & skipped
+            if not {run.task, published_name(run), declared_name(run)} & skipped
         }
 
     @property
@@ -192,7 +192,7 @@ class PublishedDataset(Dataset):
             return MatImage(path, VARIABLE, masked, None, None)
 
 
-def run_name(run: Run) -> str:
+def declared_name(run: Run) -> str:
     """Return how the analysis names a run: ``task-dreamgirls_run-06``."""
     return f"task-{run.task}_run-{run.run:02d}"
 

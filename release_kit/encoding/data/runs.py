@@ -46,8 +46,7 @@ class RunInfo:
     @property
     def name(self) -> str:
         """``task-<task>[_ses-<session>][_run-<run>]``: the same for every subject."""
-        session = f"_ses-{self.session}" if self.session else ""
-        return f"task-{self.task}{session}" + (f"_run-{self.run}" if self.run else "")
+        return run_name(self.task, self.session, self.run)
 
     @property
     def shown_s(self) -> float:
@@ -67,6 +66,11 @@ class RunInfo:
     def stimulus_times(self) -> npt.NDArray[np.float64]:
         """Return (n_volumes,) times of the stimulus at each volume; before the onset they lie before its start."""
         return self.stim_start_s + (self.volume_times() - self.onset_s)
+
+
+def run_name(task: str, session: str | None, run: str) -> str:
+    """Return ``task-<task>[_ses-<session>][_run-<run>]``."""
+    return f"task-{task}" + (f"_ses-{session}" if session else "") + (f"_run-{run}" if run else "")
 
 
 def with_overlaps(runs: Sequence[RunInfo]) -> tuple[RunInfo, ...]:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 
 import encoding_data_factory as files
 import nibabel
@@ -268,3 +269,15 @@ def test_runs_of_another_shape_are_named(write_dataset):
         DataError, match=r"task-glee_run-01: its volumes are 3 x 3 x 2, those of task-crown_run-01 3 x 4 x 2"
     ):
         open_dataset(written.root, VOLUMES).runs("01")
+
+
+def test_a_film_that_was_shown_and_has_no_response_is_named_unless_left_out(write_dataset):
+    written = write_dataset()
+    next(written.root.glob("derivatives/clean/sub-01/func/*glee_run-02*")).unlink()
+    rest = "onset\tduration\ttrial_type\n0\t10\teyes-closed\n"
+    files.text(written.root / "sub-01/func/sub-01_task-rest_events.tsv", rest)
+    with pytest.raises(DataError, match=r"sub-01, task-glee_run-02: its events are here .* but no response"):
+        open_dataset(written.root, VOLUMES).runs("01")
+    assert len(open_dataset(written.root, VOLUMES).runs("02")) == 4
+    spec = replace(VOLUMES, leave_out=("task-glee_run-02",))
+    assert len(open_dataset(written.root, spec).runs("01")) == 3
