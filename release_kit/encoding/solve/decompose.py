@@ -29,31 +29,33 @@ class Eigen(NamedTuple):
     vectors: "torch.Tensor"
 
 
-def needed_dtype(x: "torch.Tensor", smallest_alpha: float, margin: float) -> "torch.dtype":
-    """Return float32 where the smallest alpha is well above what float32 Gram matrices of ``x`` resolve, or float64."""
+def needed_dtype(largest: float, smallest_alpha: float, margin: float) -> "torch.dtype":
+    """Return float32 where the smallest alpha is well above what a float32 Gram matrix resolves, or float64."""
     import torch
 
-    resolved = margin * FLOAT32_EPS * _largest_eigenvalue(x)
-    return torch.float32 if smallest_alpha >= resolved else torch.float64
+    return torch.float32 if smallest_alpha >= margin * FLOAT32_EPS * largest else torch.float64
 
 
-def _largest_eigenvalue(x: "torch.Tensor", n_steps: int = 12) -> float:
-    """Return ``λmax`` of ``x'x`` by power iteration, from below, mostly within a few per cent."""
+def largest_eigenvalue(x: "torch.Tensor", n_steps: int = 16) -> float:
+    """Return ``λmax`` of ``x'x`` within some per cent, by power iteration from a fixed start; a little too large."""
     import torch
 
-    vector = torch.linspace(1, 2, x.shape[1], dtype=x.dtype, device=x.device) * (1 - 2 * (_counted(x) % 2))
-    size = 0.0
+    place = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
+    vector, size = torch.cos(place * place), 0.0
     for _ in range(n_steps):
         vector = vector / vector.norm().clamp(min=1e-30)
         vector = x.T @ (x @ vector)
         size = float(vector.norm())
-    return size
+    return 1.1 * size
 
 
-def _counted(x: "torch.Tensor") -> "torch.Tensor":
+def cholesky_shifted(matrix: "torch.Tensor", alpha: float, work: "torch.Tensor") -> "torch.Tensor":
+    """Return the lower Cholesky factor of ``matrix + alpha I`` in ``work``, which is overwritten."""
     import torch
 
-    return torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
+    work.copy_(matrix)
+    work.diagonal().add_(alpha)
+    return torch.linalg.cholesky(work, out=work)
 
 
 def gram(x: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
@@ -61,38 +63,40 @@ def gram(x: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
     import torch
 
     if dtype == x.dtype:
-        return x.T @ x
+        return _symmetric(x.T)
     total = torch.zeros((x.shape[1], x.shape[1]), dtype=dtype, device=x.device)
     for start in range(0, len(x), BLOCK_ROWS):
-        block = x[start : start + BLOCK_ROWS].to(dtype)
-        total.addmm_(block.T, block)
+        total += _symmetric(x[start : start + BLOCK_ROWS].to(dtype).T)
     return total
 
 
 def kernel(x: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
     """Return ``x @ x.T`` in ``dtype``; float64 goes by blocks of features."""
+    return gram(x.T, dtype)
+
+
+def _symmetric(x: "torch.Tensor", block: int = 512) -> "torch.Tensor":
+    """Return ``x @ x.T``, of which only half is calculated."""
     import torch
 
-    if dtype == x.dtype:
+    if len(x) <= 2 * block:
         return x @ x.T
-    total = torch.zeros((len(x), len(x)), dtype=dtype, device=x.device)
-    for start in range(0, x.shape[1], BLOCK_ROWS):
-        block = x[:, start : start + BLOCK_ROWS].to(dtype)
-        total.addmm_(block, block.T)
-    return total
+    out = torch.empty((len(x), len(x)), dtype=x.dtype, device=x.device)
+    for start in range(0, len(x), block):
+        stop = start + block
+        out[start:stop, start:] = x[start:stop] @ x[start:].T
+        out[stop:, start:stop] = out[start:stop, stop:].T
+    return out
 
 
-def eigen(matrix: "torch.Tensor", *, cut: bool | None = None) -> Eigen:
+def eigen(matrix: "torch.Tensor", *, cut: bool) -> Eigen:
     """Return the eigenvectors of a positive semi-definite matrix.
 
     Args:
         matrix: (n, n) symmetric, float32 or float64.
-        cut: leave out directions that are rounding; otherwise all stay, with values of at least zero. None: only in
-            float64, which is taken where alphas are so small that they would not silence such directions.
+        cut: leave out directions that are rounding; otherwise all stay, with values of at least zero.
     """
     import torch
-
-    cut = matrix.dtype == torch.float64 if cut is None else cut
 
     values, vectors = torch.linalg.eigh(matrix)
     values = values.double().clamp_(min=0)

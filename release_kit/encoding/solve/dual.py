@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray, Fold
-from release_kit.encoding.solve.decompose import DUAL_MARGIN, eigen, kernel, needed_dtype
+from release_kit.encoding.solve.decompose import (
+    DUAL_MARGIN,
+    cholesky_shifted,
+    eigen,
+    kernel,
+    largest_eigenvalue,
+    needed_dtype,
+)
 from release_kit.encoding.solve.engine import Responses, Rows, tiles
 from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor
 from release_kit.encoding.solve.settings import RidgeSettings
@@ -31,7 +38,8 @@ class DualDesign:
     def __init__(self, x: "torch.Tensor", folds: Sequence[Fold], settings: RidgeSettings):
         """Form the kernel of centred features ``x (n_samples, n_features)``."""
         self.folds, self.settings, self.n, self.x = folds, settings, len(x), x
-        self.dtype = needed_dtype(x, settings.alphas[0], DUAL_MARGIN)
+        self.largest = largest_eigenvalue(x)
+        self.dtype = needed_dtype(self.largest, settings.alphas[0], DUAL_MARGIN)
         self.kernel = kernel(x, self.dtype)
 
     @property
@@ -80,12 +88,10 @@ class DualDesign:
         """Solve ``(K + aI) c = y`` once for each alpha in use."""
         import torch
 
-        factor = torch.empty_like(self.kernel)
+        work = torch.empty_like(self.kernel)
         for place in np.unique(best):
-            factor.copy_(self.kernel)
-            factor.diagonal().add_(self.settings.alphas[place])
-            lower = torch.linalg.cholesky(factor)
             voxels = np.flatnonzero(best == place)
+            lower = cholesky_shifted(self.kernel, self.settings.alphas[place], work)
             for part in tiles(len(voxels), tile):
                 chosen = voxels[part]
                 out[:, chosen] = torch.cholesky_solve(_columns(responses, chosen), lower).cpu().numpy()
@@ -134,13 +140,11 @@ class DualFold:
         outer = outer - mean
         outer -= outer.mean(1, keepdim=True)
         inner = inner - mean - mean[:, None] + mean.mean()
-        values, vectors = eigen(inner)
-        rows = outer @ vectors
         if design.settings.score == "correlation":
-            rows = rows - rows.mean(0)
-        # Columns that sum to zero take the mean of the training responses off.
-        columns = vectors.T - vectors.T.mean(1, keepdim=True)
-        predictor = make_predictor(rows, values, columns, design.settings)
+            outer = outer - outer.mean(0)
+        predictor = make_predictor(outer, inner, design.settings, largest=design.largest)
+        # Rows that sum to zero take the mean of the training responses off, however large it is.
+        predictor.stack.sub_(predictor.stack.mean(1, keepdim=True, dtype=torch.float32))
         return cls(
             predictor=predictor,
             flat=flat,

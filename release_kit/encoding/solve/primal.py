@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray, Fold
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.decompose import PRIMAL_MARGIN, Eigen, eigen, gram, kernel, needed_dtype
+from release_kit.encoding.solve.decompose import (
+    PRIMAL_MARGIN,
+    Eigen,
+    eigen,
+    gram,
+    kernel,
+    largest_eigenvalue,
+    needed_dtype,
+)
 from release_kit.encoding.solve.engine import Responses, Rows, tiles
 from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor
 from release_kit.encoding.solve.settings import RidgeSettings
@@ -40,7 +48,8 @@ class PrimalDesign:
         import torch
 
         self.folds, self.settings, self.n = folds, settings, len(x)
-        self.dtype = needed_dtype(x, settings.alphas[0], PRIMAL_MARGIN)
+        self.largest = largest_eigenvalue(x)
+        self.dtype = needed_dtype(self.largest, settings.alphas[0], PRIMAL_MARGIN)
         self.u, self.s, self.v = _singular(x, self.dtype)
         if not len(self.s):
             raise FitError("the features do not change over samples", where="features")
@@ -147,18 +156,16 @@ class PrimalFold:
         n_train = len(fold.train)
         mean = (u.sum(0, dtype=dtype) - u_rest.sum(0)) / n_train
         inner = whole - u_rest.T @ u_rest - n_train * torch.outer(mean, mean)
-        values, vectors = eigen(inner * s[:, None] * s[None])
-        turned = vectors * s[:, None]
         around = u_test.mean(0) if settings.score == "correlation" else mean
-        rows, project = (u_test - around) @ turned, None
+        rows, project = (u_test - around) * s, None
         if len(rows) > len(s):
             found = eigen(rows.T @ rows, cut=True)
             root = torch.from_numpy(np.sqrt(found.values)).to(found.vectors)
             rows = (found.vectors * root).T
-            project = ((found.vectors / root).T @ turned.T).float()
+            project = ((found.vectors / root).T * s).float()
         return cls(
             design=design,
-            predictor=make_predictor(rows, values, turned.T, settings),
+            predictor=make_predictor(rows, inner * s[:, None] * s, settings, largest=design.largest, scale=s),
             flat=bool((u_test == u_test[0]).all()),
             train_mean=mean.float(),
             test_mean=u_test.mean(0).float(),

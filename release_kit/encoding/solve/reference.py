@@ -84,13 +84,12 @@ def _estimator(solver: str, folds: Sequence[Fold], settings: RidgeSettings, batc
     from himalaya.ridge import RidgeCV
 
     params = {**batches, "score_func": _score(settings)}
-    kind, more = (RidgeCV, {}) if solver == "primal" else (KernelRidgeCV, {"kernel": "linear"})
+    kind, more = (RidgeCV, {}) if solver == "primal" else (KernelRidgeCV, {"kernel": "linear", "warn": False})
     return kind(
         alphas=settings.grid.astype(np.float32),
         fit_intercept=True,
         cv=_splits(folds),
         solver_params=params,
-        warn=False,
         **more,
     )
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from release_kit.encoding.solve.decompose import cholesky_shifted, eigen
 from release_kit.encoding.solve.engine import Responses, has_bfloat16, tiles
 from release_kit.encoding.solve.settings import RidgeSettings
-from release_kit.encoding.solve.spectrum import FAST_TOLERANCE, TOLERANCE, filter_basis
+from release_kit.encoding.solve.spectrum import FAST_TOLERANCE, TOLERANCE, filter_basis, spectrum_points
 
 if TYPE_CHECKING:
     import torch
@@ -63,28 +64,44 @@ class FoldModel(Protocol):
 
 
 def make_predictor(
-    rows: "torch.Tensor", values: npt.NDArray[np.float64], columns: "torch.Tensor", settings: RidgeSettings
+    rows: "torch.Tensor",
+    inner: "torch.Tensor",
+    settings: RidgeSettings,
+    *,
+    largest: float,
+    scale: "torch.Tensor | None" = None,
 ) -> Predictor:
-    """Return ``rows @ diag(1 / (values + alpha)) @ columns`` of the basis alphas, one below the other.
+    """Return ``rows @ (inner + alpha I)^-1 @ diag(scale)`` of the basis alphas, one below the other.
+
+    float32 goes by one Cholesky factor for each of these alphas: unlike an eigenproblem that is quick beside other
+    jobs too. In float64, for alphas that would not silence directions without variance, these are cut off.
 
     Args:
-        rows: (n_rows, n_values).
-        values: (n_values,) eigenvalues, none below zero.
-        columns: (n_values, n_left).
+        rows: (n_rows, n) test samples.
+        inner: (n, n) Gram matrix of training samples.
         settings: with alphas and precision.
+        largest: an upper bound of the eigenvalues of ``inner``.
+        scale: (n,), ones where None.
     """
     import torch
 
+    wide = inner.dtype == torch.float64
+    values, vectors = eigen(inner, cut=True) if wide else (spectrum_points(settings.grid, largest), None)
     fast = settings.precision == "fast"
     basis = filter_basis(values, settings.grid, FAST_TOLERANCE if fast else TOLERANCE)
     # Each basis filter is scaled to at most 1: squares of predictions under large alphas would leave float32.
-    scale = basis.filters.max(axis=1, keepdims=True)
-    filters = torch.from_numpy(basis.filters / scale).to(rows)
+    size = basis.filters.max(axis=1)
     dtype = torch.bfloat16 if fast and has_bfloat16(rows.device.type) else torch.float32
-    stack = torch.empty((len(filters) * len(rows), columns.shape[1]), dtype=dtype, device=rows.device)
-    for k, one in enumerate(filters):
-        stack[k * len(rows) : (k + 1) * len(rows)] = (rows * one) @ columns
-    return Predictor(stack=stack, mix=basis.mix * scale.T)
+    stack = torch.empty((len(size), len(rows), len(inner)), dtype=dtype, device=rows.device)
+    turned = rows @ vectors if vectors is not None else rows
+    work = torch.empty_like(inner)
+    for k, alpha in enumerate(basis.alphas):
+        if vectors is not None:
+            part = (turned * torch.from_numpy(basis.filters[k] / size[k]).to(turned)) @ vectors.T
+        else:
+            part = torch.cholesky_solve(rows.T / size[k], cholesky_shifted(inner, float(alpha), work)).T
+        stack[k] = part if scale is None else part * scale
+    return Predictor(stack=stack.view(-1, len(inner)), mix=basis.mix * size)
 
 
 def cross_validate(

@@ -24,16 +24,18 @@ class FilterBasis:
     """Filters of some alphas, and every filter as their combination.
 
     Attributes:
-        filters: (n_basis, n_values) float64, ``1 / (λ + a)`` of the chosen alphas.
+        alphas: (n_basis,) float64, the chosen alphas.
+        filters: (n_basis, n_values) float64, ``1 / (λ + a)`` of these.
         mix: (n_alphas, n_basis) float64; ``mix @ filters`` are the filters of all alphas.
     """
 
+    alphas: Array
     filters: Array
     mix: Array
 
 
 def filter_basis(values: Array, alphas: Array, tolerance: float = TOLERANCE) -> FilterBasis:
-    """Return the fewest alphas whose filters give all filters within ``tolerance`` of every element.
+    """Return few alphas whose filters give all filters within ``tolerance`` of every element.
 
     Args:
         values: (n_values,) eigenvalues λ ≥ 0.
@@ -49,30 +51,46 @@ def filter_basis(values: Array, alphas: Array, tolerance: float = TOLERANCE) -> 
     scaled = seen / level
     scaled /= scaled.max(axis=1, keepdims=True)
     order = scipy.linalg.qr(scaled.T, mode="economic", pivoting=True)[2]
-    for n in range(1, min(len(alphas), len(points))):
+    found = FilterBasis(alphas=alphas, filters=filters, mix=np.eye(len(alphas)))
+    few, enough = 0, min(len(alphas), len(points))
+    while few + 1 < enough:
+        n = (few + enough) // 2
         chosen = np.sort(order[:n])
         mix = _mix(seen, chosen)
-        combined, size = mix @ filters[chosen], np.abs(mix) @ filters[chosen]
-        worst = (np.abs(combined - filters) / filters).max()
-        if worst <= tolerance and (size / filters).max() <= MAX_GROWTH:
-            return FilterBasis(filters=filters[chosen], mix=mix)
-    return FilterBasis(filters=filters, mix=np.eye(len(alphas)))
+        if mix is not None and _holds(mix, filters, chosen, tolerance):
+            found, enough = FilterBasis(alphas=alphas[chosen], filters=filters[chosen], mix=mix), n
+        else:
+            few = n
+    return found
 
 
-def _points(values: Array, most: int = 400) -> Array:
+def spectrum_points(alphas: Array, largest: float, n: int = 300) -> Array:
+    """Return points between which no filter does anything new, for a spectrum from zero to ``largest``."""
+    lowest = 1e-4 * min(float(alphas.min()), largest)
+    return np.r_[0.0, np.geomspace(lowest, largest, n)]
+
+
+def _holds(mix: Array, filters: Array, chosen: npt.NDArray[np.int64], tolerance: float) -> bool:
+    """Say whether combinations of chosen filters keep the bounds of error and growth on the whole spectrum."""
+    error = np.abs(mix @ filters[chosen] - filters) / filters
+    growth = (np.abs(mix) @ filters[chosen]) / filters
+    return bool(error.max() <= tolerance and growth.max() <= MAX_GROWTH)
+
+
+def _points(values: Array, most: int = 300) -> Array:
     """Return enough of the spectrum to fit on: the bound is checked on all of it."""
     values = np.unique(values)
     return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).astype(int)]
 
 
-def _mix(filters: Array, chosen: npt.NDArray[np.int64]) -> Array:
-    """Return the combination of chosen filters that is next to each filter in relative error."""
-    mix = np.zeros((len(filters), len(chosen)))
-    for a, target in enumerate(filters):
-        if a in chosen:
-            mix[a, np.searchsorted(chosen, a)] = 1.0
-            continue
-        columns = (filters[chosen] / target).T
-        scale = columns.max(axis=0)
-        mix[a] = np.linalg.lstsq(columns / scale, np.ones(filters.shape[1]), rcond=1e-13)[0] / scale
+def _mix(filters: Array, chosen: npt.NDArray[np.int64]) -> Array | None:
+    """Return the combination of chosen filters nearest to each filter in relative error, or None."""
+    columns = filters[None, chosen] / filters[:, None]
+    scale = columns.max(axis=2)
+    q, r = np.linalg.qr((columns / scale[:, :, None]).transpose(0, 2, 1))
+    try:
+        mix = np.linalg.solve(r, q.sum(axis=1)[:, :, None])[:, :, 0] / scale
+    except np.linalg.LinAlgError:
+        return None
+    mix[chosen] = np.eye(len(chosen))
     return mix
