@@ -125,7 +125,7 @@ def swap(content: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip, truncate, drop, rename, swap], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize(
-    "kind", ["tree", *(pytest.param(k, marks=pytest.mark.slow) for k in ("directory", "http", "ria"))]
+    "kind", ["tree", *(pytest.param(k, marks=pytest.mark.slow) for k in ("http-tree", "directory", "http", "ria"))]
 )
 def test_damage_to_a_recording_is_caught(
     kind: str, damage: Callable[[Path, Path], None], siblings: dict[str, Path], saved_once: Path
