@@ -27,7 +27,7 @@ from release_kit.encoding.data.images import (
     volume_head,
     volume_mask,
 )
-from release_kit.encoding.data.layout import Dataset, ResponsesSpec
+from release_kit.encoding.data.layout import Dataset, ResponsesSpec, check_left_out
 from release_kit.encoding.data.masks import SURFACE, Mask, whole_surface, whole_volume
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.runs import RunInfo, run_name, with_joined_titles, with_overlaps
@@ -57,6 +57,8 @@ class BidsDataset(Dataset):
         self._recorded = find_recorded(self._part.entries, self._folder, self.spec)
         if not self._recorded:
             raise nothing_found(self._survey, self._folder, self.spec)
+        if self.spec.leave_out:
+            self._leave_out()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -93,8 +95,9 @@ class BidsDataset(Dataset):
         """Return the analysed voxels of a subject; see ``Dataset.mask``."""
         self.check_subject(subject)
         if subject not in self._masks:
-            heads = self._heads(next(iter(self._recorded[subject].values())))
-            self._masks[subject] = self._read_mask(subject, heads)
+            all_runs = list(self._recorded[subject].values())
+            here = [recorded for recorded in all_runs if all(entry.readable for entry in recorded.entries)]
+            self._masks[subject] = self._read_mask(subject, self._heads((here or all_runs)[0]))
         return self._masks[subject]
 
     def responses(self, subject: str, run: RunInfo) -> npt.NDArray[np.float32]:
@@ -192,22 +195,56 @@ class BidsDataset(Dataset):
             for entry in recorded.entries:
                 yield "the response's sidecar", self._part, entry
 
-    def _without_response(self, subject: str) -> Iterator[DataProblem]:
-        """Yield a problem for each run of which events say what was shown, and of which there is no response."""
+    def _leave_out(self) -> None:
+        """Forget the runs that are left out by their task, name or stimulus.
+
+        Raises:
+            UsageError: a name that no task, run or stimulus of any subject has.
+        """
+        left, known = set(self.spec.leave_out), set()
+        for _, task, name, stim_id in self._shown():
+            known |= {task, name, stim_id}
+        for subject, runs in list(self._recorded.items()):
+            for name, recorded in list(runs.items()):
+                names = {recorded.task, name, self._stimulus(recorded)}
+                known |= names
+                if names & left:
+                    del runs[name]
+            if not runs:
+                del self._recorded[subject]
+        check_left_out(self.spec.leave_out, known - {None}, str(self.root))
+        if not self._recorded:
+            raise StudyError("every run is left out", where=str(self.root))
+
+    def _stimulus(self, recorded: Recorded) -> str | None:
+        try:
+            return self._event(recorded).stim_id
+        except ReleaseKitError:
+            return None  # said when the run is read
+
+    def _shown(self) -> Iterator[tuple[Entry, str, str, str]]:
+        """Yield events of subjects that say which film was shown: the file, its task, its run and the stimulus."""
         for entry in self._survey.parts[0].entries:
             names = entry.entities
-            if names.get("sub") != subject or (entry.suffix, entry.extension) != ("events", ".tsv"):
-                continue
-            name = run_name(names.get("task", ""), names.get("ses"), names.get("run", ""))
-            if {names.get("task", ""), name} & {*self.spec.leave_out, *self._recorded[subject]} or not entry.readable:
-                continue
-            try:
-                shown_in(self._survey.bytes_of(entry.path), entry.path)
-            except ReleaseKitError:
-                continue  # not a film
-            what = f"its events are here ({entry.path}), but no response in {self._folder}"
-            step = "get or make it, or leave the run out"
-            yield DataProblem(subject=subject, run=name, what=what, next_step=step)
+            if (
+                (entry.suffix, entry.extension) == ("events", ".tsv")
+                and {"sub", "task"} <= set(names)
+                and entry.readable
+            ):
+                try:
+                    stim_id = shown_in(self._survey.bytes_of(entry.path), entry.path).stim_id
+                except ReleaseKitError:
+                    continue  # not a film
+                yield entry, names["task"], run_name(names["task"], names.get("ses"), names.get("run", "")), stim_id
+
+    def _without_response(self, subject: str) -> Iterator[DataProblem]:
+        """Yield a problem for each run of which events say what was shown, and of which there is no response."""
+        for entry, task, name, stim_id in self._shown():
+            passed = {task, name, stim_id} & set(self.spec.leave_out) or name in self._recorded[subject]
+            if entry.entities["sub"] == subject and not passed:
+                what = f"its events are here ({entry.path}), but no response in {self._folder}"
+                step = "get or make it, or leave the run out"
+                yield DataProblem(subject=subject, run=name, what=what, next_step=step)
 
     def _event(self, recorded: Recorded) -> Event:
         raw, parts = recorded.raw, [(self._survey.parts[0], recorded.raw)]

@@ -47,8 +47,7 @@ def find_recorded(entries: Iterable[Entry], folder: str, spec: ResponsesSpec) ->
     found: dict[str, dict[str, Recorded]] = {}
     for key in sorted(groups, key=_order):
         recorded = _recorded(key, groups[key])
-        if not {recorded.task, recorded.name} & set(spec.leave_out):
-            found.setdefault(recorded.subject, {})[recorded.name] = recorded
+        found.setdefault(recorded.subject, {})[recorded.name] = recorded
     return found
 
 

@@ -45,7 +45,7 @@ def check_dataset(
             dataset.mask(subject)
         except ReleaseKitError as error:
             problems += _problems_of(error, subject)
-        used = [run for run in runs if not {run.stim_id, run.name} & set(leave_out)]
+        used = [run for run in runs if not {run.stim_id, run.title, run.task, run.name} & set(leave_out)]
         everybody += used
         known.update({run.name: run for run in used})
     problems += _check_trs(everybody)

@@ -22,7 +22,7 @@ from release_kit.encoding.data.published import (
     FOLDER,
     MASK_FILE,
     REFERENCE,
-    declared_name,
+    names_of,
     published_name,
     read_published_recipe,
     response_path,
@@ -78,12 +78,7 @@ def _plan_published(
     _known("task", wish.tasks, sorted({run.task for run in recipe.runs}), where)
     _known("level", wish.levels, sorted({source.level for source in recipe.annotations}), where)
     skipped = set(responses.leave_out)
-    runs = [
-        run
-        for run in recipe.runs
-        if (not wish.tasks or run.task in wish.tasks)
-        and not {run.task, published_name(run), declared_name(run)} & skipped
-    ]
+    runs = [run for run in recipe.runs if (not wish.tasks or run.task in wish.tasks) and not names_of(run) & skipped]
     needed = [response_path(wish.subject, run) for run in runs]
     needed.append(f"{FOLDER}/sub-{wish.subject}/{MASK_FILE}")
     sources = [source for source in recipe.annotations if source.level in wish.levels]

@@ -43,7 +43,7 @@ class ResponsesSpec:
     """Path of the mask inside the derivative (else the dataset), which may name ``{subject}``, ``{space}`` and, of
     surfaces, ``{hemi}``; None: every voxel."""
     leave_out: tuple[str, ...] = ()
-    """Tasks, or names of runs, that are not looked at: their recordings need not be here."""
+    """Tasks, runs or stimuli, by name, that are not looked at: their recordings need not be here."""
     kind: str = VOLUME
     """``volume`` (``.nii``, ``.nii.gz``) or ``surface`` (``.func.gii``, a file a hemisphere)."""
 
@@ -137,6 +137,18 @@ def open_dataset(root: Path, responses: ResponsesSpec) -> Dataset:
     from release_kit.encoding.data.bids import BidsDataset
 
     return BidsDataset(Path(root), responses)
+
+
+def check_left_out(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse names of what is left out that nothing has, so that nothing is used by mistake.
+
+    Raises:
+        UsageError: every such name with the nearest that there is.
+    """
+    there = tuple(sorted(known))
+    if unknown := [name for name in names if name not in there]:
+        listed = "; ".join(f"{name!r}{nearest(name, there)}" for name in unknown)
+        raise UsageError(f"leave_out names no task, run or stimulus: {listed}", where=where)
 
 
 def files_digest(paths: Iterable[Path]) -> str:

@@ -19,7 +19,7 @@ from release_kit.bids.recordings.mat_mask import Geometry, read_geometry
 from release_kit.core.canonical import read_json
 from release_kit.core.errors import RecordError, ReleaseKitError, StudyError
 from release_kit.encoding.data.images import masked_volumes
-from release_kit.encoding.data.layout import Dataset, ResponsesSpec
+from release_kit.encoding.data.layout import Dataset, ResponsesSpec, check_left_out
 from release_kit.encoding.data.masks import VOLUME, Mask
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.runs import RunInfo
@@ -45,6 +45,12 @@ def published_name(run: Run) -> str:
     return run.name or f"{run.task}_run-{run.run:02d}"
 
 
+def names_of(run: Run) -> set[str]:
+    """Return everything that a run can be left out by: its task, its stimulus, its name here and as published."""
+    shown = {run.shows.stimulus} if run.shows else set()
+    return {run.task, published_name(run), declared_name(run)} | shown
+
+
 def read_published_recipe(root: Path) -> Recipe:
     """Return the shipped recipe of the study with its patterns below ``root``."""
     from release_kit.bids.recipe.read import read_recipe
@@ -55,7 +61,7 @@ def read_published_recipe(root: Path) -> Recipe:
 
 @dataclass
 class PublishedDataset(Dataset):
-    """The published layout; ``spec.leave_out`` names tasks, published names or names of runs that are not here."""
+    """The published layout; ``spec.leave_out`` names tasks, stimuli or runs (also as published) that are not here."""
 
     root: Path
     spec: ResponsesSpec = field(default_factory=lambda: ResponsesSpec(layout="ds005531"))
@@ -73,11 +79,12 @@ class PublishedDataset(Dataset):
             step = "fetch a subject with `release-kit encoding fetch`" if folders else "name the top folder of ds005531"
             raise StudyError(f"no responses are in {FOLDER}/", where=str(self.root), next_step=step)
         self._recipe = read_published_recipe(self.root)
-        skipped = set(self.spec.leave_out)
+        names = {declared_name(run): names_of(run) for run in self._recipe.runs}
+        check_left_out(self.spec.leave_out, frozenset().union(*names.values()), str(self.root))
         self._wanted = {
             declared_name(run): run
             for run in self._recipe.runs
-            if not {run.task, published_name(run), declared_name(run)} & skipped
+            if not names[declared_name(run)] & set(self.spec.leave_out)
         }
 
     @property

@@ -37,7 +37,8 @@ class SampleRule:
     holdout_titles: tuple[str, ...] = ()
     """Titles that are held out as a whole."""
     leave_out: tuple[str, ...] = ()
-    """Stimuli or runs that are not used at all."""
+    """Stimuli, tasks, titles or runs that are not used at all. Names that are not here are no mistake: a dataset that was
+    opened without them lacks them, and has checked the names (``ResponsesSpec.leave_out``)."""
     refuse_shared: bool = True
     """Refuse a split in which held-out samples show seconds of a film that training samples show too."""
 
@@ -80,7 +81,7 @@ def plan_samples(runs: Sequence[RunInfo], rule: SampleRule) -> Samples:
         AnalysisError: a name that no run has, nothing to train on, no run.
     """
     _check_names(runs, rule)
-    used = [run for run in runs if not {run.stim_id, run.name} & set(rule.leave_out)]
+    used = [run for run in runs if not {run.stim_id, run.title, run.task, run.name} & set(rule.leave_out)]
     chosen = [_used_volumes(run, rule, _is_first(run, used)) for run in used]
     refuse(
         DataProblem(
@@ -198,7 +199,6 @@ def _check_names(runs: Sequence[RunInfo], rule: SampleRule) -> None:
     known = {
         "run": (rule.test_runs if isinstance(rule.test_runs, tuple) else (), names),
         "title": ((*rule.holdout_titles, *rule.test_last), titles),
-        "stimulus or run": (rule.leave_out, names | {run.stim_id for run in runs}),
     }
     wrong = [
         f"there is no {what} {name!r}{nearest(name, tuple(sorted(there)))}"

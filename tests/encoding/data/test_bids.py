@@ -281,3 +281,24 @@ def test_a_film_that_was_shown_and_has_no_response_is_named_unless_left_out(writ
     assert len(open_dataset(written.root, VOLUMES).runs("02")) == 4
     spec = replace(VOLUMES, leave_out=("task-glee_run-02",))
     assert len(open_dataset(written.root, spec).runs("01")) == 3
+
+
+@pytest.mark.parametrize("name", ["glee", "task-glee_run-02"])
+def test_runs_that_are_left_out_need_not_be_here(write_dataset, name):
+    written = write_dataset()
+    for path in written.root.glob("sub-*/func/*task-glee*_events.tsv"):
+        path.write_text(path.read_text().replace("stim-glee", "stim-gleepilot"))
+    next(written.root.glob("derivatives/clean/sub-01/func/*glee_run-02*")).write_bytes(b"")
+    dataset = open_dataset(written.root, replace(VOLUMES, leave_out=(name,)))
+    assert len(dataset.runs("01")) == (2 if name == "glee" else 3)
+    by_stimulus = open_dataset(written.root, replace(VOLUMES, leave_out=("gleepilot",)))
+    assert {run.task for run in by_stimulus.runs("01")} == {"crown"}
+    assert by_stimulus.mask("01").n_voxels == written.selected.sum()
+
+
+def test_a_name_to_leave_out_that_nothing_has_is_refused(write_dataset):
+    root = write_dataset().root
+    with pytest.raises(UsageError, match=r"leave_out names no task, run or stimulus: 'gleee'.*'glee'"):
+        open_dataset(root, replace(VOLUMES, leave_out=("gleee",)))
+    with pytest.raises(StudyError, match="every run is left out"):
+        open_dataset(root, replace(VOLUMES, leave_out=("glee", "crown")))

@@ -148,3 +148,10 @@ def test_a_folder_that_is_not_the_dataset_is_refused(tmp_path, twin):
         open_dataset(tmp_path, SPEC)
     with pytest.raises(UsageError, match=r"no responses of a subject 'S1'.*'S01'"):
         open_dataset(twin[0], SPEC).runs("S1")
+
+
+def test_an_episode_that_was_not_fetched_is_left_out_by_its_stimulus(twin):
+    spec = ResponsesSpec(layout="ds005531", leave_out=(*OTHERS, "gis2"))
+    assert [run.name for run in open_dataset(twin[0], spec).runs("S01")] == ["task-gis_run-01", "task-gis_run-02"]
+    with pytest.raises(UsageError, match=r"leave_out names no task, run or stimulus: 'gis3'"):
+        open_dataset(twin[0], ResponsesSpec(layout="ds005531", leave_out=("gis3",)))
