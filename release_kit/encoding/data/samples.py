@@ -37,8 +37,8 @@ class SampleRule:
     holdout_titles: tuple[str, ...] = ()
     """Titles that are held out as a whole."""
     leave_out: tuple[str, ...] = ()
-    """Stimuli, tasks, titles or runs that are not used at all. Names that are not here are no mistake: a dataset that was
-    opened without them lacks them, and has checked the names (``ResponsesSpec.leave_out``)."""
+    """Stimuli, tasks, titles or runs that are not used at all. Names that are not here are no mistake: a dataset that
+    was opened without them lacks them, and has checked the names (``ResponsesSpec.leave_out``)."""
     refuse_shared: bool = True
     """Refuse a split in which held-out samples show seconds of a film that training samples show too."""
 
