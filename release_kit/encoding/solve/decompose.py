@@ -58,6 +58,29 @@ def cholesky_shifted(matrix: "torch.Tensor", alpha: float, work: "torch.Tensor")
     return torch.linalg.cholesky(work, out=work)
 
 
+def smallest_eigenvalue(
+    matrix: "torch.Tensor", alpha: float, work: "torch.Tensor", *, sums_zero: bool, n_steps: int = 10
+) -> float:
+    """Return a value below the smallest eigenvalue of a positive semi-definite matrix, by inverse iteration.
+
+    Half of what the iteration finds is returned; nothing depends on the last factor of two. Eigenvalues far below
+    ``alpha`` are not told apart from zero. With ``sums_zero`` only vectors that sum to zero count.
+    """
+    import torch
+
+    lower = cholesky_shifted(matrix, alpha, work)
+    place = torch.arange(8 * len(matrix), dtype=matrix.dtype, device=matrix.device).view(len(matrix), -1)
+    vectors = torch.cos(place.double() ** 2).to(matrix.dtype)
+    found = torch.zeros(1)
+    for _ in range(n_steps):
+        vectors = vectors - vectors.mean(0) if sums_zero else vectors
+        vectors = vectors / vectors.norm(dim=0)
+        solved = torch.cholesky_solve(vectors, lower)
+        found, vectors = 1 / (vectors * solved).sum(0).max(), solved
+    smallest = float(found) - alpha
+    return 0.5 * smallest if smallest > 1e-2 * alpha else 0.0
+
+
 def gram(x: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
     """Return ``x.T @ x`` in ``dtype``; float64 goes by blocks of rows, so that ``x`` is never held twice."""
     import torch

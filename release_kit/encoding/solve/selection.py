@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from release_kit.encoding.solve.decompose import cholesky_shifted, eigen
+from release_kit.encoding.solve.decompose import cholesky_shifted, eigen, smallest_eigenvalue
 from release_kit.encoding.solve.engine import Responses, has_bfloat16, tiles
 from release_kit.encoding.solve.settings import RidgeSettings
 from release_kit.encoding.solve.spectrum import FAST_TOLERANCE, TOLERANCE, filter_basis, spectrum_points
@@ -81,12 +81,17 @@ def make_predictor(
         inner: (n, n) Gram matrix of training samples.
         settings: with alphas and precision.
         largest: an upper bound of the eigenvalues of ``inner``.
-        scale: (n,), ones where None.
+        scale: (n,), of features; None: ``inner`` is a centred kernel of samples.
     """
     import torch
 
     wide = inner.dtype == torch.float64
-    values, vectors = eigen(inner, cut=True) if wide else (spectrum_points(settings.grid, largest), None)
+    work = torch.empty_like(inner)
+    if wide:
+        values, vectors = eigen(inner, cut=True)
+    else:
+        smallest = smallest_eigenvalue(inner, settings.alphas[0], work, sums_zero=scale is None)
+        values, vectors = spectrum_points(settings.grid, smallest, largest), None
     fast = settings.precision == "fast"
     basis = filter_basis(values, settings.grid, FAST_TOLERANCE if fast else TOLERANCE)
     # Each basis filter is scaled to at most 1: squares of predictions under large alphas would leave float32.
@@ -94,7 +99,6 @@ def make_predictor(
     dtype = torch.bfloat16 if fast and has_bfloat16(rows.device.type) else torch.float32
     stack = torch.empty((len(size), len(rows), len(inner)), dtype=dtype, device=rows.device)
     turned = rows @ vectors if vectors is not None else rows
-    work = torch.empty_like(inner)
     for k, alpha in enumerate(basis.alphas):
         if vectors is not None:
             part = (turned * torch.from_numpy(basis.filters[k] / size[k]).to(turned)) @ vectors.T

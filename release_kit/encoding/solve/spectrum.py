@@ -64,10 +64,11 @@ def filter_basis(values: Array, alphas: Array, tolerance: float = TOLERANCE) -> 
     return found
 
 
-def spectrum_points(alphas: Array, largest: float, n: int = 300) -> Array:
-    """Return points between which no filter does anything new, for a spectrum from zero to ``largest``."""
-    lowest = 1e-4 * min(float(alphas.min()), largest)
-    return np.r_[0.0, np.geomspace(lowest, largest, n)]
+def spectrum_points(alphas: Array, smallest: float, largest: float, n: int = 300) -> Array:
+    """Return points between which no filter does anything new, for a spectrum from ``smallest`` to ``largest``."""
+    if smallest > 0:
+        return np.geomspace(min(smallest, largest), largest, n)
+    return np.r_[0.0, np.geomspace(1e-4 * min(float(alphas.min()), largest), largest, n)]
 
 
 def _holds(mix: Array, filters: Array, chosen: npt.NDArray[np.int64], tolerance: float) -> bool:
