@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from release_kit.bids.convert.identity import plain, source_files, text_code
@@ -26,6 +27,7 @@ def check_before(
     state: State,
     said: str,
     say: Callable[[Mapping[str, Any]], None],
+    kept: Path | None = None,
 ) -> "dict[str, ImageFacts]":
     """Refuse a recipe that contradicts its recordings.
 
@@ -36,6 +38,7 @@ def check_before(
         state: what was found good before.
         said: ``recipe_digest``.
         say: told of headers and warnings.
+        kept: folder in which converted DICOM is kept for the images.
 
     Returns:
         The facts of recordings, where the check has read them: target → facts.
@@ -48,7 +51,7 @@ def check_before(
     from release_kit.bids.recipe.check import check_recipe
     from release_kit.bids.recipe.check_annotations import check_annotations
 
-    tell = {"on_event": lambda _, done, total: say({"event": "header", "n": done, "total": total})}
+    tell = {"on_event": lambda _, done, total: say({"event": "header", "n": done, "total": total}), "kept": kept}
     if annotated.root == recipe.root:
         report = check_recipe(recipe, **tell)
     else:

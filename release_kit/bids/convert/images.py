@@ -44,8 +44,10 @@ class MadeImage:
         return found | ({"extra": dict(self.extra), "facts": dict(self.facts)} if self.extra else {})
 
 
-def make_image(job: ImageJob, temporary: Path, *, known: str | None, code: str) -> MadeImage:
+def make_image(job: ImageJob, temporary: Path, *, known: str | None, code: str, kept: Path | None = None) -> MadeImage:
     """Convert the recording of ``job`` into ``temporary``, unless its identity is ``known``.
+
+    ``kept`` is the folder of DICOM series that were converted when the recipe was checked.
 
     Raises:
         ArtifactError: the recording is damaged, is not what the job says, or changed while it was read.
@@ -55,7 +57,7 @@ def make_image(job: ImageJob, temporary: Path, *, known: str | None, code: str) 
     identity = image_identity(job, [(Path(one.path).name, one.size_bytes, one.sha256) for one in sources], code)
     if identity == known:
         return MadeImage(target=job.target, identity=identity, sources=sources, same=True)
-    made = _convert(job, temporary)
+    made = _convert(job, temporary, kept)
     for one in sources:
         if stamp_of(Path(one.path).stat()) != one.stamp:
             temporary.unlink(missing_ok=True)
@@ -74,11 +76,11 @@ def _digested(path: Path) -> SourceFile:
     return SourceFile(path=str(path), stamp=stamp, size_bytes=digest.size_bytes, sha256=digest.sha256)
 
 
-def _convert(job: ImageJob, temporary: Path) -> dict[str, Any]:
+def _convert(job: ImageJob, temporary: Path, kept: Path | None) -> dict[str, Any]:
     """Write the image; return what ``MadeImage`` says of it."""
     from release_kit.bids.recordings.image import open_image
 
-    with open_image(job.source, job.recording.kind, job.options) as image:
+    with open_image(job.source, job.recording.kind, job.options, kept=kept) as image:
         source = {"facts": image.header.to_dict(), "extra": dict(image.sidecar)}
         if not job.deface:
             return source | _written(temporary, image, job)

@@ -37,6 +37,8 @@ class ImageMaker:
     cache: DigestCache
     there: Mapping[str, str]
     """Path → sha256 of what the dataset held before."""
+    kept: Path | None = None
+    """Folder of DICOM series that were converted when the recipe was checked."""
     say: Callable[[Mapping[str, Any]], None]
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -90,7 +92,8 @@ class ImageMaker:
             made = self.state.stages.get(last)
             is_there = made is not None and self.there.get(job.target) == made["sha256"]
             known = last if is_there else None
-            yield job.target, {"job": job, "temporary": temporaries[job.target], "known": known, "code": image_code()}
+            told = {"known": known, "code": image_code(), "kept": self.kept}
+            yield job.target, {"job": job, "temporary": temporaries[job.target], **told}
 
     def _temporary(self, target: str) -> Path:
         path = self.out / target

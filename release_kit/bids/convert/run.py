@@ -27,6 +27,7 @@ from release_kit.bids.convert.stages import TextStage, annotation_identity, know
 from release_kit.bids.convert.state import State, state_folder
 from release_kit.bids.convert.texts import annotation_outputs, is_of_annotations, with_annotation_root
 from release_kit.bids.recipe.model import Recipe
+from release_kit.bids.recordings.kept import kept_folder
 from release_kit.core.digest_cache import DigestCache, default_cache_path
 from release_kit.core.errors import IntegrityError, ReleaseKitError
 from release_kit.core.files import write_error
@@ -84,10 +85,10 @@ def convert(
     """
     started = time.monotonic()
     folder = state_folder(recipe.folder, out)
-    with held(out), State(folder, out) as state, DigestCache(default_cache_path()) as cache:
+    with held(out), State(folder, out) as state, DigestCache(default_cache_path()) as cache, kept_folder() as kept:
         conversion = _Conversion(
             recipe=recipe, out=out, state=state, cache=cache, folder=folder, only=only, take_over=take_over,
-            workers=workers, say=on_event or (lambda event: None),
+            workers=workers, kept=kept, say=on_event or (lambda event: None),
         )  # fmt: skip
         conversion.run()
     return conversion.report(time.monotonic() - started)
@@ -102,6 +103,8 @@ class _Conversion:
     only: str | None
     take_over: bool
     workers: int | None
+    kept: Path
+    """Folder of DICOM series that were converted to look at their headers."""
     folder: Path
     say: Say
     written: list[str] = field(default_factory=list)
@@ -146,7 +149,7 @@ class _Conversion:
             return
         from release_kit.bids.convert.checked import check_before
 
-        self.facts = check_before(self.recipe, self.annotated, self.jobs, self.state, self.said, self.say)
+        self.facts = check_before(self.recipe, self.annotated, self.jobs, self.state, self.said, self.say, self.kept)
 
     def _plan(self) -> None:
         """Decide about every path; refuse before anything is written."""
@@ -182,7 +185,9 @@ class _Conversion:
         return stage["sha256"] if stage else None
 
     def _make_images(self) -> None:
-        maker = ImageMaker(out=self.out, state=self.state, cache=self.cache, there=self.there, say=self.say)
+        maker = ImageMaker(
+            out=self.out, state=self.state, cache=self.cache, there=self.there, say=self.say, kept=self.kept
+        )
         needed = {*self.decision.write, *self.decision.unsure}
         jobs = [job for job in self.jobs if job.target in needed]
         unsure = [job for job in jobs if job.target in self.decision.unsure]

@@ -57,6 +57,8 @@ def annotation_outputs(recipe: Recipe) -> dict[str, Content]:
     Raises:
         AnnotationError: annotation files that cannot be read as what the recipe says; all of them at once.
     """
+    if not recipe.annotations and not recipe.stimuli:
+        return collected(_copied(recipe))
     from release_kit.bids.annotations.collect import collect_annotations
 
     table = collect_annotations(recipe)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from release_kit.bids.recipe.check_annotations import check_annotations
@@ -86,6 +87,7 @@ def check_recipe(
     workers: int | None = None,
     on_event: OnEvent = None,
     known: Iterable[Problem] = (),
+    kept: Path | None = None,
 ) -> RecipeReport:
     """Return everything that is wrong with a recipe, its recordings and its annotation files.
 
@@ -94,12 +96,13 @@ def check_recipe(
         workers: threads that read headers; twice the cores (8 at most) if None.
         on_event: called as ``on_event("recording", done, total)``.
         known: problems found before (what a draft left open), reported with the others.
+        kept: folder in which converted DICOM is kept for who converts it next.
     """
     found = [*known, *check_names(recipe), *check_spans(recipe)]
     headers: list[HeaderFacts] = []
     if recipe.root.is_dir():
         expected, unnamed = expected_recordings(recipe)
-        headers, unreadable = read_headers(expected, workers=workers, on_event=on_event)
+        headers, unreadable = read_headers(expected, workers=workers, on_event=on_event, kept=kept)
         found += [*unnamed, *unreadable, *check_sources(recipe, expected), *check_headers(headers)]
         found += [*check_annotations(recipe), *check_privacy(recipe)]
     else:

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from release_kit.bids.recipe.check_sources import Expected
@@ -49,15 +51,20 @@ class HeaderFacts:
 
 
 def read_headers(
-    expected: Iterable[Expected], *, workers: int | None = None, on_event: OnEvent = None
+    expected: Iterable[Expected], *, workers: int | None = None, on_event: OnEvent = None, kept: Path | None = None
 ) -> tuple[list[HeaderFacts], list[Problem]]:
-    """Return the header facts of every recording that is there, in order, and a problem for each unreadable one."""
+    """Return the header facts of every recording that is there, in order, and a problem for each unreadable one.
+
+    ``kept`` as for ``read_facts``.
+    """
     wanted = [one for one in expected if one.exists and one.absent is None]
     threads = workers or min(MAX_THREADS, 2 * (os.cpu_count() or 1))
     headers: list[HeaderFacts] = []
     problems: list[Problem] = []
     with ThreadPoolExecutor(threads) as pool:
-        for done, (one, found) in enumerate(zip(wanted, pool.map(_read, wanted), strict=True), start=1):
+        for done, (one, found) in enumerate(
+            zip(wanted, pool.map(partial(_read, kept=kept), wanted), strict=True), start=1
+        ):
             if isinstance(found, ImageFacts):
                 headers.append(HeaderFacts(expected=one, facts=found))
             else:
@@ -83,9 +90,9 @@ def check_headers(headers: list[HeaderFacts]) -> Iterator[Problem]:
     yield from _derivatives(headers, runs)
 
 
-def _read(one: Expected) -> ImageFacts | Problem:
+def _read(one: Expected, kept: Path | None) -> ImageFacts | Problem:
     try:
-        return read_facts(one.path, one.recording.kind, one.options)  # type: ignore[arg-type]
+        return read_facts(one.path, one.recording.kind, one.options, kept=kept)  # type: ignore[arg-type]
     except ReleaseKitError as error:
         where = f"{one.name} ({error.where or one.path})"
         return problem("unreadable", error.what, where, error.next_step or "fetch the recording again")

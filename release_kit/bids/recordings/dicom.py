@@ -5,6 +5,7 @@ names of people do not; what of them enters a dataset is for ``release_kit.bids.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from release_kit.bids.recordings.dicom_header import TAGS, Unsure, quick_header
 from release_kit.bids.recordings.header import ImageFacts, RecordingError
 from release_kit.bids.recordings.image import Image
+from release_kit.bids.recordings.kept import keep, kept_name, take
 from release_kit.bids.recordings.nifti_read import NiftiImage
 from release_kit.bids.recordings.series import gaps
 from release_kit.core.errors import MissingExtraError
@@ -132,17 +134,28 @@ def convert_series(
 class DicomImage(Image):
     """A DICOM series, converted aside into a temporary folder that goes when the image is closed."""
 
-    def __init__(self, path: Path, series: int | str | None = None):
+    def __init__(self, path: Path, series: int | str | None = None, *, kept: Path | None = None):
+        self._path, self._wanted, self._kept = Path(path), series, kept
         self._resources = contextlib.ExitStack()
-        self._series = choose_series(dicom_series(path), series, str(path))
         try:
-            scratch = self._resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX))
-            nifti, self.sidecar = convert_series(self._series, Path(scratch))
-            self._image = NiftiImage(nifti)
+            scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX)))
+            self._name = kept_name(self._path, series) if kept else ""
+            found = take(kept, self._name, scratch) if kept else None
+            self._nifti, self.sidecar = found or convert_series(self._series, scratch)
+            self._image = NiftiImage(self._nifti)
         except BaseException:
             self._resources.close()
             raise
         self.header = self._image.header
+
+    @functools.cached_property
+    def _series(self) -> Series:
+        return choose_series(dicom_series(self._path), self._wanted, str(self._path))
+
+    def keep(self) -> None:
+        """Leave what was converted to whoever opens the series next; this image cannot be read afterwards."""
+        if self._kept is not None:
+            keep(self._kept, self._name, self._nifti, dict(self.sidecar))
 
     def volumes(self, start: int = 0) -> "Iterator[np.ndarray]":
         """Yield volumes as ``Image.volumes`` promises."""

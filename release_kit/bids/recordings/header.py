@@ -109,7 +109,9 @@ class ImageFacts:
         }
 
 
-def read_facts(path: Path, kind: str = "nifti", options: Mapping[str, Any] | None = None) -> ImageFacts:
+def read_facts(
+    path: Path, kind: str = "nifti", options: Mapping[str, Any] | None = None, *, kept: Path | None = None
+) -> ImageFacts:
     """Return what the header of a recording says, after holding it against the size of the file.
 
     Voxels are not read where the size can be told without: of a ``.nii`` from the file's length, of a ``.nii.gz`` from
@@ -120,11 +122,14 @@ def read_facts(path: Path, kind: str = "nifti", options: Mapping[str, Any] | Non
         path: a file; for ``nifti-series`` a folder or a pattern with ``*``; for ``dicom`` a folder.
         kind: ``nifti``, ``nifti-series``, ``dicom`` or ``mat``.
         options: as for ``image.open_image``.
+        kept: folder in which the conversion of DICOM is kept for the next who opens it.
 
     Raises:
         RecordingError: the file is missing, truncated, longer than its header says by a volume, or no such image.
     """
     from release_kit.bids.recordings.image import open_image
 
-    with open_image(path, kind, options) as image:
-        return replace(image.header, n_surplus_bytes=image.check_size())
+    with open_image(path, kind, options, kept=kept) as image:
+        facts = replace(image.header, n_surplus_bytes=image.check_size())
+        image.keep()
+        return facts

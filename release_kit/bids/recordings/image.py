@@ -58,6 +58,9 @@ class Image(abc.ABC):
             RecordingError: the source is shorter than its header says, or longer by at least a volume.
         """
 
+    def keep(self) -> None:  # noqa: B027
+        """Leave what opening has cost to whoever opens the recording next, where that can be left; then close it."""
+
     def close(self) -> None:
         """Free what the reader holds (temporary folders, open files)."""
         if self._resources is not None:
@@ -70,7 +73,9 @@ class Image(abc.ABC):
         self.close()
 
 
-def open_image(path: Path, kind: str = "nifti", options: Mapping[str, Any] | None = None) -> Image:
+def open_image(
+    path: Path, kind: str = "nifti", options: Mapping[str, Any] | None = None, *, kept: Path | None = None
+) -> Image:
     """Open a recording; its header is read and checked, its voxels are not.
 
     Args:
@@ -78,6 +83,7 @@ def open_image(path: Path, kind: str = "nifti", options: Mapping[str, Any] | Non
             of 3D files, or a pattern with ``*`` in its name; ``dicom``: a folder, or one file; ``mat``: a file.
         kind: one of ``KINDS``.
         options: for ``dicom``: ``series`` (number or description); for ``mat``: see ``mat.open_mat``.
+        kept: folder of DICOM series that were converted before (``kept.py``).
 
     Raises:
         RecordingError: it cannot be read as this kind; the message names file and reason.
@@ -95,7 +101,7 @@ def open_image(path: Path, kind: str = "nifti", options: Mapping[str, Any] | Non
     if kind == "dicom":
         from release_kit.bids.recordings.dicom import DicomImage
 
-        return DicomImage(path, **_known(options, ("series",), path))
+        return DicomImage(path, **_known(options, ("series",), path), kept=kept)
     if kind == "mat":
         from release_kit.bids.recordings.mat import OPTIONS, open_mat
 
