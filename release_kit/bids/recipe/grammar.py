@@ -50,7 +50,9 @@ DATASET: Mapping[str, Key] = {
         Text(pattern=r"[0-9A-Za-z][0-9A-Za-z.+-]{0,39}", words="like '1.0.0'"), "Version; a tag when it is saved."
     ),
     "authors": _need(Texts(least=1), "Authors, in the order of the citation."),
-    "license": _need(_line, "Licence of the dataset, as an SPDX identifier (CC0-1.0)."),
+    "license": _need(
+        _line, "Licence of the dataset: an SPDX identifier (CC0-1.0), or LicenseRef- and a name for terms of your own."
+    ),
     "description": _need(Text(), "What was done, in a few sentences; the first part of the README."),
     "acknowledgements": Key(kind=Text(), doc="Whom the authors thank."),
     "how_to_acknowledge": Key(kind=Text(), doc="How users should cite."),

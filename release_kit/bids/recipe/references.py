@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from release_kit.bids.annotations import bep044
-from release_kit.bids.recipe.values import BROKEN, Findings
+from release_kit.bids.recipe.licence import licence_problem
+from release_kit.bids.recipe.values import BROKEN, FILL_IN, Findings
 from release_kit.core.records import nearest
 
 STIMULUS_COLUMNS = frozenset(
@@ -27,6 +28,9 @@ def check_references(values: Mapping[str, Any], levels: Iterable[str], found: Fi
         found: takes the problems.
     """
     subjects, tasks, stimuli = (_mapping(values.get(name)) for name in ("subjects", "tasks", "stimuli"))
+    licence = _get(values.get("dataset"), "license")
+    if isinstance(licence, str) and FILL_IN not in licence and (step := licence_problem(licence)):
+        found.refuse("dataset.license", f"is {licence!r}, which is no SPDX identifier", step)
     _single(((f"subjects.{label}", _get(s, "source")) for label, s in subjects.items()), "the source name", found)
     _runs(values, subjects, tasks, stimuli, found)
     _anatomy(values, subjects, found)
