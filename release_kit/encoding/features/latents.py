@@ -110,6 +110,7 @@ def load(read: Callable[[], Any], where: str) -> Any:
     Raises:
         FeatureError: transformers cannot read the folder.
     """
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -117,7 +118,16 @@ def load(read: Callable[[], Any], where: str) -> Any:
     logging.set_verbosity_error()
     try:
         return read()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         step = "name the folder that save_pretrained wrote, with its tokenizer or processor"
         raise FeatureError(f"transformers cannot read it ({lines[0][:300]})", where=where, next_step=step) from error

@@ -1,0 +1,12 @@
+"""Tiny models, written once for all tests of features."""
+
+from pathlib import Path
+
+import encoding_features_factory as factory
+import pytest
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a tiny bert, gpt2 and llama; tests that change one copy it first."""
+    return {kind: factory.write_text_model(tmp_path_factory.mktemp(kind), kind) for kind in ("bert", "gpt2", "llama")}
