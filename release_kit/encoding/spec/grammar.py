@@ -83,7 +83,7 @@ RIDGE: Mapping[str, Key] = {
 }
 BAND: Mapping[str, Key] = {
     "features": _need(Texts(least=2), "Names of the features, one a band."),
-    "n_iter": _may(Number(least=1, whole=True), "Random searches over the bands' shares.", 20),
+    "n_iter": _may(Number(least=0, whole=True), "Random searches over the bands' shares; 0: one penalty for all.", 20),
     "unions": _may(_one_of("all", "unique", "none"), "Which unions are scored for the partition.", "all"),
 }
 COMPARISON: Mapping[str, Key] = {
@@ -118,7 +118,11 @@ ANALYSIS = Record(
         "compare": _may(Many(record=Record(keys=COMPARISON)), "Features held against each other.", ()),
         "statistics": _may(Record(keys=STATISTICS), "Tests and intervals.", {}),
         "regions": _may(_line, "A label map (NIfTI, GIFTI) or a TSV of voxel and region."),
-        "mode": _may(_one_of(*MODES), "corrected, or paper: as the published code does it.", "corrected"),
+        "mode": _may(
+            _one_of(*MODES),
+            "corrected; paper: as the published code does it; both, and a table of what changes.",
+            "corrected",
+        ),
         "seed": _may(Number(least=0, whole=True), "Of everything that is drawn.", 0),
     }
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 SCHEMA_VERSION = 1
 KINDS = ("causal", "encoder", "static", "bag-of-words", "vision", "vision-language", "audio")
 """Kinds of feature: hidden states of models of text, images or sound; vectors of words; counts of words."""
-MODES = ("corrected", "paper")
+MODES = ("corrected", "paper", "both")
+"""What is done where the published code and careful practice part; ``both`` runs the two and compares them."""
 
 
 @dataclass(frozen=True, kw_only=True)

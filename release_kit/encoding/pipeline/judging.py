@@ -1,0 +1,133 @@
+"""Whether the voxels of a fit are predicted better than chance: one folder a test, beside the fit that it judges.
+
+Owns which test a mode asks for and where its result lies; the tests are ``statistics/``'s and ``pooled.py``'s.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.core.canonical import digest
+from release_kit.core.errors import ReleaseKitError
+from release_kit.encoding.arrays import FloatArray
+from release_kit.encoding.errors import FitError
+from release_kit.encoding.pipeline.choices import PAPER_BLOCK, TestChoices
+from release_kit.encoding.pipeline.identity import TEST_CODE, code_digest
+from release_kit.encoding.pipeline.inputs import SubjectPlan
+from release_kit.encoding.pipeline.pooled import pooled_shuffle_p
+from release_kit.encoding.pipeline.units import (
+    Fitted,
+    float_column,
+    read_columns,
+    read_complete,
+    write_complete,
+    write_table,
+)
+from release_kit.encoding.statistics.multiple import fdr, max_statistic_p
+from release_kit.encoding.statistics.permutation import permutation_test
+
+TEST_FILE = "test.json"
+TESTS = "tests"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """What a test says of each voxel of a fit.
+
+    Attributes:
+        fitted: the fit.
+        p: (n_voxels,) one-sided; NaN where nothing is scored.
+        q: (n_voxels,) adjusted for the number of voxels.
+        p_max: (n_voxels,) with the chance of even one false voxel held down; NaN for ``pooled``.
+        level: of significance.
+    """
+
+    fitted: Fitted
+    p: npt.NDArray
+    q: npt.NDArray
+    p_max: npt.NDArray
+    level: float
+
+    @property
+    def significant(self) -> npt.NDArray[np.bool_]:
+        """(n_voxels,) True where q is at most the level."""
+        return np.nan_to_num(self.q, nan=1.0) <= self.level
+
+
+def block_samples(test: TestChoices, plan: SubjectPlan) -> int:
+    """Return the samples of a block."""
+    return PAPER_BLOCK if test.null == "pooled" else max(1, round(test.block_s / plan.tr_s))
+
+
+def judge(fitted: Fitted, plan: SubjectPlan, test: TestChoices, measured: Callable[[], FloatArray]) -> Judged | None:
+    """Return the test of a fit, made now or found beside it; None where no test is asked for.
+
+    Args:
+        fitted: the fit.
+        plan: samples of its subject.
+        test: which test.
+        measured: returns the (n_held_out, n_voxels) measured responses.
+
+    Raises:
+        FitError: runs too short for its blocks, with subject and fit.
+    """
+    if not test.permutations:
+        return None
+    identity = {"fit_id": fitted.fit_id, "test": test.to_dict(), "code": code_digest(TEST_CODE)}
+    home = fitted.folder / TESTS / digest(identity)[:16]
+    if read_complete(home, TEST_FILE, identity) is None:
+        try:
+            _make(fitted, plan, test, measured(), home, identity)
+        except FitError as error:
+            raise FitError(error.what, where=fitted.fit_id, next_step=error.next_step) from error
+    columns = read_columns(home / "voxels.parquet")
+    return Judged(fitted=fitted, p=columns["p"], q=columns["q"], p_max=columns["p_max"], level=test.level)
+
+
+def why_untestable(plan: SubjectPlan, test: TestChoices) -> str | None:
+    """Return why held-out runs are too short for a test, or None; nothing is read."""
+    lengths = [part.stop - part.start for part in plan.test_borders]
+    borders = [slice(sum(lengths[:k]), sum(lengths[: k + 1])) for k in range(len(lengths))]
+    empty = np.zeros((sum(lengths), 0), np.float32)
+    if not test.permutations or test.null == "pooled":
+        return None
+    try:
+        permutation_test(
+            empty, empty, borders, block=block_samples(test, plan), n=test.permutations,
+            null=test.null, across_runs=test.across_runs,
+        )  # fmt: skip
+    except ReleaseKitError as error:
+        step = f" — {error.next_step}" if error.next_step else ""
+        return f"{error.what}{step}"
+    return None
+
+
+def _make(
+    fitted: Fitted, plan: SubjectPlan, test: TestChoices, y: FloatArray, home: Path, identity: Mapping[str, Any]
+) -> None:
+    import pyarrow as pa
+
+    predicted = fitted.prediction()
+    block = block_samples(test, plan)
+    if test.null == "pooled":
+        p = pooled_shuffle_p(y, np.asarray(predicted), block=block, seed=test.seed)
+        p_max = np.full(len(p), np.nan)
+    else:
+        found = permutation_test(
+            y, np.asarray(predicted), plan.test_borders, block=block, n=test.permutations, seed=test.seed,
+            null=test.null, across_runs=test.across_runs,
+        )  # fmt: skip
+        p, p_max = found.p, max_statistic_p(found.r, found.max_null)
+    scored = np.isfinite(fitted.r)
+    p, p_max = np.where(scored, p, np.nan), np.where(scored, p_max, np.nan)
+    columns = {"p": p, "q": fdr(p, test.fdr), "p_max": p_max}
+    voxels = pa.array(np.arange(len(p)), pa.int32())
+    write_table(
+        home / "voxels.parquet",
+        pa.table({"voxel": voxels, **{name: float_column(values) for name, values in columns.items()}}),
+    )
+    write_complete(home, TEST_FILE, identity, ("voxels.parquet",), {"block": block, "n_runs": len(plan.test_borders)})

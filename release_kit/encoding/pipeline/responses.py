@@ -1,0 +1,150 @@
+"""Cleaned responses of a subject on disk, so that they are cleaned once and read by tiles whatever their size.
+
+They lie in the analysis' state folder, which may be thrown away. A voxel with a value that is no number is 0 there and
+listed: it is never scored.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from release_kit.core.canonical import digest, document_bytes, read_json
+from release_kit.core.errors import RecordError
+from release_kit.core.files import STATE_FOLDER, write_atomic, write_error
+from release_kit.core.wording import counted
+from release_kit.encoding.arrays import FloatArray
+from release_kit.encoding.data.clean import inspect
+from release_kit.encoding.data.layout import Dataset
+from release_kit.encoding.data.problems import DataError, DataProblem, refuse
+from release_kit.encoding.data.responses import collect_responses
+from release_kit.encoding.pipeline.choices import Choices
+from release_kit.encoding.pipeline.identity import code_digest, responses_identity
+from release_kit.encoding.pipeline.inputs import SubjectPlan
+
+FOLDER = Path(STATE_FOLDER) / "responses"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cleaned:
+    """Responses of a subject's samples, training rows of its first split first.
+
+    Attributes:
+        values: (n_samples, n_voxels) float32, mapped from disk.
+        place: (n_samples,) where each row of the samples lies in ``values``.
+        nonfinite: (n_voxels,) bool, voxels with a value that is no number; they hold zeros.
+        text: what is to be said of voxels that cannot be scored.
+    """
+
+    values: FloatArray
+    place: npt.NDArray[np.int64]
+    nonfinite: npt.NDArray[np.bool_]
+    text: str
+
+    @property
+    def n_voxels(self) -> int:
+        """The number of voxels."""
+        return self.values.shape[1]
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> FloatArray:
+        """Return the responses of these rows of samples: a view where they follow one another, else a copy."""
+        places = self.place[rows]
+        if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+            return self.values[places[0] : places[0] + len(places)]
+        return self.values[places]
+
+
+def cleaned_responses(
+    dataset: Dataset, plan: SubjectPlan, choices: Choices, folder: Path, say: Callable[[str], None] | None = None
+) -> Cleaned:
+    """Return the cleaned responses of a subject, made now or found from before.
+
+    Args:
+        dataset: where they are read from.
+        plan: samples of the subject.
+        choices: what is taken out.
+        folder: of the analysis.
+        say: told the name of each run that is cleaned.
+
+    Raises:
+        DataError: every run that cannot be read.
+        ReleaseKitError: the disk is full.
+    """
+    identity = {**responses_identity(dataset, plan, choices), "code": code_digest(("data",)), "train": plan.key}
+    home = folder / FOLDER / f"sub-{plan.subject}_{digest(identity)[:16]}"
+    order = np.argsort(~plan.samples.train, kind="stable")
+    facts = _facts(home)
+    if facts is None:
+        facts = _make(dataset, plan, choices, home, order, say)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    values = np.load(home / "values.npy", mmap_mode="r")
+    nonfinite = np.zeros(values.shape[1], bool)
+    nonfinite[facts["nonfinite"]] = True
+    return Cleaned(values=values, place=place, nonfinite=nonfinite, text=facts["text"])
+
+
+def remove_cleaned(folder: Path) -> None:
+    """Throw the cleaned responses away; they are made again where they are needed."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def _facts(home: Path) -> dict[str, Any] | None:
+    try:
+        facts = read_json(home / "facts.json")
+        return facts if (home / "values.npy").stat().st_size == facts["size_bytes"] else None
+    except (RecordError, OSError, KeyError, TypeError):
+        return None
+
+
+def _make(
+    dataset: Dataset,
+    plan: SubjectPlan,
+    choices: Choices,
+    home: Path,
+    order: npt.NDArray[np.int64],
+    say: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    samples = plan.samples
+    place = np.empty(samples.n, np.int64)
+    place[order] = np.arange(samples.n)
+    n_voxels = dataset.mask(plan.subject).n_voxels
+    nonfinite = np.zeros(n_voxels, bool)
+    problems: list[DataProblem] = []
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        shape = (samples.n, n_voxels)
+        values = np.lib.format.open_memmap(home / "values.npy", mode="w+", dtype=np.float32, shape=shape)
+    except OSError as error:
+        raise write_error(home, error) from error
+    for part in samples.borders:
+        chosen = np.zeros(samples.n, bool)
+        chosen[part] = True
+        try:
+            y = collect_responses(dataset, plan.subject, samples.only(chosen), choices.clean)
+        except DataError as error:
+            problems += error.problems
+            continue
+        bad = ~np.isfinite(y).all(axis=0)
+        nonfinite |= bad
+        values[place[part]] = np.where(bad, 0, y)
+        if say:
+            say(samples.runs[samples.run[part.start]])
+    refuse(problems, str(dataset.root))
+    values[:, nonfinite] = 0
+    values.flush()
+    still = inspect(values).constant & ~nonfinite
+    said = [f"{counted(int(still.sum()), 'voxel')} never change"] if still.any() else []
+    if nonfinite.any():
+        said.append(f"{counted(int(nonfinite.sum()), 'voxel')} hold values that are no numbers")
+    facts = {
+        "nonfinite": np.flatnonzero(nonfinite).tolist(),
+        "text": f"sub-{plan.subject}: {' and '.join(said)}; they are not scored" if said else "",
+        "size_bytes": (home / "values.npy").stat().st_size,
+    }
+    write_atomic(home / "facts.json", document_bytes(facts))
+    return facts

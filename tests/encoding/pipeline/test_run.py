@@ -1,0 +1,190 @@
+"""An analysis from its file to its tables: planted words are found where they are, and nothing is done twice."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoding_study_factory import ANALYSIS, BOTH, BROKEN, N_VOLUMES, OBJECT, STILL, STORY, write_study
+
+from release_kit.encoding.data.problems import DataError
+from release_kit.encoding.pipeline.run import RunReport, run_analysis
+from release_kit.encoding.pipeline.tables import COLUMNS, read_rows
+from release_kit.encoding.spec.model import Analysis
+from release_kit.encoding.spec.read import read_analysis
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, RunReport]:
+    analysis = read_analysis(write_study(tmp_path_factory.mktemp("study")))
+    return analysis, run_analysis(analysis)
+
+
+def one(rows: list[dict], **wanted: Any) -> Mapping[str, Any]:
+    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    assert len(found) == 1, (wanted, len(found))
+    return found[0]
+
+
+def test_each_level_predicts_the_voxels_that_follow_it(study):
+    analysis, report = study
+    scores = read_rows(analysis.folder, "encoding_scores")
+    assert report.n_fitted == 6 and report.n_kept == 4  # single bands are the fits of their features
+    for subject in ("01", "02"):
+        for feature, own, other in (("story-words", "story", "object"), ("object-words", "object", "story")):
+            wanted = {"subject": subject, "feature": feature, "metric": "r"}
+            assert one(scores, **wanted, region=own)["value"] > 0.7
+            assert abs(one(scores, **wanted, region=other)["value"]) < 0.15
+    called = one(scores, subject="01", feature="story-words", metric="share_significant", region="story")
+    assert called["value"] == 1 and called["n_voxels"] == 6
+    row = one(scores, subject="01", feature="story-words", metric="r", region="all")
+    assert (row["n_voxels"], row["level"], row["kind"], row["chosen"]) == (38, "story", "bag-of-words", True)
+    assert (analysis.folder / "fits" / row["fit_id"] / "fit.json").is_file()
+
+
+def test_a_score_is_the_correlation_of_the_prediction_with_the_recording(study):
+    _, report = study
+    result = report.results[0]
+    subject, part = next(iter(result.fits))
+    fit = result.fits[subject, part]
+    y, predicted = result.groups[0].held_out(subject), fit.prediction()
+    expected = [np.corrcoef(y[:, voxel], predicted[:, voxel])[0, 1] for voxel in range(38)]
+    assert fit.r[:38] == pytest.approx(expected, abs=1e-5)
+    assert y.shape == predicted.shape == (3 * (N_VOLUMES - 4), 40)
+
+
+def test_voxels_that_cannot_be_scored_say_why_and_are_left_out(study):
+    _, report = study
+    for fit in report.results[0].fits.values():
+        assert fit.columns["reason"][STILL] == "constant" and fit.columns["reason"][BROKEN] == "not finite"
+        assert np.isnan(fit.r[[STILL, BROKEN]]).all() and np.isfinite(fit.r[:STILL]).all()
+        assert fit.facts["n_scored"] == 38
+
+
+def test_unique_parts_lie_where_they_were_planted_and_parts_add_up(study):
+    analysis, report = study
+    rows = read_rows(analysis.folder, "partition")
+    for subject in ("01", "02"):
+        value = {row["part"]: row for row in rows if (row["subject"], row["region"]) == (subject, "story")}
+        assert value["unique:story-words"]["low"] > 0.4
+        assert abs(value["unique:object-words"]["value"]) < 0.05
+        parts = [row["value"] for name, row in value.items() if name != "all bands"]
+        assert sum(parts) == pytest.approx(value["all bands"]["value"], abs=1e-6)
+    partitioned = report.results[0].partitions[0]
+    assert np.nanmin(partitioned.voxels["unique:story-words"][STORY]) > 0.2
+    assert np.nanmin(partitioned.voxels["unique:object-words"][BOTH]) > 0.05
+    assert np.nanmax(np.abs(partitioned.voxels["unique:object-words"][STORY])) < 0.1
+
+
+def test_a_comparison_is_made_inside_subjects_and_over_them(study):
+    analysis, _ = study
+    rows = read_rows(analysis.folder, "statistics")
+    over = one(rows, test="subjects", region="story")
+    inside = [one(rows, test="blocks", region="story", subject=subject) for subject in ("01", "02")]
+    assert over["n"] == 2 and over["n_greater"] == 2 and over["p_sign_flip"] == 0.5
+    assert over["difference"] == pytest.approx(np.mean([row["difference"] for row in inside]))
+    assert all(row["low"] < row["difference"] < row["high"] and row["low"] > 0.5 for row in inside)
+
+
+def test_subjects_of_one_film_give_a_ceiling(study):
+    analysis, _ = study
+    rows = read_rows(analysis.folder, "ceiling")
+    assert one(rows, subject="01", bound="lower", region="story")["value"] > 0.6
+    scores = read_rows(analysis.folder, "encoding_scores")
+    wanted = {"subject": "01", "feature": "story-words", "region": "story"}
+    normalised, plain = (one(scores, **wanted, metric=name)["value"] for name in ("r_normalised", "r"))
+    assert normalised > plain
+
+
+def test_samples_are_counted_run_by_run(study):
+    analysis, _ = study
+    rows = read_rows(analysis.folder, "samples")
+    assert len(rows) == 12
+    last = one(rows, subject="02", run="task-glee_run-02")
+    assert (last["n_train"], last["n_held_out"], last["n_volumes"]) == (0, N_VOLUMES - 4, N_VOLUMES)
+
+
+def test_a_second_run_fits_nothing_and_tables_have_the_columns_that_are_promised(study):
+    analysis, _ = study
+    before = {path: path.read_bytes() for path in (analysis.folder / "tables").iterdir()}
+    again = run_analysis(analysis)
+    assert (again.n_fitted, again.n_kept, again.unused) == (0, 10, ())
+    assert {path: path.read_bytes() for path in (analysis.folder / "tables").iterdir()} == before
+    assert {path.stem for path in before} == set(COLUMNS) - {"modes"}
+    for name in set(COLUMNS) - {"modes", "factors"}:
+        assert list(read_rows(analysis.folder, name)[0]) == list(COLUMNS[name])
+
+
+def test_only_what_depends_on_a_change_is_made_again(tmp_path: Path):
+    file = write_study(tmp_path, subjects=("01",))
+    run_analysis(read_analysis(file))
+    changed = ANALYSIS.replace("permutations: 99", "permutations: 49")
+    file.write_text(changed, encoding="utf-8")
+    report = run_analysis(read_analysis(file))
+    assert report.n_fitted == 0  # a test is no part of a fit
+    file.write_text(
+        changed.replace("{level: object, kind: bag-of-words}", "{level: object, kind: bag-of-words, pca: 2}")
+    )
+    report = run_analysis(read_analysis(file))
+    assert (report.n_fitted, report.n_kept) == (2, 3)  # the level and the model of both; the other level is kept
+    assert len(report.unused) == 3  # what the file does not ask for any more: two fits and a partition
+
+
+def test_a_damaged_fit_is_made_again(tmp_path: Path):
+    analysis = read_analysis(write_study(tmp_path, subjects=("01",)))
+    first = run_analysis(analysis)
+    fit = next(iter(first.results[0].fits.values()))
+    path = fit.folder / "prediction.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4] + b"\x00\x00\x00\x01")
+    assert run_analysis(analysis).n_fitted == 1
+    assert path.read_bytes() == whole
+
+
+def test_a_change_of_one_recording_refits_its_subject_alone(tmp_path: Path):
+    analysis = read_analysis(write_study(tmp_path))
+    run_analysis(analysis)
+    image = next((tmp_path / "dataset/derivatives/clean/sub-02").rglob("*glee_run-01*.nii.gz"))
+    other = next((tmp_path / "dataset/derivatives/clean/sub-02").rglob("*suits_run-01*.nii.gz"))
+    image.write_bytes(other.read_bytes())
+    report = run_analysis(analysis)
+    assert report.n_fitted == 3 and all("sub-02" in path.name for path in report.unused)
+
+
+def test_both_modes_are_run_and_what_changes_is_a_table(tmp_path: Path):
+    analysis = replace(read_analysis(write_study(tmp_path, subjects=("01",))), mode="both")
+    report = run_analysis(analysis)
+    assert [result.choices.mode for result in report.results] == ["corrected", "paper"]
+    rows = read_rows(tmp_path, "modes")
+    samples = one(rows, name="samples", metric="n_train")
+    assert (samples["corrected"], samples["paper"]) == (3 * 86, 3 * 90)
+    changed = one(rows, name="story-words", metric="r", region="story")
+    assert changed["difference"] == pytest.approx(changed["paper"] - changed["corrected"])
+    paper = report.results[1]
+    assert min(np.nanmin(judged.p) for judged in paper.judged.values()) == 0
+    assert min(np.nanmin(judged.p) for judged in report.results[0].judged.values()) == pytest.approx(0.01)
+
+
+def test_leave_one_title_out_predicts_every_sample_once(tmp_path: Path):
+    text = ANALYSIS.replace("samples: {drop_start_s: 4}", "samples: {drop_start_s: 4, test: leave-one-title-out}")
+    analysis = read_analysis(write_study(tmp_path, subjects=("01",), analysis=text))
+    result = run_analysis(analysis).results[0]
+    fit = next(iter(result.fits.values()))
+    assert fit.facts["n_held_out"] == 6 * 86 and fit.facts["n_train"] == [4 * 86] * 3
+    assert np.mean(fit.r[STORY]) > 0.7 and abs(np.mean(fit.r[OBJECT])) < 0.15
+
+
+def test_everything_wrong_is_said_before_anything_is_made(tmp_path: Path):
+    text = ANALYSIS.replace("level: object", "level: objects").replace("block_s: 10", "block_s: 60")
+    file = write_study(tmp_path, analysis=text)
+    root = tmp_path / "dataset"
+    next((root / "derivatives/clean/sub-02").rglob("*crown_run-01*.nii.gz")).write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        run_analysis(read_analysis(file))
+    said = str(caught.value)
+    assert "sub-02, task-crown_run-01" in said
+    assert "no annotation of level 'objects'" in said
+    assert "at least 2 blocks of 60" in said
+    assert not (tmp_path / "fits").exists() and not (tmp_path / "features").exists()
