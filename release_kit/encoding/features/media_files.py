@@ -4,6 +4,7 @@
 video (needs the package ``av``), ``<media>/<stim_id>.wav`` its sound. What models make of it is ``media.py``'s.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -166,7 +167,9 @@ class Sound:
         """Return bin ``k`` as ``(bin_s * rate,)`` samples between -1 and 1, silent behind the end."""
         from scipy.signal import resample_poly
 
-        margin = round(_MARGIN_S * self._rate)
+        ratio = Fraction(rate, self._rate)
+        # A whole number of samples at both rates: otherwise the sound would be moved by part of a sample.
+        margin = math.ceil(_MARGIN_S * self._rate / ratio.denominator) * ratio.denominator
         start = round(k * self._bin_s * self._rate)
         n = round(self._bin_s * self._rate)
         stretch = np.zeros(n + 2 * margin, np.float64)
@@ -174,9 +177,8 @@ class Sound:
         stretch[low - (start - margin) : high - (start - margin)] = _plain(self._samples[low:high])
         if self._rate == rate:
             return stretch[margin : margin + n].astype(np.float32)
-        ratio = Fraction(rate, self._rate)
         made = resample_poly(stretch, ratio.numerator, ratio.denominator)
-        begin = round(margin * rate / self._rate)
+        begin = margin // ratio.denominator * ratio.numerator
         return made[begin : begin + round(self._bin_s * rate)].astype(np.float32)
 
 

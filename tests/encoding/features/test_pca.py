@@ -31,11 +31,10 @@ def test_randomized_form_finds_the_same_and_draws_from_its_seed(monkeypatch):
     x = rows(80, 50)
     exact = fit_pca(x, 6)
     monkeypatch.setattr(pca, "EXACT_UP_TO", 10)
-    one, two, other = fit_pca(x, 6, seed=1), fit_pca(x, 6, seed=1), fit_pca(x, 6, seed=2)
+    one, two = fit_pca(x, 6, seed=1), fit_pca(x, 6, seed=1)
     np.testing.assert_allclose(one.components, exact.components, atol=1e-4)
     np.testing.assert_allclose(one.explained, exact.explained, rtol=1e-6)
     assert np.array_equal(one.components, two.components)
-    assert not np.array_equal(one.components, other.components) or np.allclose(one.components, other.components)
 
 
 def test_held_out_rows_change_nothing():
