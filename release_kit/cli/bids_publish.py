@@ -53,6 +53,8 @@ def publish_command(dataset: Path, ria: Path | None, alias: str | None, director
         def say(event: Any) -> None:
             if event["event"] == "copied":
                 bar.advance()
+            elif event["event"] == "waiting":
+                bar.say(f"waiting for what a publication that was ended has left at work: {event['who']}")
             else:
                 bar.say(f"searching {counted(event['n'], 'file')} for what may identify a person")
 

@@ -12,14 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Repository, failed_records
+from release_kit.bids.versioning.annex import (
+    DESCRIPTION,
+    NOBODY,
+    Identity,
+    Repository,
+    VersioningError,
+    failed_records,
+)
 from release_kit.bids.versioning.heal import SET_ASIDE, set_aside
 from release_kit.bids.versioning.manifest import DatasetFile, DatasetManifest
 from release_kit.bids.versioning.paths import MANIFEST_FILE, SIGNATURE_FILE, is_of_git
 from release_kit.bids.versioning.select import ANNOTATIONS_TABLE, Selection, parse_levels, recorded, remember
 from release_kit.bids.versioning.siblings import enable_directory, ignore_others
 from release_kit.bids.versioning.sources import Files, Reference, copy_checked, files_of_base, resolve
-from release_kit.bids.versioning.tracked import commit_files
+from release_kit.bids.versioning.tracked import commit_files, has_commit
 from release_kit.core.errors import ReleaseKitError, UsageError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, inside, open_atomic, write_atomic
 from release_kit.core.hashing import hash_file, map_ordered
@@ -131,6 +138,9 @@ def _clone_into(reference: Reference, folder: Path) -> Repository:
     else:
         above.git("clone", "--quiet", reference.git_url, str(folder))
     repository = Repository(folder, _somebody(folder), settings=reference.settings)
+    if not has_commit(repository):
+        step = "its publication did not end: run `release-kit bids publish` again"
+        raise VersioningError("holds no version: no history has come there", where=reference.text, next_step=step)
     for key, value in reference.settings.items():
         repository.git("config", "--local", key, value)
     repository.annex("init", "--quiet", DESCRIPTION)

@@ -15,6 +15,7 @@ from release_kit.bids.versioning.annex import DESCRIPTION, NOBODY, Identity, Rep
 from release_kit.bids.versioning.contents import manifest_at
 from release_kit.bids.versioning.identity import NOBODY_SAID, Search, check_leaving
 from release_kit.bids.versioning.leaving import list_history, list_version
+from release_kit.bids.versioning.remotes import publishing, refuse_taken, settle_store
 from release_kit.bids.versioning.sources import DIRECTORY_ANNEX, DIRECTORY_GIT, Reference
 from release_kit.bids.versioning.tracked import changes, has_commit, is_repository
 from release_kit.core.errors import ReleaseKitError, UsageError
@@ -58,6 +59,8 @@ def publish_dataset(
 ) -> PublishReport:
     """Bring the newest version of a saved dataset to a sibling; made when it is not there, continued when it is.
 
+    One publication at a time: children of a call that was killed are waited for.
+
     Everything that would leave is searched first for what may identify a person: the files of the version for a plain
     tree, else those of every commit, and its messages.
 
@@ -69,12 +72,14 @@ def publish_dataset(
         alias: name of the dataset in a RIA store; None uses its id only.
         workers: files copied at once.
         search: which words must appear nowhere, and by whose word.
-        on_event: told ``{"event": "searching", "n"}`` and ``{"event": "copied", "path"}``.
+        on_event: told ``{"event": "searching", "n"}``, ``{"event": "waiting", "who"}``
+            and ``{"event": "copied", "path"}``.
 
     Raises:
         UsageError: an unknown kind, or nobody has said which words must appear nowhere.
         IntegrityError: something identifying would leave, or something that cannot be looked into.
-        ReleaseKitError: nothing is saved, something is unsaved, the place holds something else, or a copy failed.
+        ReleaseKitError: nothing is saved, something is unsaved, the place holds something else, another publication is
+            at work, or a copy failed.
     """
     if kind not in KINDS:
         raise UsageError(f"{kind!r} is no kind of sibling", next_step=f"take one of {', '.join(KINDS)}")
@@ -89,10 +94,12 @@ def publish_dataset(
     say = on_event or (lambda event: None)
     leaving = list_version(repository, version) if kind == "tree" else list_history(repository)
     notes = check_leaving(repository, leaving, search, say)
-    work = _Publish(repository=repository, name=name, location=location, version=version, workers=workers, say=say)
-    ref, n_contents = {"ria": lambda: work.ria(alias), "directory": work.directory, "tree": work.tree, "web": work.web}[
-        kind
-    ]()
+    with publishing(Path(repository.git("rev-parse", "--absolute-git-dir")), say) as held:
+        holding = Repository(folder, repository.identity, held=held)
+        work = _Publish(repository=holding, name=name, location=location, version=version, workers=workers, say=say)
+        ref, n_contents = {
+            "ria": lambda: work.ria(alias), "directory": work.directory, "tree": work.tree, "web": work.web
+        }[kind]()  # fmt: skip
     return PublishReport(kind=kind, name=name, version=version, ref=ref, n_contents=n_contents, notes=notes)
 
 
@@ -110,13 +117,17 @@ class _Publish:
         repository = self.repository
         dataset_id = repository.git("config", "--file", ".datalad/config", "datalad.dataset.id")
         bare = self.location / dataset_id[:3] / dataset_id[3:]
-        if not self._known(self.name, bare):
+        storage, store = f"{self.name}-storage", f"ria+file://{self.location}"
+        known = self._known(self.name, bare)
+        settle_store(repository, storage, store)
+        if not known or not (bare / "HEAD").is_file():
             words = ["create-sibling-ria", "--name", self.name, "--new-store-ok", "--existing", "reconfigure"]
             named = ["--alias", alias] if alias else []
-            repository.run(["datalad", *words, *named, f"ria+file://{self.location}"])
-        n = self._copy(f"{self.name}-storage")
+            repository.run(["datalad", *words, *named, store])
+            confirm_remote(repository, storage)
+        n = self._copy(storage)
         self._push(self.name, bare)
-        return f"ria+file://{self.location}#{'~' + alias if alias else dataset_id}", n
+        return f"{store}#{'~' + alias if alias else dataset_id}", n
 
     def directory(self) -> tuple[str, int]:
         """Fill ``location/annex`` and push the history to ``location/dataset.git``."""
@@ -175,6 +186,7 @@ class _Publish:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _init_remote(self, name: str, folder: Path, *more: str) -> None:
+        refuse_taken(self.repository, name, folder)
         self.repository.annex("initremote", name, "type=directory", f"directory={folder}", "encryption=none", *more)
 
     def _bare(self, folder: Path) -> None:

@@ -173,6 +173,9 @@ def _ria_base(text: str) -> str:
     folder = os.path.join(urllib.parse.unquote(urllib.parse.urlsplit(url).path), relative)
     if not os.path.isdir(folder):
         raise UsageError(f"the store holds no dataset {name}", where=text)
+    if not os.path.isfile(os.path.join(folder, "HEAD")):
+        step = "its publication did not end: run `release-kit bids publish` again"
+        raise VersioningError("is no repository yet", where=text, next_step=step)
     return os.path.realpath(folder)
 
 
