@@ -3,10 +3,11 @@
 The key is the digest of everything that decides values: weights, tokenizer, texts, media, settings, this room's code
 and the libraries that calculate. So a change never meets old files. What was finished before an interruption stays: a
 stimulus counts as done when its ``stimulus.json``, written last, and the digests in it hold. ``features.json`` is
-written when all are.
+written when all are. A stimulus that did not change is taken over from another key.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from release_kit.core.canonical import digest, document_bytes, read_json
 from release_kit.core.errors import RecordError
-from release_kit.core.files import TEMPORARY_PREFIX, exclusive, safe_relative_path, write_atomic
+from release_kit.core.files import TEMPORARY_PREFIX, exclusive, open_atomic, safe_relative_path, write_atomic
 from release_kit.core.records import nearest
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FeatureError
@@ -138,7 +139,7 @@ def feature_files(
         encoder: Encoder | None = None
         for each in sorted(binned, key=lambda one: one.stim_id):
             place = home / safe_relative_path(each.stim_id, where="stimulus")
-            facts = _finished(place, identities[each.stim_id])
+            facts = _finished(place, identities[each.stim_id]) or _taken_over(place, identities[each.stim_id])
             if facts is None:
                 encoder = encoder or open_encoder(spec, binned, train_bins)
                 facts = _make(spec, each, encoder, place, identities[each.stim_id])
@@ -204,6 +205,19 @@ def _make(spec: FeatureSpec, binned: BinnedTexts, encoder: Encoder, place: Path,
     }
     write_atomic(place / STIMULUS_FILE, document_bytes(facts))
     return facts
+
+
+def _taken_over(place: Path, identity: str) -> dict[str, Any] | None:
+    """Take a stimulus that another key has finished with the same identity: other stimuli changed, this one did not."""
+    for record in sorted(place.parent.parent.glob(f"*/{place.name}/{STIMULUS_FILE}")):
+        if record.parent != place and (facts := _finished(record.parent, identity)):
+            place.mkdir(parents=True, exist_ok=True)
+            for name in facts["files"]:
+                with open_atomic(place / name) as copy, open(record.parent / name, "rb") as known:
+                    shutil.copyfileobj(known, copy, 1 << 20)
+            write_atomic(place / STIMULUS_FILE, document_bytes(facts))
+            return _finished(place, identity)
+    return None
 
 
 def _finished(place: Path, identity: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The store: nothing is computed twice, nothing old is ever found, an interruption loses one stimulus at most."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,22 @@ def test_damaged_file_is_found_by_its_digest_and_made_again(tmp_path, damage):
     assert tree(tmp_path) == expected
     kept = stamps(tmp_path)
     assert all(kept[name] == stamp for name, stamp in others.items() if "glee" not in name)
+
+
+def test_stimulus_that_did_not_change_is_taken_over_unless_it_is_damaged(models, tmp_path):
+    asked = model_spec(models["gpt2"])
+    one = feature_files(asked, FILMS, tmp_path)
+    suits, glee = (one.folder / name / "layer-01.npy" for name in ("suits", "glee"))
+    known = suits.read_bytes()
+    suits.write_bytes(known[:-4] + b"\1\2\3\4")
+    glee.write_bytes(glee.read_bytes()[:-4] + b"\1\2\3\4")
+    record = glee.with_name("stimulus.json")
+    digest = hashlib.sha256(glee.read_bytes()).hexdigest()
+    record.write_text(re.sub(r'("layer-01.npy": )"\w+"', rf'\1"{digest}"', record.read_text()))
+    two = feature_files(asked, [*FILMS[1:], binned(ROWS[:3])], tmp_path)
+    assert one.key != two.key
+    assert (two.folder / "glee" / glee.name).read_bytes() == glee.read_bytes(), "marked, so it was not computed"
+    assert (two.folder / "suits" / suits.name).read_bytes() == known, "damaged, so it was"
 
 
 def test_record_of_another_content_is_not_believed(tmp_path):
