@@ -32,6 +32,10 @@ COMMANDS = {
     "audit": ("release_kit.cli.audit:audit_command", "Examine releases made by others, from metadata only."),
     "sft": ("release_kit.cli.sft:sft_group", "Fine-tuning studies: prepare, plan, train, evaluate, analyse."),
     "bids": ("release_kit.cli.bids:bids_group", "Recordings and annotations to BIDS: convert, validate, save, prove."),
+    "encoding": (
+        "release_kit.cli.encoding:encoding_group",
+        "Encoding models: predict recordings from annotated films, with statistics.",
+    ),
     "hub": ("release_kit.cli.hub:hub_group", "The local Hub: serve it on this machine."),
     "demo": ("release_kit.cli.demo:demo_command", "Run the whole loop on real small models."),
     "completion": ("release_kit.cli.completion:completion_command", "Print the completion script of a shell."),

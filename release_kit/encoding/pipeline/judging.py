@@ -44,6 +44,7 @@ class Judged:
         q: (n_voxels,) adjusted for the number of voxels.
         p_max: (n_voxels,) with the chance of even one false voxel held down; NaN for ``pooled``.
         level: of significance.
+        home: folder of the test.
     """
 
     fitted: Fitted
@@ -51,6 +52,7 @@ class Judged:
     q: npt.NDArray
     p_max: npt.NDArray
     level: float
+    home: Path
 
     @property
     def significant(self) -> npt.NDArray[np.bool_]:
@@ -85,7 +87,7 @@ def judge(fitted: Fitted, plan: SubjectPlan, test: TestChoices, measured: Callab
         except FitError as error:
             raise FitError(error.what, where=fitted.fit_id, next_step=error.next_step) from error
     columns = read_columns(home / "voxels.parquet")
-    return Judged(fitted=fitted, p=columns["p"], q=columns["q"], p_max=columns["p_max"], level=test.level)
+    return Judged(fitted=fitted, p=columns["p"], q=columns["q"], p_max=columns["p_max"], level=test.level, home=home)
 
 
 def why_untestable(plan: SubjectPlan, test: TestChoices) -> str | None:

@@ -137,13 +137,13 @@ def _make(
     refuse(problems, str(dataset.root))
     values[:, nonfinite] = 0
     values.flush()
-    still = inspect(values).constant & ~nonfinite
-    said = [f"{counted(int(still.sum()), 'voxel')} never change"] if still.any() else []
+    still = int((inspect(values).constant & ~nonfinite).sum())
+    said = [f"{counted(still, 'voxel')} without any change"] if still else []
     if nonfinite.any():
-        said.append(f"{counted(int(nonfinite.sum()), 'voxel')} hold values that are no numbers")
+        said.append(f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers")
     facts = {
         "nonfinite": np.flatnonzero(nonfinite).tolist(),
-        "text": f"sub-{plan.subject}: {' and '.join(said)}; they are not scored" if said else "",
+        "text": f"sub-{plan.subject}: {' and '.join(said)}: not scored" if said else "",
         "size_bytes": (home / "values.npy").stat().st_size,
     }
     write_atomic(home / "facts.json", document_bytes(facts))

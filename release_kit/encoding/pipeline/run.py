@@ -4,6 +4,7 @@ Every step keeps what is complete and makes the rest, so the same command contin
 change makes only what depends on it. One process at a time works in the folder.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, exclusive
 from release_kit.encoding.pipeline.check import refuse_problems
 from release_kit.encoding.pipeline.choices import choices_of, modes_of
 from release_kit.encoding.pipeline.designs import Designs, drop_missing, make_features
+from release_kit.encoding.pipeline.finished import write_finished
 from release_kit.encoding.pipeline.fits import Group, fit_layers
 from release_kit.encoding.pipeline.inputs import open_inputs
 from release_kit.encoding.pipeline.judging import judge
@@ -37,6 +39,7 @@ class RunReport:
         n_kept: fits that were there and whole.
         tables: files that hold the results.
         unused: folders of fits and partitions that the file does not ask for any more.
+        notes: what is to be said of voxels that are not scored.
     """
 
     results: tuple[ModeResult, ...]
@@ -44,6 +47,7 @@ class RunReport:
     n_kept: int
     tables: tuple[Path, ...]
     unused: tuple[Path, ...]
+    notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Return a line for each subject and feature of the main mode."""
@@ -58,6 +62,7 @@ class RunReport:
             "kept": self.n_kept,
             "tables": [str(path) for path in self.tables],
             "unused": [str(path) for path in self.unused],
+            "notes": list(self.notes),
         }
 
 
@@ -78,10 +83,13 @@ def run_analysis(
     """
     analysis = replace(analysis, mode=mode or analysis.mode)
     counts = {"fitted": 0, "kept": 0}
+    notes: list[str] = []
 
     def say(event: Mapping[str, Any]) -> None:
         if event["event"] in counts:
             counts[event["event"]] += 1
+        if event["event"] == "voxels" and event["text"] not in notes:
+            notes.append(event["text"])
         if on_event:
             on_event(event)
 
@@ -91,6 +99,7 @@ def run_analysis(
         results = tuple(run_mode(analysis, each, say) for each in modes_of(analysis))
         say({"event": "step", "what": "tables"})
         tables = write_tables(analysis.folder, results)
+        write_finished(analysis, results, tables)
         if not keep_cleaned:
             remove_cleaned(analysis.folder)
     return RunReport(
@@ -99,6 +108,7 @@ def run_analysis(
         n_kept=counts["kept"],
         tables=tuple(tables),
         unused=unused_folders(analysis.folder, results),
+        notes=tuple(notes),
     )
 
 
@@ -143,6 +153,12 @@ def unused_folders(folder: Path, results: Sequence[ModeResult]) -> tuple[Path, .
     used |= {each.partition_id for result in results for each in result.partitions}
     there = [path for kind in (FITS, PARTITIONS) for path in sorted((folder / kind).glob("*")) if path.is_dir()]
     return tuple(path for path in there if path.name not in used)
+
+
+def remove_folders(folders: Sequence[Path]) -> None:
+    """Remove folders of fits and partitions, as ``RunReport.unused`` names them."""
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -1,0 +1,33 @@
+"""``release-kit encoding``: commands that predict recordings from annotated films; each is a file of its own."""
+
+import click
+
+from release_kit.cli import LazyGroup
+
+ENCODING_COMMANDS = {
+    "fetch": (
+        "release_kit.cli.encoding_fetch:fetch",
+        "Get one subject and level of a published dataset, and nothing else.",
+    ),
+    "check": (
+        "release_kit.cli.encoding_check:check_command",
+        "Say what an analysis will do, and everything that is wrong with it.",
+    ),
+    "features": ("release_kit.cli.encoding_features:features_command", "Make the features of an analysis."),
+    "run": ("release_kit.cli.encoding_run:run_command", "Run an analysis to its tables; continues where it stopped."),
+}
+"""Command → (module:attribute, one line of help), in the order of work."""
+
+
+@click.group("encoding", cls=LazyGroup, commands_table=ENCODING_COMMANDS)
+def encoding_group() -> None:
+    """Predict recordings from what was shown, voxel by voxel, and say how sure that is.
+
+    An analysis is one file, encoding.yaml; what it holds stands in docs/formats/encoding.md.
+
+    \b
+    Example:
+      release-kit encoding check analysis/     # samples, models, memory, time, all that is wrong
+      release-kit encoding run analysis/       # features, models, tests, tables
+      release-kit encoding run analysis/ --mode both     # and what the published code's choices change
+    """
