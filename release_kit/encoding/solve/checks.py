@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import Fold
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.engine import Rows, release, tiles
+from release_kit.encoding.solve.engine import Rows, take, tiles
 
-CHECK_BYTES = 64 * 2**20
+CHECK_BYTES = 16 * 2**20
 """Responses that are looked at in one piece."""
 MAX_SEGMENTS = 256
 
@@ -106,7 +106,7 @@ def inspect_responses(y: npt.NDArray[Any], folds: Sequence[Fold], name: str = "r
     bad: dict[int, int] = {}
     segments, groups = _segments(folds, len(y))
     for columns in tiles(y.shape[1], max(1, CHECK_BYTES // (4 * len(y)))):
-        tile = np.asarray(y[:, columns])
+        tile = take(y, columns)
         with np.errstate(over="ignore", invalid="ignore"):
             total = tile.sum(axis=0, dtype=np.float64)
         for voxel in np.flatnonzero(~np.isfinite(total)):
@@ -115,7 +115,6 @@ def inspect_responses(y: npt.NDArray[Any], folds: Sequence[Fold], name: str = "r
                 bad[columns.start + int(voxel)] = found
         mean[columns] = total / len(y)
         constant[columns] = _constant(tile, segments, groups)
-        release(y)
     if bad:
         raise FitError(
             f"{sum(bad.values())} values that are no finite numbers in {len(bad)} of {y.shape[1]} voxels "

@@ -46,9 +46,13 @@ class DualDesign:
     def bytes_held(self) -> float:
         """What is held whatever the tile, beside results."""
         n_train = max(len(fold.train) for fold in self.folds)
-        wide = 8 if str(self.dtype).endswith("64") else 4
-        working = wide * 5 * n_train**2 + 4 * len(self.settings.alphas) * self.n_test * n_train
-        return wide * self.n**2 + max(working, wide * 2 * self.n**2)
+        wide, right = (4, 0) if self.exact else (8, 16 * self.x.numel())
+        return right + wide * self.n**2 + max(wide * (5 * n_train**2 + 4 * self.n_test * n_train), wide * 2 * self.n**2)
+
+    @property
+    def bytes_of_fold(self) -> float:
+        """What a fold holds when it is decomposed."""
+        return 4.0 * len(self.settings.alphas) * max(len(fold.train) * len(fold.test) for fold in self.folds)
 
     @property
     def bytes_per_voxel(self) -> float:
@@ -94,7 +98,7 @@ class DualDesign:
             lower = cholesky_shifted(self.kernel, self.settings.alphas[place], work)
             for part in tiles(len(voxels), tile):
                 chosen = voxels[part]
-                out[:, chosen] = torch.cholesky_solve(_columns(responses, chosen), lower).cpu().numpy()
+                out[:, chosen] = torch.cholesky_solve(responses.read(chosen), lower).cpu().numpy()
 
     def _by_features(self, responses: Responses, best: npt.NDArray[np.int64], tile: int, out: FloatArray) -> None:
         """Form ``V diag(s / (s² + a)) U'y``, in which nothing is large."""
@@ -108,14 +112,6 @@ class DualDesign:
         for columns in tiles(out.shape[1], tile):
             chosen = torch.from_numpy(best[columns]).to(right.device)
             out[:, columns] = (right @ ((left.T @ responses.read(columns)) * factors[:, chosen])).cpu().numpy()
-
-
-def _columns(responses: Responses, voxels: npt.NDArray[np.int64]) -> "torch.Tensor":
-    """Return the centred responses of voxels that need not stand side by side."""
-    import torch
-
-    tile = responses.y[:, voxels]
-    return torch.from_numpy((tile - responses.mean[voxels].astype(tile.dtype)).astype(np.float32)).to(responses.device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,6 +23,11 @@ FLOAT32_EPS = float(np.finfo(np.float32).eps)
 BEST_TILE = 2048
 """Voxels at once where memory allows more: products run at full speed, and what they leave stays in the last cache."""
 MIN_TILE = 16
+MAP_BYTES = 16 * 2**20
+"""How much of a memory map is read before its pages are given back."""
+MACHINE_BYTES = 40 * 2**20
+"""What libraries take for themselves: buffers of products, freed memory that is not given back."""
+Columns = slice | npt.NDArray[np.int64]
 
 
 def device_of(settings: RidgeSettings) -> "torch.device":
@@ -84,11 +89,10 @@ class Responses:
     mean: npt.NDArray[np.float64]
     device: "torch.device"
 
-    def read(self, columns: slice, rows: "Rows | None" = None) -> "torch.Tensor":
+    def read(self, columns: Columns, rows: "Rows | None" = None) -> "torch.Tensor":
         """Return the centred responses (n_rows, n_columns) float32 of all or some rows."""
-        tile = self.y[:, columns] if rows is None else rows.of(self.y, columns)
+        tile = rows.of(self.y, columns) if rows is not None else take(self.y, columns)
         centred = np.subtract(tile, self.mean[columns].astype(tile.dtype)[None])
-        release(self.y)
         return to_tensor(centred.astype(np.float32, copy=False), self.device)
 
 
@@ -103,9 +107,9 @@ class Rows:
         """The number of rows."""
         return len(self.index)
 
-    def of(self, values: npt.NDArray[Any], columns: slice = slice(None)) -> npt.NDArray[Any]:
+    def of(self, values: npt.NDArray[Any], columns: Columns = slice(None)) -> npt.NDArray[Any]:
         """Return ``values[rows, columns]``."""
-        parts = [values[start:stop, columns] for start, stop in self.stretches()]
+        parts = [take(values, columns, start, stop) for start, stop in self.stretches()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else values[:0, columns]
 
     def stretches(self) -> list[tuple[int, int]]:
@@ -115,14 +119,32 @@ class Rows:
         return [(int(self.index[a]), int(self.index[b - 1]) + 1) for a, b in zip(starts, stops, strict=True) if b > a]
 
 
-def release(values: npt.NDArray[Any]) -> None:
-    """Give back the pages of a memory map that were read: they would count as this process's memory."""
+def take(values: npt.NDArray[Any], columns: Columns, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
+    """Return ``values[start:stop, columns]``; of a memory map a copy, read by blocks of rows that are given back.
+
+    Pages of a map that were read, and their neighbours, count as memory of this process until they are given back.
+    """
+    stop = len(values) if stop is None else stop
+    mapped = _map_of(values)
+    if mapped is None:
+        return values[start:stop, columns]
+    block = max(1, MAP_BYTES // (values.shape[1] * values.itemsize))
+    width = len(range(*columns.indices(values.shape[1]))) if isinstance(columns, slice) else len(columns)
+    out = np.empty((stop - start, width), values.dtype)
+    for first in range(start, stop, block):
+        last = min(first + block, stop)
+        out[first - start : last - start] = values[first:last, columns]
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return out
+
+
+def _map_of(values: npt.NDArray[Any]) -> mmap.mmap | None:
+    """Return the map of a file behind an array, if there is one whose pages may be given back."""
     base: Any = values
     while base is not None and not isinstance(base, mmap.mmap):
-        mapped = getattr(base, "_mmap", None)
-        base = mapped if mapped is not None else getattr(base, "base", None)
-    if isinstance(base, mmap.mmap) and getattr(values, "mode", "r") != "c" and hasattr(base, "madvise"):
-        base.madvise(mmap.MADV_DONTNEED)
+        base = getattr(base, "base", None)
+    # A copy-on-write map would lose what was written to it.
+    return base if base is not None and getattr(values, "mode", None) in ("r", "r+") else None
 
 
 def tiles(n_voxels: int, size: int) -> Iterator[slice]:
@@ -142,6 +164,7 @@ def tile_size(settings: RidgeSettings, *, fixed_bytes: float, voxel_bytes: float
     Raises:
         FitError: not even a small tile fits in the memory.
     """
+    fixed_bytes += MACHINE_BYTES
     room = (settings.memory_bytes - fixed_bytes) / voxel_bytes
     if room < MIN_TILE:
         need = fixed_bytes + MIN_TILE * voxel_bytes

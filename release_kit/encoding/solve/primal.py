@@ -58,9 +58,13 @@ class PrimalDesign:
     @property
     def bytes_held(self) -> float:
         """What is held whatever the tile, beside products and results."""
-        r, q, rows = len(self.s), len(self.settings.alphas), self.n_rows
-        wide = 8 if str(self.dtype).endswith("64") else 4
-        return 4 * (self.u.numel() + self.v.numel()) + wide * (6 * r * r + 2 * self.n_test * r) + 4 * q * rows * r
+        r, wide = len(self.s), 8 if str(self.dtype).endswith("64") else 4
+        return 4 * (self.u.numel() + self.v.numel()) + wide * (6 * r * r + 4 * self.n_test * r)
+
+    @property
+    def bytes_of_fold(self) -> float:
+        """What a fold holds when it is decomposed."""
+        return 4.0 * len(self.settings.alphas) * self.n_rows * len(self.s)
 
     @property
     def bytes_per_voxel(self) -> float:

@@ -113,9 +113,11 @@ class Prepared:
         if self.kept:
             yield from self.kept
             return
+        if not self.keep:
+            yield from self.design.models()
+            return
         for model in self.design.models():
-            if self.keep:
-                self.kept.append(model)
+            self.kept.append(model)
             yield model
 
     @property
@@ -258,4 +260,9 @@ def _tile(prepared: Prepared, y: npt.NDArray[Any], n_results: int) -> int:
     n_voxels = y.shape[1]
     results = 4.0 * n_results * n_voxels + n_voxels * (24 + 8 * len(prepared.settings.alphas))
     design = prepared.design
-    return tile_size(prepared.settings, fixed_bytes=design.bytes_held + results, voxel_bytes=design.bytes_per_voxel)
+    folds = len(prepared.folds) if prepared.keep else 1
+    return tile_size(
+        prepared.settings,
+        fixed_bytes=design.bytes_held + folds * design.bytes_of_fold + results,
+        voxel_bytes=design.bytes_per_voxel + 16 * len(prepared.settings.alphas) ** 2,
+    )

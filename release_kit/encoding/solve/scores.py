@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.engine import release, tiles
+from release_kit.encoding.solve.engine import take, tiles
 
 Array = npt.NDArray[Any]
 TILE_BYTES = 32 * 2**20
@@ -30,8 +30,8 @@ def pearson(y: Array, predicted: Array) -> npt.NDArray[np.float32]:
     _same(y, predicted)
     found = np.empty(y.shape[1])
     for columns, true, guess in _pairs(y, predicted):
-        found[columns] = _ratio((true * guess).sum(0), np.sqrt((true**2).sum(0) * (guess**2).sum(0)))
-        found[columns][_same_all(y[:, columns]) | _same_all(predicted[:, columns])] = np.nan
+        ratio = _ratio((true * guess).sum(0), np.sqrt((true**2).sum(0) * (guess**2).sum(0)))
+        found[columns] = np.where(_same_all(true) | _same_all(guess), np.nan, ratio)
     return found.clip(-1, 1).astype(np.float32)
 
 
@@ -40,12 +40,10 @@ def r2(y: Array, predicted: Array) -> npt.NDArray[np.float32]:
     _same(y, predicted)
     found = np.empty(y.shape[1])
     for columns in tiles(y.shape[1], _size(y)):
-        true = y[:, columns].astype(np.float64)
-        error = ((true - predicted[:, columns]) ** 2).sum(0)
-        found[columns] = 1 - _ratio(error, ((true - true.mean(0)) ** 2).sum(0))
-        found[columns][_same_all(y[:, columns])] = np.nan
-        release(y)
-        release(predicted)
+        true = take(y, columns).astype(np.float64)
+        error = ((true - take(predicted, columns)) ** 2).sum(0)
+        ratio = 1 - _ratio(error, ((true - true.mean(0)) ** 2).sum(0))
+        found[columns] = np.where(_same_all(true), np.nan, ratio)
     return found.astype(np.float32)
 
 
@@ -86,20 +84,18 @@ def _split(y: Array, parts: Array, share: Any) -> npt.NDArray[np.float32]:
     _same(y, parts[0])
     found = np.empty((len(parts), y.shape[1]))
     for columns in tiles(y.shape[1], max(1, _size(y) // (1 + len(parts)))):
-        true = y[:, columns].astype(np.float64)
+        true = take(y, columns).astype(np.float64)
         guesses = parts[:, :, columns].astype(np.float64)
-        found[:, columns] = share(true - true.mean(0), guesses - guesses.mean(1, keepdims=True))
-        found[:, columns][:, _same_all(y[:, columns])] = np.nan
+        shares = share(true - true.mean(0), guesses - guesses.mean(1, keepdims=True))
+        found[:, columns] = np.where(_same_all(true), np.nan, shares)
     return found.astype(np.float32)
 
 
 def _pairs(y: Array, predicted: Array) -> Iterator[tuple[slice, Array, Array]]:
     """Yield centred float64 tiles of both."""
     for columns in tiles(y.shape[1], _size(y)):
-        true, guess = y[:, columns].astype(np.float64), predicted[:, columns].astype(np.float64)
+        true, guess = take(y, columns).astype(np.float64), take(predicted, columns).astype(np.float64)
         yield columns, true - true.mean(0), guess - guess.mean(0)
-        release(y)
-        release(predicted)
 
 
 def _size(y: Array) -> int:

@@ -121,10 +121,10 @@ def cross_validate(
     n_folds = 0
     for fold in folds:
         n_folds += 1
-        if fold.flat and settings.score == "correlation":
-            continue
-        for columns in tiles(n_voxels, tile):
+        for columns in tiles(n_voxels, tile) if not (fold.flat and settings.score == "correlation") else ():
             scores[:, columns] += _fold_scores(fold, responses, columns, settings.score)
+        # The next fold is decomposed while the loop's variable would still hold this one.
+        del fold
     scores /= n_folds
     scores[:, constant] = np.nan
     return scores

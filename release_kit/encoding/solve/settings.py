@@ -17,7 +17,7 @@ Precision = Literal["float32", "fast"]
 Backend = Literal["own", "himalaya"]
 Device = Literal["auto", "cpu", "cuda"]
 
-MIN_MEMORY_BYTES = 64 * 2**20
+MIN_MEMORY_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)

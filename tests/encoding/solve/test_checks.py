@@ -123,8 +123,8 @@ def test_a_fit_that_memory_cannot_hold_says_what_it_needs():
     x, y = rng.standard_normal((60, 400)).astype("f"), np.zeros((60, 60_000), "f")
     y[::7] = 1
     folds = make_problem(60, 10).folds
-    with pytest.raises(FitError, match=r"needs 0\.\d+ GB, and memory_bytes is 0\.07 GB"):
-        fit_ridge(x, y, folds, replace(SETTINGS, solver="primal", memory_bytes=2**26))
+    with pytest.raises(FitError, match=r"needs 0\.\d+ GB, and memory_bytes is 0\.10 GB"):
+        fit_ridge(x, y, folds, replace(SETTINGS, solver="primal", memory_bytes=100 * 2**20))
 
 
 def test_prediction_refuses_other_features():
