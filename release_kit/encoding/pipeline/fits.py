@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_error
-from release_kit.encoding.arrays import Band, FloatArray, Fold
+from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FitError
+from release_kit.encoding.pipeline.banded import bands_of, forget_search, search_bands, split_scores
 from release_kit.encoding.pipeline.choices import Choices
 from release_kit.encoding.pipeline.designs import Designs, Event, Part
 from release_kit.encoding.pipeline.identity import FIT_CODE, code_digest, libraries, responses_identity
@@ -168,8 +169,13 @@ def _fit_split(
     pairs = [group.designs.matrices(part, split) for part in parts]
     if len(parts) > 1 and search:
         for running in pending.values():
-            y = running.training(split)
-            running.take(split, *_banded(group, parts, pairs, y, split.folds, search))
+            fit = search_bands(
+                group, running.unit, parts, [x for x, _ in pairs], running.training(split), split, search
+            )
+            held_out = [x for _, x in pairs]
+            running.take(split, fit.predict(bands_of(parts, held_out)), fit.alpha, fit.cv_score, "banded")
+            if len(running.plan.splits) == 1:
+                running.more = split_scores(fit, parts, held_out, group.held_out(running.unit.subject))
         return
     x_train, x_test = (np.concatenate(side, axis=1) if len(pairs) > 1 else side[0] for side in zip(*pairs, strict=True))
     settings = group.choices.ridge
@@ -189,24 +195,6 @@ def _fit_split(
         running.take(split, fit.predict(x_test), fit.alpha, fit.cv_score, fit.solver)
 
 
-def _banded(
-    group: Group,
-    parts: Sequence[Part],
-    pairs: Sequence[tuple[FloatArray, FloatArray]],
-    y: FloatArray,
-    folds: tuple[Fold, ...],
-    search: Mapping[str, Any],
-) -> tuple[FloatArray, FloatArray, FloatArray, str]:
-    """Return prediction, alpha, score and solver of a banded model by random search."""
-    from release_kit.encoding.solve.banded import BandedSettings, fit_banded
-
-    train = [Band(name=part.feature, x=pair[0]) for part, pair in zip(parts, pairs, strict=True)]
-    test = [Band(name=part.feature, x=pair[1]) for part, pair in zip(parts, pairs, strict=True)]
-    settings = BandedSettings(**vars(group.choices.ridge), n_iter=search["n_iter"], seed=search["seed"])
-    fit = fit_banded(train, y, folds, settings)
-    return fit.predict(test), np.full(y.shape[1], np.nan, np.float32), fit.cv_score, "banded"
-
-
 class _Running:
     """A fit that is being made: its prediction grows on disk, split by split."""
 
@@ -220,6 +208,8 @@ class _Running:
         self._alphas: list[FloatArray] = []
         self._cv: list[FloatArray] = []
         self._solvers: list[str] = []
+        self.more: Mapping[str, npt.NDArray] = {}
+        """Further columns of ``voxels.parquet``."""
         self._home = group.folder / FITS / unit.fit_id
         self._temporary = self._home / f"{TEMPORARY_PREFIX}{PREDICTION_FILE}"
         self._prediction: npt.NDArray[np.float32] | None = None
@@ -248,7 +238,8 @@ class _Running:
             "r2": r2(y, prediction),
         }
         reason = self._reasons(columns)
-        for name in ("alpha", "cv_r", "r", "r2"):
+        columns |= self.more
+        for name in columns:
             columns[name] = np.where([why is not None for why in reason], np.nan, columns[name])
         os.replace(self._temporary, self._home / PREDICTION_FILE)
         facts = {
@@ -259,7 +250,9 @@ class _Running:
             "n_voxels": self.cleaned.n_voxels,
             "n_scored": sum(why is None for why in reason),
         }
-        return finish_fit(self._group.folder, self.unit, columns, reason, facts)
+        fitted = finish_fit(self._group.folder, self.unit, columns, reason, facts)
+        forget_search(self._group.folder, self.unit)
+        return fitted
 
     def _target(self) -> npt.NDArray[np.float32]:
         if self._prediction is None:

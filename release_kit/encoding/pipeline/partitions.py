@@ -46,6 +46,7 @@ class Partitioned:
         voxels: part (``unique:story``) → (n_voxels,) value; ``…:low`` and ``…:high`` are the ends of its interval.
         means: (region, part) → value, low, high and how many voxels.
         fit_ids: folders of the fits of all unions.
+        top: (n_voxels,) the voxels of the region ``top``.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Partitioned:
     voxels: Mapping[str, npt.NDArray]
     means: Mapping[tuple[str, str], tuple[float, float, float, int]]
     fit_ids: tuple[str, ...]
+    top: npt.NDArray[np.bool_]
 
 
 def wanted_unions(use: BandUse) -> list[Union]:
@@ -117,6 +119,7 @@ def partition_model(
         voxels={name: values for name, values in read_columns(home / "voxels.parquet").items() if name != "voxel"},
         means=_read_means(home / MEANS_FILE),
         fit_ids=tuple(fit.fit_id for fit in fits.values()),
+        top=top,
     )
 
 

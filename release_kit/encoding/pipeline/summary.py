@@ -12,6 +12,7 @@ import numpy as np
 from release_kit.core.wording import counted
 from release_kit.encoding.data.samples import shared_seconds
 from release_kit.encoding.partition.bootstrap import block_bootstrap
+from release_kit.encoding.pipeline.banded import SPLIT
 from release_kit.encoding.pipeline.choices import CORRECTED, PAPER
 from release_kit.encoding.pipeline.designs import Part
 from release_kit.encoding.pipeline.judging import block_samples
@@ -90,11 +91,16 @@ def layer_rows(result: ModeResult) -> Iterator[Row]:
 def partition_rows(result: ModeResult) -> Iterator[Row]:
     """Yield what each band explains alone and together, mean over each region, with its interval."""
     for each in result.partitions:
+        labels = {
+            "mode": result.choices.mode,
+            "subject": each.subject,
+            "name": each.name,
+            "fit_id": each.fitted.fit_id,
+            "partition_id": each.partition_id,
+        }
         for (region, part), (value, low, high, n_voxels) in each.means.items():
             yield {
-                "mode": result.choices.mode,
-                "subject": each.subject,
-                "name": each.name,
+                **labels,
                 "part": part,
                 "metric": each.metric,
                 "region": region,
@@ -102,9 +108,14 @@ def partition_rows(result: ModeResult) -> Iterator[Row]:
                 "low": low,
                 "high": high,
                 "n_voxels": n_voxels,
-                "fit_id": each.fitted.fit_id,
-                "partition_id": each.partition_id,
             }
+        regions = {ALL: np.ones(len(each.fitted.r), bool), TOP: each.top, **result.regions[each.subject]}
+        for name, values in each.fitted.columns.items():
+            if name.startswith(SPLIT):
+                for region, inside in regions.items():
+                    n_voxels = int((np.isfinite(values) & inside).sum())
+                    row = {**labels, "part": f"split:{name.removeprefix(SPLIT)}", "metric": "r2", "region": region}
+                    yield {**row, "value": mean_of(values, inside), "n_voxels": n_voxels}
 
 
 def comparison_rows(result: ModeResult) -> Iterator[Row]:

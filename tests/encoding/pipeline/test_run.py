@@ -188,3 +188,15 @@ def test_everything_wrong_is_said_before_anything_is_made(tmp_path: Path):
     assert "no annotation of level 'objects'" in said
     assert "at least 2 blocks of 60" in said
     assert not (tmp_path / "fits").exists() and not (tmp_path / "features").exists()
+
+
+def test_a_banded_model_says_what_each_band_adds(tmp_path: Path):
+    file = write_study(tmp_path, subjects=("01",), analysis=ANALYSIS.replace("n_iter: 0", "n_iter: 3"))
+    result = run_analysis(read_analysis(file)).results[0]
+    fit = result.partitions[0].fitted
+    story, objects = (fit.columns[f"split_r2:{name}-words"] for name in ("story", "object"))
+    assert np.nanmax(np.abs(story + objects - fit.columns["r2"])) < 0.02  # of centred data, hence not to the last digit
+    assert np.mean(story[STORY]) > 0.5 and abs(np.mean(objects[STORY])) < 0.05
+    row = one(read_rows(tmp_path, "partition"), part="split:story-words", region="story")
+    assert row["value"] == pytest.approx(np.mean(story[STORY]), abs=1e-6)
+    assert not list((tmp_path / ".release_kit").rglob("*.npz"))  # what is complete needs no state
