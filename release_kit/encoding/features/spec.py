@@ -41,8 +41,10 @@ class FeatureSpec:
     """Over a bin's own tokens: their mean, or the last of them."""
     special_tokens: bool = False
     """Count what the tokenizer adds (``[CLS]``, ``<s>``) as the bin's own tokens, as the published code does."""
-    start_token: bool = False
-    """Put the model's start token before texts whose tokenizer adds none; it is no token of the bin."""
+    start_token: bool = True
+    """Put the tokenizer's start token, if it has one, before texts where it adds nothing; it is no token of the bin.
+    The first token of a causal model's input is where attention rests: its state is many times larger than all others,
+    and a mean that holds it says how long the text is. Without effect where ``special_tokens`` are pooled."""
     context_s: float = 0.0
     """Seconds of earlier text of the same annotator that the model reads before the bin's own."""
     level: str | None = None

@@ -36,16 +36,15 @@ class Tokens:
         spec: special tokens, limit.
 
     Raises:
-        FeatureError: ``max_tokens`` is more than the model reads, or a start token is asked for that it does not have.
+        FeatureError: ``max_tokens`` is more than the model reads, or too few for any text.
     """
 
     def __init__(self, tokenizer: Any, config: Any, spec: FeatureSpec):
         self._tokenizer, self._with_special = tokenizer, spec.special_tokens
         where = f"features.{spec.name}"
         self._before, self._after = _around(tokenizer)
-        if spec.start_token and not self._before:
-            if tokenizer.bos_token_id is None:
-                raise FeatureError("its tokenizer has no start token", where=where, next_step="leave start_token out")
+        wanted = spec.start_token and not spec.special_tokens and tokenizer.bos_token_id is not None
+        if wanted and not self._before:
             self._before = (tokenizer.bos_token_id,)
         readable = readable_tokens(tokenizer, config)
         if spec.max_tokens is not None and readable is not None and spec.max_tokens > readable:

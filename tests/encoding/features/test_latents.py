@@ -22,6 +22,7 @@ TEXTS = factory.sentences(40)
 
 
 def spec(folder: Path, kind: str = "causal", **settings) -> FeatureSpec:
+    settings = {"start_token": False, **settings}
     return FeatureSpec(name="latents", kind=kind, model=folder, level="story", **settings)
 
 
@@ -116,10 +117,18 @@ def test_special_tokens_are_pooled_where_that_is_asked(models):
 
 
 def test_start_token_stands_before_a_text_and_is_not_pooled(models):
-    found, counts = states(TextModel(spec(models["llama"], start_token=True)), ["the dog sleeps"])
+    plain = FeatureSpec(name="latents", kind="causal", model=models["llama"], level="story")
+    found, counts = states(TextModel(plain), ["the dog sleeps"])
     caught, _ = hooked(models["llama"], "<s> the dog sleeps")
     np.testing.assert_allclose(found[0, 2], caught[2][1:].mean(0).numpy(), rtol=1e-5, atol=1e-6)
     assert counts["tokens"] == 3
+
+
+def test_start_token_is_not_added_to_what_a_tokenizer_adds_nor_where_all_is_pooled(models):
+    for kind, settings in (("bert", {}), ("llama", {"special_tokens": True})):
+        with_start, _ = states(TextModel(spec(models[kind], start_token=True, **settings)), ["the dog sleeps"])
+        without, _ = states(TextModel(spec(models[kind], **settings)), ["the dog sleeps"])
+        assert np.array_equal(with_start, without)
 
 
 def test_what_is_cut_is_counted_and_context_goes_first(models):
