@@ -58,8 +58,9 @@ def check_leaks(
         raise IntegrityError(
             f"{counted(len(leaks), 'place')} of the dataset with something identifying: {listed}{more}",
             where=str(out),
-            next_step="do not publish this folder; mend the sources or the recipe's `privacy`, and convert again: "
-            "before that, conversion gives it no dataset_description.json",
+            next_step="do not publish this folder; mend the sources or the recipe's `privacy` (`ordinary`: parts of "
+            "names that are ordinary words), and convert again: before that, "
+            "conversion gives it no dataset_description.json",
         )
     if not warnings:
         state.mark(mark, identity)

@@ -43,7 +43,7 @@ def published_recipe(recipe: Recipe) -> bytes:
         "derivatives": [_recorded(derivative) for derivative in recipe.derivatives],
         "sidecars": _plain(recipe.sidecars),
         "allow": _plain(recipe.allow),
-        "privacy": _record(recipe.privacy, leave=("shift_key", "words")),
+        "privacy": _record(recipe.privacy, leave=("shift_key", "words", "ordinary")),
     }
     kept = {key: item for key, item in value.items() if item not in ([], {})}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False)

@@ -21,21 +21,28 @@ _CHUNK = 1 << 20
 
 def check_privacy(recipe: Recipe) -> Iterator[Problem]:
     """Yield where a source name, or a word of ``privacy.words``, stands in something that will be published."""
-    from release_kit.bids.sidecars.leak_words import WordFinder, masked
+    from release_kit.bids.sidecars.leak_parts import NamePart
+    from release_kit.bids.sidecars.leak_words import Hit, WordFinder, masked
+
+    def told(hit: Hit, step: str) -> tuple[str, str]:
+        if not isinstance(hit.word, NamePart):
+            return masked(hit.word), step
+        step += "; if it is an ordinary word here, put it into `privacy.ordinary`"
+        return f"{masked(hit.word)}, a part of a name in the lab", step
 
     finder = WordFinder(secret_words(recipe))
     for key, text in _texts(recipe):
         for hit in finder.search_text(text):
-            step = "write it otherwise; this text is part of the dataset"
-            yield problem("identifying", f"holds {masked(hit.word)}, which must appear nowhere", key, step)
+            what, step = told(hit, "write it otherwise; this text is part of the dataset")
+            yield problem("identifying", f"holds {what}, which must appear nowhere", key, step)
     yield from _facts(recipe)
     for path in _annotation_files(recipe):
         for hit in finder.search_text(path.relative_to(recipe.root).as_posix()):
-            step = "rename the file; its name is kept under sourcedata/"
-            yield problem("identifying", f"its name holds {masked(hit.word)}", str(path), step)
+            what, step = told(hit, "rename the file; its name is kept under sourcedata/")
+            yield problem("identifying", f"its name holds {what}", str(path), step)
         for hit in finder.search(_chunks(path)):
-            step = "mend the text; it is published as it is"
-            yield problem("identifying", f"holds {masked(hit.word)}", f"{path}:{hit.line}", step)
+            what, step = told(hit, "mend the text; it is published as it is")
+            yield problem("identifying", f"holds {what}", f"{path}:{hit.line}", step)
 
 
 def _facts(recipe: Recipe) -> Iterator[Problem]:

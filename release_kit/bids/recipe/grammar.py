@@ -193,7 +193,14 @@ PRIVACY: Mapping[str, Key] = {
     "scrub": Key(kind=Texts(), doc="Sidecar keys to remove beyond the built-in list.", default=()),
     "keep": Key(kind=Texts(), doc="Keys of the built-in list to keep.", default=()),
     "shift_key": Key(kind=_line, doc="File with the secret of the date shifts; outside the dataset."),
-    "words": Key(kind=Texts(), doc="Words that must appear nowhere; source names are always among them.", default=()),
+    "words": Key(
+        kind=Texts(),
+        doc="Words that must appear nowhere; source names and their parts are always among them.",
+        default=(),
+    ),
+    "ordinary": Key(
+        kind=Texts(), doc="Parts of source names that are ordinary words here (`rose`); not searched for.", default=()
+    ),
 }
 
 ALLOW: Mapping[str, Key] = {

@@ -190,6 +190,8 @@ class Privacy:
     """File with the secret from which each subject's date shift follows; made by the first conversion that needs it."""
     words: tuple[str, ...] = ()
     """Further words that must appear nowhere (names, hospital numbers); source names are always among them."""
+    ordinary: tuple[str, ...] = ()
+    """Parts of source names that are ordinary words of this dataset, and are not searched for by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)

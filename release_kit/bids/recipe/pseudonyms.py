@@ -6,18 +6,24 @@ from typing import Any
 
 from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.values import Findings
+from release_kit.bids.sidecars.leak_parts import name_parts
 
 LABEL_COLUMN = "participant_id"
 SOURCE_COLUMN = "source"
 
 
 def secret_words(recipe: Recipe) -> tuple[str, ...]:
-    """Return the words that must appear nowhere, sorted: names in the lab and what the recipe adds.
+    """Return the words that must appear nowhere, sorted: names in the lab, what the recipe adds, then parts of names.
 
-    A name that is the published label of its subject (``01``, ``sub-01``) tells nothing.
+    A name that is the published label of its subject (``01``, ``sub-01``) tells nothing, nor does a part of one that is
+    a label of the recipe, or that the recipe calls an ordinary word.
     """
     names = {one.source for one in recipe.subjects if not is_published(one.label, one.source)}
-    return tuple(sorted(names | set(recipe.privacy.words)))
+    labels = [label for one in recipe.subjects for label in (one.label, f"sub{one.label}")]
+    labels += [*recipe.tasks, *recipe.stimuli]
+    labels += [str(one.session) for one in (*recipe.runs, *recipe.anatomy) if one.session]
+    parts = name_parts(names, (*recipe.privacy.ordinary, *labels))
+    return (*sorted(names | set(recipe.privacy.words)), *parts)
 
 
 def is_published(label: str, source: str) -> bool:

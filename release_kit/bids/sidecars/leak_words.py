@@ -8,8 +8,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
+
+from release_kit.bids.sidecars.leak_parts import NamePart, PartFinder, folded, wide
 
 CHUNK_BYTES = 1 << 20
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp932", "euc_jp", "iso2022_jp", "cp1252", "gb18030", "big5", "euc_kr")
@@ -20,6 +22,7 @@ _NO_ACCIDENT = 7
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{16,}")
 _JIS_ESCAPE = b"\x1b$b"
 _HEX = frozenset("0123456789abcdef")
+_ACCENTED = frozenset(range(0xC3, 0xCA))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class Hit:
     word: str
     offset: int
     line: int
+    size_bytes: int = field(default=0, compare=False)
+    """How long it is as it stands there; 0 for a part of a name that was found through accents or width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +51,20 @@ class WordFinder:
     """Searches bytes for words; case of ASCII letters is ignored, other letters are searched in their usual cases.
 
     Short words and words that could be hexadecimal (``AB12``) count only where they stand alone, since every digest
-    would hold them; a word that ends in a digit is not found inside a longer number. Longer words count anywhere.
+    would hold them; a word that ends in a digit is not found inside a longer number. Longer words count anywhere. Parts
+    of names (``NamePart``) count where they stand as a word, in other widths and with other accents too.
     """
 
     def __init__(self, words: Iterable[str]):
-        cleaned = {unicodedata.normalize("NFC", word.strip()) for word in words}
-        self.words = tuple(sorted(word for word in cleaned if searchable(word)))
-        self.too_short = tuple(sorted(word for word in cleaned if word and not searchable(word)))
+        given = list(words)
+        cleaned = {unicodedata.normalize("NFC", word.strip()) for word in given if not isinstance(word, NamePart)}
+        once = {frozenset(_lowered(spelling) for spelling in _spellings(word)): word for word in sorted(cleaned)}
+        parts = sorted({folded(word): word for word in given if isinstance(word, NamePart)}.values())
+        self.words = (*sorted(word for word in once.values() if searchable(word)), *parts)
+        self.too_short = tuple(sorted(word for word in once.values() if word and not searchable(word)))
         """Words that stand in every dataset by chance, so that nothing can be said about them."""
         self._patterns = tuple(pattern for word in self.words for pattern in _patterns(word))
+        self._parts = PartFinder(parts)
         self._reach = max((len(pattern.data) for pattern in self._patterns), default=0) + 2 * _AROUND
 
     def search(self, chunks: Iterable[bytes], *, binary: bool = False) -> list[Hit]:
@@ -67,30 +77,35 @@ class WordFinder:
             binary: sound or film: in a gigabyte of it every word of four letters stands by chance, so short ones count
                 only inside of readable text.
         """
-        found: dict[str, Hit] = {}
+        found: dict[tuple[str, bool], Hit] = {}
         kept, base, lines = b"", 0, 0
         for chunk, last in _with_last(chunks):
             window = kept + chunk.lower()
             # A hit is judged by what stands around it, so what is near the end is left to the next window.
             limit = len(window) if last else max(len(window) - _AROUND, 0)
             for hit in self._search_window(window, limit, binary, base, lines, found):
-                found[hit.word] = hit
+                found[_name(hit.word)] = hit
+            for part, at in self._parts.search(window, last) if not binary else ():
+                line = 1 + lines + window.count(b"\n", 0, at)
+                found.setdefault(_name(part), Hit(word=part, offset=base + at, line=line))
             kept = window[-self._reach :] if not last else b""
             gone = len(window) - len(kept)
             base, lines = base + gone, lines + window.count(b"\n", 0, gone)
-        return [found[word] for word in self.words if word in found]
+        whole = [hit for hit in found.values() if not isinstance(hit.word, NamePart)]
+        hits = (found[_name(word)] for word in self.words if _name(word) in found)
+        return [hit for hit in hits if not isinstance(hit.word, NamePart) or not any(_holds(one, hit) for one in whole)]
 
     def search_text(self, text: str) -> list[Hit]:
         """Return the first occurrence of each word in a text (a file name, a header field)."""
         return self.search([text.encode("utf-8", "surrogateescape")]) if self._patterns and text else []
 
     def _search_window(
-        self, window: bytes, limit: int, binary: bool, base: int, lines: int, found: dict[str, Hit]
+        self, window: bytes, limit: int, binary: bool, base: int, lines: int, found: dict[tuple[str, bool], Hit]
     ) -> Iterator[Hit]:
         ascii_only = window.isascii()
         absent = {needs for needs in (b"\x00", _JIS_ESCAPE) if needs not in window}
         for pattern in self._patterns:
-            if pattern.word in found or pattern.needs in absent or (ascii_only and not pattern.data.isascii()):
+            if _name(pattern.word) in found or pattern.needs in absent or (ascii_only and not pattern.data.isascii()):
                 continue
             at = window.find(pattern.data, 0, limit)
             while at >= 0 and not (
@@ -98,7 +113,19 @@ class WordFinder:
             ):
                 at = window.find(pattern.data, at + 1, limit)
             if at >= 0:
-                yield Hit(word=pattern.word, offset=base + at, line=1 + lines + window.count(b"\n", 0, at))
+                line = 1 + lines + window.count(b"\n", 0, at)
+                yield Hit(word=pattern.word, offset=base + at, line=line, size_bytes=len(pattern.data))
+
+
+def _name(word: str) -> tuple[str, bool]:
+    """What a word is told apart by: a name of one part is searched for as itself and as a part."""
+    return word, isinstance(word, NamePart)
+
+
+def _holds(whole: Hit, part: Hit) -> bool:
+    """Whether a part of a name stands in the whole name that was found."""
+    inside = whole.offset <= part.offset < whole.offset + whole.size_bytes
+    return inside or (part.size_bytes == 0 and part.line == whole.line)
 
 
 def searchable(word: str) -> bool:
@@ -148,17 +175,25 @@ def _patterns(word: str) -> Iterator[_Pattern]:
     """Yield every byte string that spells the word, each once; the strings are in lower case as far as ASCII goes."""
     before, after = _borders(word)
     seen = set()
-    for spelling in _spellings(word):
-        for data, needs in _encoded(spelling):
-            lowered = data.lower()
-            if lowered not in seen:
-                seen.add(lowered)
-                borders = (before, after) if lowered.isascii() and not needs else (frozenset(), frozenset())
-                yield _Pattern(word=word, data=lowered, before=borders[0], after=borders[1], needs=needs)
+    spellings = _spellings(word)
+    encoded = [one for spelling in spellings for one in _encoded(spelling)]
+    if isinstance(word, NamePart):
+        encoded += [one for spelling in spellings if spelling.isascii() for one in _encoded_wide(spelling)]
+    for data, needs in encoded:
+        lowered = data.lower()
+        if lowered not in seen:
+            seen.add(lowered)
+            borders = (before, after) if lowered.isascii() and not needs else (frozenset(), frozenset())
+            yield _Pattern(word=word, data=lowered, before=borders[0], after=borders[1], needs=needs)
+
+
+def _lowered(spelling: str) -> str:
+    return "".join(one.lower() if one.isascii() else one for one in spelling)
 
 
 def _spellings(word: str) -> set[str]:
-    cases = {word, word.lower(), word.upper(), word.title()}
+    words = {word, folded(word)} if isinstance(word, NamePart) else {word}
+    cases = {case for one in words for case in (str(one), one.lower(), one.upper(), one.title())}
     return {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD", "NFKC")}
 
 
@@ -180,10 +215,21 @@ def _encoded(word: str) -> Iterator[tuple[bytes, bytes]]:
         yield "".join(f"&#x{ord(letter):x};" for letter in word).encode(), b""
 
 
+def _encoded_wide(word: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the word in full-width letters, in encodings that are not read as text here."""
+    for encoding in ("utf-16-le", "utf-16-be", "cp932", "euc_jp"):
+        data = wide(word).encode(encoding)
+        yield data, b"\x00" if b"\x00" in data else b""
+
+
 def _borders(word: str) -> tuple[frozenset[int], frozenset[int]]:
     """Return the bytes that may not stand before and after the word, written in lower case."""
     lowered = word.lower()
     letters, digits = frozenset(b"abcdefghijklmnopqrstuvwxyz"), frozenset(b"0123456789")
+    if isinstance(word, NamePart):
+        # what UTF-8 begins a letter with an accent with continues the word: 'ren' does not stand in 'Renée'
+        after = digits if lowered[-1].isdigit() else frozenset()
+        return letters | (digits if lowered[0].isdigit() else frozenset()), letters | after | _ACCENTED
     if not word.isascii():
         return frozenset(), frozenset()
     if set(lowered) <= _HEX:

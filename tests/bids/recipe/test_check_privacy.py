@@ -42,3 +42,16 @@ def test_identifying_facts_in_the_recipe_are_refused_since_the_recipe_is_publish
     assert not any("67055" in problem.sentence() for problem in report.problems)
     kept = facts.replace("annotations:", "privacy: {keep: [DeviceSerialNumber, When]}\nannotations:")
     assert not found(check_recipe(reread(("annotations:\n", kept))))
+
+
+def test_parts_of_a_name_in_the_lab_are_found_and_ordinary_ones_can_be_named(study: Path, reread):
+    for old in sorted((study / "recordings" if (study / "recordings").is_dir() else study).rglob("AB12*")):
+        old.rename(old.with_name(old.name.replace("AB12", "tanaka_yuki")))
+    path = study / "annotations/film_story_A01.csv"
+    path.write_text(path.read_text(encoding="utf-8") + "35,1,Goodbye Yuki\n", encoding="utf-8")
+    report = check_recipe(reread(("AB12", "tanaka_yuki")))
+    assert ("identifying", "film_story_A01.csv:11") in found(report)
+    problem = next(problem for problem in report.problems if problem.code == "identifying")
+    assert "a part of a name in the lab" in problem.what and "privacy.ordinary" in problem.next_step
+    allowed = reread(("AB12", "tanaka_yuki"), ("annotations:\n", "privacy: {ordinary: [yuki]}\nannotations:\n"))
+    assert "identifying" not in [code for code, _ in found(check_recipe(allowed))]
