@@ -185,8 +185,7 @@ def _get_annexed(
     say({"event": "wanted", "n": len(wanted), "size_bytes": size})
     records: list[dict[str, Any]] = []
     if wanted:
-        asked = b"".join(os.fsencode(file.path) + b"\0" for file in wanted)
-        records = repository.annex_records("get", "--batch", "-z", f"--jobs={workers}", stdin=asked)
+        records = _fetch_annexed(repository, [file.path for file in wanted], workers)
     for record in records:
         say({"event": "fetched", "path": record.get("file"), "ok": record.get("success")})
     version = repository.ask("describe", "--tags", "--exact-match", "HEAD")
@@ -195,6 +194,25 @@ def _get_annexed(
         n_fetched=sum(bool(record.get("success")) for record in records), size_bytes=size,
         failed=tuple(sorted(set(failed_records(records)))),
     )  # fmt: skip
+
+
+def _fetch_annexed(repository: Repository, paths: list[str], workers: int) -> list[dict[str, Any]]:
+    """Return git-annex's record of each file; what failed is asked for once more, by itself.
+
+    Downloads at the same time share locks and connections: one that failed beside a damaged file may be whole.
+    """
+
+    def ask(paths: list[str], workers: int) -> list[dict[str, Any]]:
+        asked = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        return repository.annex_records("get", "--batch", "-z", f"--jobs={workers}", stdin=asked)
+
+    records = ask(paths, workers)
+    fetched = {record.get("file") for record in records if record.get("success")}
+    failed = [path for path in paths if path not in fetched and os.path.lexists(repository.folder / path)]
+    failed = [path for path in failed if not (repository.folder / path).exists()]
+    if not failed:
+        return records
+    return [record for record in records if record.get("success")] + ask(failed, 1)
 
 
 def _get_plain(
