@@ -18,7 +18,7 @@ from release_kit.hub.remote import RemoteFile
 from release_kit.release.download.source import RemoteRelease
 from release_kit.release.download.target import cache_source
 from release_kit.release.verify.compare import Observed, compare
-from release_kit.release.verify.report import Difference, VerifyReport, ordered
+from release_kit.release.verify.report import Difference, VerifyReport, as_it_lies
 from release_kit.release.verify.scope import (
     cell_files,
     selected_names,
@@ -102,7 +102,7 @@ def verify_remote(
         root=expected_manifest.root,
         study=expected_manifest.study,
         version=expected_manifest.version,
-        differences=ordered(differences),
+        differences=as_it_lies(differences, dataset=expected_manifest.is_dataset),
         n_files=len(expected),
         n_bytes=sum(entry.size_bytes for entry in expected.values()),
         n_read=0,

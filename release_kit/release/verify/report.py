@@ -4,8 +4,10 @@ Pure records and their text; nothing here reads a file. ``docs/verify.md`` lists
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from release_kit.core.dataset_tree import local_path
 
 ORDER = (
     "empty", "incomplete", "manifest", "placement", "signature", "unreachable", "missing", "renamed", "swapped",
@@ -21,7 +23,8 @@ SHOWN = 40
 class Difference:
     """One way in which files are not what the manifest says.
 
-    ``where`` is the path in the release tree (``cells/<name>/<file>``), or the file itself for what has none.
+    ``where`` is the path in the release tree (``cells/<name>/<file>``), or the file itself for what has none; in a
+    report on a dataset it is the path in the dataset (``as_it_lies``).
     """
 
     code: str
@@ -119,6 +122,29 @@ class VerifyReport:
         if self.ok:
             return f"{self.how}: {size} ({name}{signed})"
         return f"NOT {self.how}: {len(self.differences)} problems in {size} ({name}{signed})"
+
+
+def as_it_lies(differences: Iterable[Difference], *, dataset: bool) -> tuple[Difference, ...]:
+    """Return the differences with the places that whoever reads the report finds: in a dataset, its own paths.
+
+    Args:
+        differences: with paths of the release tree.
+        dataset: whether the release is one dataset.
+    """
+    if not dataset:
+        return ordered(differences)
+    found = []
+    for one in differences:
+        where, other, what = _own_path(one.where), one.other and _own_path(one.other), one.what
+        if one.other and other:
+            what = what.replace(one.other, other)
+        found.append(replace(one, where=where, other=other, what=what))
+    return ordered(found)
+
+
+def _own_path(tree_path: str) -> str:
+    inside = tree_path.startswith("index/") or (tree_path.startswith("cells/") and tree_path.count("/") > 1)
+    return local_path(tree_path, dataset=True) if inside else tree_path
 
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:

@@ -15,7 +15,7 @@ from release_kit.core.hashing import LARGE_BYTES, FileDigest, default_workers
 from release_kit.core.manifest import FileEntry, Manifest
 from release_kit.release.verify.compare import Observed, compare, needs_reading
 from release_kit.release.verify.open import Opened, open_target
-from release_kit.release.verify.report import Difference, VerifyReport, ordered
+from release_kit.release.verify.report import Difference, VerifyReport, as_it_lies, ordered
 from release_kit.release.verify.scope import Found, Scope, expected_files, list_found
 
 SIGNATURE_FILE = "manifest.sigstore.json"
@@ -137,7 +137,7 @@ def report_of(path: Path, inspection: Inspection, options: VerifyOptions) -> Ver
         root=manifest.root,
         study=manifest.study,
         version=manifest.version,
-        differences=ordered([*inspection.differences, *trust]),
+        differences=ordered([*as_it_lies(inspection.differences, dataset=manifest.is_dataset), *trust]),
         n_files=len(inspection.expected),
         n_bytes=sum(entry.size_bytes for entry in inspection.expected.values()),
         n_read=inspection.n_read,

@@ -20,7 +20,7 @@ from release_kit.core.tensors_file import parse_tensors
 from release_kit.hub.client import HubClient
 from release_kit.hub.errors import UnreachableError
 from release_kit.release.download.source import RemoteRelease
-from release_kit.release.verify.report import Difference, VerifyReport, ordered
+from release_kit.release.verify.report import Difference, VerifyReport, as_it_lies
 
 TRIES = 4
 _BLOCK_BYTES = 1 << 20
@@ -221,7 +221,7 @@ def sample_report(
         root=manifest.root,
         study=manifest.study,
         version=manifest.version,
-        differences=ordered(result.differences),
+        differences=as_it_lies(result.differences, dataset=manifest.is_dataset),
         n_files=result.n_files,
         n_bytes=result.n_bytes,
         n_read=result.n_files,

@@ -215,3 +215,17 @@ def test_each_level_loads_by_name_with_the_client_of_the_hub(study: Path, hub: L
     loaded = json.loads(done.stdout.strip().splitlines()[-1])
     folder = study / "dataset" / "stimuli" / "annotations"
     assert loaded == {level: pq.read_table(folder / f"{level}.parquet").to_pylist() for level in ("object", "story")}
+
+
+def test_damage_is_named_by_where_it_lies_in_the_download(study: Path, hub: LocalHub, tmp_path: Path):
+    publish(study, hub)
+    copy = tmp_path / "copy"
+    download(hub, copy)
+    (copy / BOLD).write_bytes(b"X" + (copy / BOLD).read_bytes()[1:])
+    (copy / "participants.tsv").rename(copy / "people.tsv")
+    (copy / "sub-01" / "extra.tsv").write_text("extra")
+    told = {(one.code, one.where, one.other) for one in verify_folder(copy).differences}
+    assert told == {
+        ("changed", BOLD, None), ("renamed", "participants.tsv", "people.tsv"), ("extra", "sub-01/extra.tsv", None)
+    }  # fmt: skip
+    assert "lies under another name: people.tsv" in verify_folder(copy).text()

@@ -20,7 +20,8 @@ def test_init_writes_a_recipe_that_check_completes(study: Path, tmp_path: Path):
     assert ran.returncode == 1
     assert "error fill-in" in ran.stdout and "`dataset.name` is still to be filled in" in ran.stdout
     assert "not ready to convert" in ran.stdout
-    text = out.read_text(encoding="utf-8").replace('language: "FILL IN"', "language: en").replace("FILL IN", "answer")
+    text = out.read_text(encoding="utf-8").replace('language: "FILL IN"', "language: en")
+    text = text.replace('license: "FILL IN"', "license: CC0-1.0").replace("FILL IN", "answer")
     out.write_text(text, encoding="utf-8")
     ran = release_kit("bids", "check", out)
     assert ran.returncode == 0, ran.stdout
