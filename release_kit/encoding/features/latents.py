@@ -40,7 +40,7 @@ class TextModel:
         self._spec = spec
         where = f"features.{spec.name}, model {spec.model}"
         tokenizer = load(lambda: AutoTokenizer.from_pretrained(spec.model, local_files_only=True), where)
-        model = load_weights(AutoModel, spec.model, spec.dtype, where)
+        model = load_weights(AutoModel, spec.model, spec.dtype, spec.device, where)
         self._tokens = Tokens(tokenizer, model.config, spec)
         self._model = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
         probe = self._states([self._probe(where)])
@@ -76,14 +76,15 @@ class TextModel:
         import torch
 
         states = self._states(inputs)
-        rows = torch.arange(len(inputs))
+        device = states[0].device
         if self._spec.pooling == "last":
-            last = torch.tensor([each.own_end - 1 for each in inputs])
-            return [states[k][rows, last].float().numpy() for k in self.layers]
-        place = torch.arange(states[0].shape[1])
-        start, end = (torch.tensor([getattr(each, name) for each in inputs]) for name in ("own_start", "own_end"))
-        own = ((place >= start[:, None]) & (place < end[:, None])).float().unsqueeze(-1)
-        return [((states[k].float() * own).sum(1) / own.sum(1)).numpy() for k in self.layers]
+            rows = torch.arange(len(inputs), device=device)
+            last = torch.tensor([each.own_end - 1 for each in inputs], device=device)
+            return [states[k][rows, last].float().cpu().numpy() for k in self.layers]
+        place = torch.arange(states[0].shape[1], device=device)
+        bounds = torch.tensor([[each.own_start, each.own_end] for each in inputs], device=device)
+        own = ((place >= bounds[:, :1]) & (place < bounds[:, 1:])).float().unsqueeze(-1)
+        return [((states[k].float() * own).sum(1) / own.sum(1)).cpu().numpy() for k in self.layers]
 
     def _states(self, inputs: list[TokenIds]) -> Sequence[Any]:
         import torch
@@ -95,7 +96,8 @@ class TextModel:
             ids[row, : len(each.ids)] = torch.tensor(each.ids)
             mask[row, : len(each.ids)] = 1
         with torch.inference_mode():
-            return self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+            moved = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
+            return self._model(**moved, output_hidden_states=True).hidden_states
 
     def _probe(self, where: str) -> TokenIds:
         found = self._tokens.encode([Item("a")])[0]
@@ -137,11 +139,12 @@ def load(read: Callable[[], Any], where: str) -> Any:
             logging.enable_progress_bar()
 
 
-def load_weights(kind: Any, folder: Path, dtype: str, where: str) -> Any:
-    """Return a model with the weights of a folder, ready to be asked.
+def load_weights(kind: Any, folder: Path, dtype: str, device: str, where: str) -> Any:
+    """Return a model with the weights of a folder on a device, ready to be asked.
 
     Raises:
-        FeatureError: it cannot be read, or weights are missing in it: transformers would draw them at random.
+        FeatureError: there is no such device, the folder cannot be read, or weights are missing in it: transformers
+            would draw them at random.
     """
     import torch
 
@@ -157,7 +160,11 @@ def load_weights(kind: Any, folder: Path, dtype: str, where: str) -> Any:
         named = ", ".join([*absent, *(str(key) for key in facts.get("mismatched_keys", ()))][:3])
         step = "its config.json is another model's, or the download is incomplete"
         raise FeatureError(f"weights are missing, or of another shape: {named}", where=where, next_step=step)
-    return model.eval()
+    try:
+        return model.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        what = f"the device {device!r} cannot be used ({str(error).splitlines()[0][:200]})"
+        raise FeatureError(what, where=where, next_step="take cpu") from error
 
 
 def chosen_layers(spec: FeatureSpec, n_states: int, where: str) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ class _MediaModel(abc.ABC):
         assert spec.model is not None and spec.media is not None
         self._spec = spec
         self._where = f"features.{spec.name}, model {spec.model}"
-        self._model = self._part(load_weights(AutoModel, spec.model, spec.dtype, self._where))
+        self._model = self._part(load_weights(AutoModel, spec.model, spec.dtype, spec.device, self._where))
         self._processor = load(self._read_processor, self._where)
         probe = self._pooled_states(self._probe())
         self.layers = chosen_layers(spec, len(probe), self._where)
@@ -81,7 +81,8 @@ class _MediaModel(abc.ABC):
         import torch
 
         kind = getattr(torch, self._spec.dtype)
-        cast = {name: value.to(kind) if value.is_floating_point() else value for name, value in inputs.items()}
+        moved = {name: value.to(self._model.device) for name, value in inputs.items()}
+        cast = {name: value.to(kind) if value.is_floating_point() else value for name, value in moved.items()}
         with torch.inference_mode():
             return self._model(**cast, output_hidden_states=True)
 
@@ -249,7 +250,7 @@ def _mean_state(state: Any, mask: Any) -> FloatArray:
 
     if isinstance(state, np.ndarray):
         return state
-    values = state.float()
+    values = state.float().cpu()
     if values.ndim == 4:
         return values.mean(dim=(2, 3)).numpy()
     if mask is None or mask.shape[1] > values.shape[1]:

@@ -63,6 +63,8 @@ class FeatureSpec:
     """Inputs of one forward pass."""
     dtype: str = "float32"
     """What the model calculates in; features are float32 always."""
+    device: str = "cpu"
+    """Where a model calculates: ``cpu``, ``cuda``, or another name that torch knows."""
     media: Path | None = None
     """Folder of frames, videos or sounds of each stimulus."""
     min_count: int = 2
@@ -85,7 +87,7 @@ class FeatureSpec:
         """Return what changes values, as JSON; model, texts and media go into the key by their digests."""
         names = ["kind", "annotators", "missing", "bin_s"]
         if self.kind in (*TEXT_MODELS, *MEDIA):
-            names += ["layers", "pooling", "batch_size", "dtype"]
+            names += ["layers", "pooling", "batch_size", "dtype", "device"]
         if self.kind in TEXT_MODELS:
             names += ["special_tokens", "start_token", "context_s"]
         if self.kind in (*TEXT_MODELS, "vision-language"):

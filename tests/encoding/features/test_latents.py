@@ -196,3 +196,16 @@ def test_real_encoder_gives_what_a_direct_call_gives():
     found, counts = states(TextModel(spec(folder, "encoder")), texts)
     np.testing.assert_allclose(found, ((direct * own).sum(2) / own.sum(2)).numpy(), rtol=1e-4, atol=1e-5)
     assert counts["tokens"] == int(own.sum())
+
+
+def test_device_that_is_not_there_is_named(models):
+    with pytest.raises(FeatureError, match="the device 'cuda:99' cannot be used"):
+        TextModel(spec(models["gpt2"], device="cuda:99"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_gpu_gives_what_the_cpu_gives(models, pooling):
+    one, _ = states(TextModel(spec(models["llama"], pooling=pooling)), TEXTS)
+    two, _ = states(TextModel(spec(models["llama"], pooling=pooling, device="cuda")), TEXTS)
+    np.testing.assert_allclose(two, one, atol=1e-4)
