@@ -53,6 +53,7 @@ def _text(report: Any) -> str:
     lines = [
         f"{report.folder}: version {report.version or '(no version)'}, {counted(report.n_wanted, 'content')}{some}, "
         f"{report.size_bytes / 1e6:,.1f} MB; {report.n_fetched:,} fetched now"
+        + (f", {len(report.failed):,} not here" if report.failed else "")
     ]
     lines += [f"failed   {text}" for text in report.failed[:N_SHOWN]]
     if len(report.failed) > N_SHOWN:

@@ -76,6 +76,12 @@ def _in_place(target: str) -> bool:
     return reference.kind == "plain" or os.path.exists(os.path.join(reference.base, ".git"))
 
 
+def _signed(report: Any) -> str:
+    if any(one.code == "signature" for one in report.findings):
+        return "does not hold" if report.signed else "none"
+    return report.signature or ("is there; name the key to check it: --key" if report.signed else "none")
+
+
 def _text(report: Any) -> str:
     title = f"{report.name or report.folder}" + (f" {report.version}" if report.version else "")
     verdict = "is what it says it is" if report.ok else f"has {counted(len(report.findings), 'fault')}"
@@ -88,8 +94,7 @@ def _text(report: Any) -> str:
         lines.append(f"  not here  {counted(report.n_absent, 'file')}{of}")
     if report.root:
         lines.append(f"  root      sha256:{report.root}")
-    signed = report.signature or ("is there; name the key to check it: --key" if report.signed else "none")
-    lines.append(f"  signature {signed}")
+    lines.append(f"  signature {_signed(report)}")
     if report.validation is not None:
         counts = report.validation["counts"]
         lines.append("  validator " + ", ".join(f"{n:,} {what}s" for what, n in counts.items()))

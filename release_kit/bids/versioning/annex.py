@@ -37,6 +37,8 @@ collecting garbage would leave a process behind."""
 _OF_ANOTHER_REPOSITORY = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
 
 
+_FORCE = re.compile(r"\s*\(use --force[^)]*\)")
+
 _EMPTY_TREES = (
     "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -188,8 +190,13 @@ class Repository:
 def failed_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each record of git-annex that tells of a failure: the file and what was said."""
     return [
-        f"{record.get('file') or record.get('key') or record.get('command')}: "
-        + (" ".join(" ".join(record.get("error-messages") or []).split()) or str(record.get("note") or "failed"))
+        f"{record.get('file') or record.get('key') or record.get('command')}: {_why(record)}"
         for record in records
         if record.get("success") is False
     ]
+
+
+def _why(record: Mapping[str, Any]) -> str:
+    """Return what git-annex said, each sentence once, without options that only its own commands have."""
+    said = [" ".join(_FORCE.sub("", str(text)).split()) for text in record.get("error-messages") or []]
+    return " ".join(dict.fromkeys(text for text in said if text)) or str(record.get("note") or "failed")

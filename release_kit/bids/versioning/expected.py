@@ -21,7 +21,7 @@ CODES = {
     "size": "the file has another size",
     "swapped": "the bytes are those of another file of the version",
     "missing": "the file is not there",
-    "content": "the content that was fetched is not there any more",
+    "content": "the content is not here: it was never fetched, or it was dropped",
     "link": "the link points elsewhere",
     "extra": "the version has no such file",
     "label": "the commit holds other bytes under this name than the manifest",

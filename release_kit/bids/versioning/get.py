@@ -4,6 +4,7 @@ Clones and fetches through git-annex, or copies a plain tree by its manifest. Wh
 proving the whole is ``verify``'s.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -95,7 +96,7 @@ def get_dataset(
     _check_dest(dest, reference)
     if reference.kind == "plain":
         return _get_plain(reference, dest, selection, version, workers, say)
-    repository = _clone(reference, dest, version)
+    repository = _clone(reference, dest, version, selection)
     if only_here:
         ignore_others(repository, reference)
     return _get_annexed(repository, reference, selection, workers, say)
@@ -110,8 +111,11 @@ def _check_dest(dest: Path, reference: Reference) -> None:
         raise ReleaseKitError(what, where=str(dest), next_step="name a folder that does not exist")
 
 
-def _clone(reference: Reference, dest: Path, version: str | None) -> Repository:
-    """Clone beside ``dest`` and move it into place when it is whole; an earlier clone is taken as it is."""
+def _clone(reference: Reference, dest: Path, version: str | None, selection: Selection) -> Repository:
+    """Clone beside ``dest`` and move it into place when it is whole; an earlier clone is taken as it is.
+
+    What is asked for and is not there is refused before, so that nothing is left.
+    """
     if not (dest / ".git").exists():
         dest.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=dest.parent))
@@ -119,16 +123,36 @@ def _clone(reference: Reference, dest: Path, version: str | None) -> Repository:
             made = _clone_into(reference, scratch / "dataset")
             if version is not None:
                 _check_out(made, version, reference)
+            _check_selection(made, reference, selection)
             remember(made.folder, reference.text)
-            if dest.exists():
-                dest.rmdir()
-            os.rename(made.folder, dest)
+            _move_into_place(made.folder, dest)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     repository = Repository(dest, _somebody(dest), settings=reference.settings)
     if version is not None:
         _check_out(repository, version, reference)
     return repository
+
+
+def _move_into_place(made: Path, dest: Path) -> None:
+    try:
+        if dest.exists():
+            dest.rmdir()
+        os.rename(made, dest)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        step = "wait until it ends; the same command then goes on from there"
+        raise ReleaseKitError("another download came here meanwhile", where=str(dest), next_step=step) from error
+
+
+def _check_selection(repository: Repository, reference: Reference, selection: Selection) -> tuple[list, dict[str, str]]:
+    """Refuse what the dataset does not have; return its files, and annotation id → level."""
+    tracked = commit_files(repository)
+    table = repository.folder / ANNOTATIONS_TABLE
+    levels = parse_levels(table.read_bytes()) if table.is_file() else {}
+    selection.check([file.path for file in tracked], levels, reference.text)
+    return tracked, levels
 
 
 def _clone_into(reference: Reference, folder: Path) -> Repository:
@@ -174,10 +198,7 @@ def _somebody(folder: Path) -> Identity:
 def _get_annexed(
     repository: Repository, reference: Reference, selection: Selection, workers: int, say: Say
 ) -> GetReport:
-    tracked = commit_files(repository)
-    table = repository.folder / ANNOTATIONS_TABLE
-    levels = parse_levels(table.read_bytes()) if table.is_file() else {}
-    selection.check([file.path for file in tracked], levels, reference.text)
+    tracked, levels = _check_selection(repository, reference, selection)
     remember(repository.folder, reference.text, selection)
     annexed = [file for file in tracked if file.key]
     wanted = [file for file in annexed if selection.wants(file.path, levels)]

@@ -6,7 +6,7 @@ both and for plain trees. Several files at a time; hashing lets go of the interp
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def prove(
     *,
     workers: int | None = None,
     wanted: Callable[[str], bool] | None = None,
+    lost: Collection[str] = (),
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Iterator[Proof]:
     """Yield the proof of each of ``files``, in their order.
@@ -54,13 +55,15 @@ def prove(
         files: those of its files to read.
         workers: threads; one for each core when None.
         wanted: whether the content of a path must be here; None lets absent content be absent.
+        lost: those of which git-annex has noted that their content is here.
         on_event: told ``{"event": "read", "path", "size_bytes"}`` after each file.
     """
     owners = expectation.owners
     root = os.path.realpath(expectation.folder)
 
     def one(file: Expected) -> Proof:
-        return _Reading(root=Path(root), owners=owners, wanted=wanted or (lambda path: False)).proof(file)
+        asked = wanted or (lambda path: False)
+        return _Reading(root=Path(root), owners=owners, wanted=asked, lost=lost).proof(file)
 
     for proof in map_ordered(one, files, workers):
         if on_event:
@@ -73,6 +76,7 @@ class _Reading:
     root: Path
     owners: Mapping[str, Sequence[str]]
     wanted: Callable[[str], bool]
+    lost: Collection[str]
 
     def proof(self, file: Expected) -> Proof:
         place = self.root / file.path
@@ -111,7 +115,8 @@ class _Reading:
 
     def _absent(self, file: Expected) -> Proof:
         if self.wanted(file.path):
-            return self._bad(file, "content")
+            gone = "the content that was here is not there any more"
+            return self._bad(file, "content", gone if file.path in self.lost else None)
         return Proof(expected=file, state="absent")
 
     def _content(self, file: Expected, place: Path) -> Proof:
@@ -122,7 +127,10 @@ class _Reading:
             size, digests = _read(place, names, git)
         except OSError as error:
             return self._bad(file, "unchecked", f"cannot be read ({error.strerror})")
+        whose = [path for path in self.owners.get(digests.get("sha256", ""), ()) if path != file.path] if size else []
         if file.size_bytes is not None and size != file.size_bytes:
+            if whose:
+                return self._bad(file, "swapped", f"holds the bytes of {whose[0]}", size)
             return self._bad(file, "size", f"has {size:,} bytes instead of {file.size_bytes:,}", size)
         wrong = (
             (file.key and file.key.digest and digests[_ALGORITHMS[file.key.backend]] != file.key.digest)
@@ -135,7 +143,6 @@ class _Reading:
             or (git and file.tracked and digests["git"] != file.tracked.blob)
         )
         if wrong:
-            whose = [path for path in self.owners.get(digests.get("sha256", ""), ()) if path != file.path]
             return self._bad(file, "swapped", f"holds the bytes of {whose[0]}", size) if whose else self._bad(
                 file, "changed", size=size)  # fmt: skip
         return Proof(expected=file, state="good", size_bytes=size)

@@ -109,11 +109,12 @@ def verify_dataset(
     """
     folder, say = Path(os.path.abspath(folder)), on_event or (lambda event: None)
     expectation = expect(folder)
-    wanted, parts = _wanted(folder, expectation, complete)
+    lost = _lost(expectation)
+    wanted, parts = _wanted(folder, expectation, complete, lost)
     say(
         {"event": "files", "n": len(expectation.files), "size_bytes": sum(f.size_bytes or 0 for f in expectation.files)}
     )
-    proofs = list(prove(expectation, expectation.files, workers=workers, wanted=wanted, on_event=say))
+    proofs = list(prove(expectation, expectation.files, workers=workers, wanted=wanted, lost=lost, on_event=say))
     healed: list[Healed] = []
     bad = [proof for proof in proofs if proof.state == "bad"]
     if bad and (heal or heal_from):
@@ -203,7 +204,9 @@ def _make_writable(folder: Path) -> None:
                 os.chmod(path, 0o755)
 
 
-def _wanted(folder: Path, expectation: Expectation, complete: bool) -> tuple[Callable[[str], bool], tuple[str, ...]]:
+def _wanted(
+    folder: Path, expectation: Expectation, complete: bool, lost: frozenset[str]
+) -> tuple[Callable[[str], bool], tuple[str, ...]]:
     """Return which contents must be here, and the words for what was downloaded."""
     known = recorded(folder)
     if complete or (expectation.repository is None and known is None):
@@ -216,7 +219,6 @@ def _wanted(folder: Path, expectation: Expectation, complete: bool) -> tuple[Cal
         parts += [f"sub-{subject}" for subject in one.subjects] + [f"level {level}" for level in one.levels]
     if any(not one.subjects and not one.levels for one in selections):
         parts = []
-    lost = _lost(expectation)
     return (lambda path: path in lost or any(one.wants(path, levels) for one in selections)), tuple(
         dict.fromkeys(parts)
     )
