@@ -4,9 +4,9 @@ import functools
 import random
 from itertools import combinations
 
+from release_kit.core.pictures import Picture
 from release_kit.sft.analysis.estimate import Estimate, Metric
 from release_kit.sft.analysis.figures import draw_pictures
-from release_kit.sft.analysis.figures_style import Picture
 from release_kit.sft.analysis.records import (
     FAILS,
     HOLDS,

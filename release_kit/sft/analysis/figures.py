@@ -3,11 +3,11 @@
 Owns the order and nothing else; single pictures are in ``figures_*.py``, how they look in ``figures_style.py``.
 """
 
+from release_kit.core.pictures import Picture, styled
 from release_kit.sft.analysis.figures_gains import gain_pictures
 from release_kit.sft.analysis.figures_models import model_pictures
 from release_kit.sft.analysis.figures_pairs import pair_pictures, verdict_picture
 from release_kit.sft.analysis.figures_relations import relation_pictures
-from release_kit.sft.analysis.figures_style import Picture, styled
 from release_kit.sft.analysis.records import Analysis
 
 

@@ -4,24 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from release_kit.core.wording import counted
-from release_kit.sft.analysis.estimate import Metric
-from release_kit.sft.analysis.figures_heat import Condition, condition_text, file_name, heat_map, square_of, squares
-from release_kit.sft.analysis.figures_style import (
+from release_kit.core.pictures import (
     COLOURS,
     FAINT,
     GRID,
     INK,
     Picture,
     finished,
-    headline_metrics,
     label_edges,
-    metric_name,
     new_figure,
     number_text,
     panels,
     shortened,
 )
+from release_kit.core.wording import counted
+from release_kit.sft.analysis.estimate import Metric
+from release_kit.sft.analysis.figures_heat import Condition, condition_text, file_name, heat_map, square_of, squares
+from release_kit.sft.analysis.figures_style import headline_metrics, metric_name
 from release_kit.sft.analysis.records import Analysis, Effect, Findings, TrajectoryPoint
 
 FEWEST_SQUARES = 4

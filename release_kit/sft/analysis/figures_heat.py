@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from release_kit.core.pictures import INK, Picture, finished, n_across, number_text, panels, shortened
 from release_kit.core.wording import counted
 from release_kit.sft.analysis.estimate import Metric
-from release_kit.sft.analysis.figures_style import (
-    INK,
-    WORSE_TO_BETTER,
-    Picture,
-    finished,
-    headline_metrics,
-    metric_name,
-    n_across,
-    number_text,
-    panels,
-    shortened,
-)
+from release_kit.sft.analysis.figures_style import WORSE_TO_BETTER, headline_metrics, metric_name
 from release_kit.sft.analysis.records import Effect
 
 FEW_BASES, MAX_ACROSS = 3, 5

@@ -3,21 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from release_kit.sft.analysis.estimate import Estimate
-from release_kit.sft.analysis.figures_style import (
+from release_kit.core.pictures import (
     COLOURS,
     FAINT,
     Picture,
     finished,
-    interval_text,
     label_edges,
     marks,
     new_figure,
     number_text,
     panels,
     shortened,
-    within_text,
 )
+from release_kit.sft.analysis.estimate import Estimate
+from release_kit.sft.analysis.figures_style import interval_text, within_text
 from release_kit.sft.analysis.records import Analysis, Components, MapPoint, ModelMap
 
 MAX_COMPONENTS = 12

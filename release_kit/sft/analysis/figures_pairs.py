@@ -5,27 +5,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from release_kit.sft.analysis.estimate import Estimate, Metric
-from release_kit.sft.analysis.figures_style import (
+from release_kit.core.pictures import (
     COLOURS,
     FAINT,
     GRID,
     INK,
     Picture,
     finished,
-    headline_metrics,
-    interval_text,
     label_edges,
-    level_text,
     marks,
-    metric_name,
     new_figure,
     number_text,
     panels,
-    within_text,
     words,
     wrapped,
 )
+from release_kit.sft.analysis.estimate import Estimate, Metric
+from release_kit.sft.analysis.figures_style import headline_metrics, interval_text, level_text, metric_name, within_text
 from release_kit.sft.analysis.records import FAILS, HOLDS, Analysis, Comparison, Gain, Verdict
 
 VERDICT_LOOKS = {HOLDS: ("#0072b2", "o"), FAILS: ("#d55e00", "X")}

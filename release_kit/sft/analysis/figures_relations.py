@@ -4,22 +4,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from release_kit.sft.analysis.estimate import Estimate, Metric
-from release_kit.sft.analysis.figures_style import (
+from release_kit.core.pictures import (
     COLOURS,
     FAINT,
     INK,
     Picture,
     finished,
-    headline_metrics,
-    interval_text,
     label_edges,
     marks,
-    metric_name,
     number_text,
     panels,
     words,
 )
+from release_kit.sft.analysis.estimate import Estimate, Metric
+from release_kit.sft.analysis.figures_style import headline_metrics, interval_text, metric_name
 from release_kit.sft.analysis.records import Analysis, Depth, DepthBin, Relation, RelationPoint
 
 PROPERTY_NAMES = {

@@ -18,12 +18,12 @@ from release_kit.core.analysis_summary import (
 from release_kit.core.canonical import document_bytes
 from release_kit.core.files import write_atomic
 from release_kit.core.hashing import digest_bytes
+from release_kit.core.page import page
+from release_kit.core.pictures import Picture
 from release_kit.core.results import RESULTS_FILE
 from release_kit.sft.analysis import report_sections as sections
 from release_kit.sft.analysis.figures import draw_pictures
-from release_kit.sft.analysis.figures_style import Picture
 from release_kit.sft.analysis.records import Analysis, Verdict
-from release_kit.sft.analysis.report_html import page
 from release_kit.sft.analysis.tables import VERDICTS_FILE, write_analysis
 
 REPORT_FILE = "analysis/report.html"

@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from release_kit.core.page import figure, paragraph, section, table, trace
+from release_kit.core.pictures import Picture, words
 from release_kit.core.wording import counted
 from release_kit.sft.analysis.estimate import Metric
-from release_kit.sft.analysis.figures_style import Picture, level_text, within_text, words
+from release_kit.sft.analysis.figures_style import level_text, within_text
 from release_kit.sft.analysis.records import FAILS, HOLDS, Analysis, Findings, Verdict
-from release_kit.sft.analysis.report_html import figure, number, p_text, paragraph, section, shown, table, trace
+from release_kit.sft.analysis.report_html import number, p_text, shown
 from release_kit.sft.analysis.tables import TABLES_FOLDER, VERDICTS_FILE
 
 Digests = dict[str, str]

@@ -7,21 +7,12 @@ from dataclasses import replace
 import pytest
 from analysis_records_factory import Made, drawn, estimate
 
+from release_kit.core.pictures import Picture, marks, n_across, number_text, plain_svg, styled
 from release_kit.sft.analysis.estimate import Metric
 from release_kit.sft.analysis.figures import draw_pictures
 from release_kit.sft.analysis.figures_gains import gain_pictures
 from release_kit.sft.analysis.figures_pairs import verdict_picture
-from release_kit.sft.analysis.figures_style import (
-    Picture,
-    headline_metrics,
-    interval_text,
-    marks,
-    n_across,
-    number_text,
-    plain_svg,
-    styled,
-    within_text,
-)
+from release_kit.sft.analysis.figures_style import headline_metrics, interval_text, within_text
 from release_kit.sft.analysis.records import Analysis, Findings
 
 
