@@ -21,6 +21,8 @@ STATISTICS = {
     "rnormalised": ("Pearson correlation divided by its ceiling", "1"),
     "rdiff": ("difference of two Pearson correlations, held-out data", "1"),
     "uniquer2": ("share of variance that a band explains and no other band does, held-out data", "1"),
+    "uniquer2low": ("lower end of the 95 % block-bootstrap interval of uniquer2", "1"),
+    "uniquerlow": ("lower end of the 95 % block-bootstrap interval of uniquer", "1"),
     "sharedr2": ("share of variance that bands explain in common, held-out data", "1"),
     "uniquer": ("drop of the correlation when a band is left out, held-out data", "1"),
     "sharedr": ("correlation that bands have in common, by inclusion and exclusion, held-out data", "1"),

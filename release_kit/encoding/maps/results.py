@@ -94,7 +94,10 @@ def _partition_maps(finished: Finished, each: FinishedPartition) -> Iterator[Sta
             about["NumberAboveZero"] = int((np.nan_to_num(low, nan=-1.0) > 0).sum())
             about["AboveZero"] = "lower end of the 95 % block-bootstrap interval above 0"
         named = f"{each.name} {bands}" if colon else f"{each.name} {part}"
-        yield _map(finished, each.subject, statistic, desc_of(finished, named, each.mode), values, about)
+        desc = desc_of(finished, named, each.mode)
+        yield _map(finished, each.subject, statistic, desc, values, about)
+        if low is not None and kind == "unique":
+            yield _map(finished, each.subject, f"{statistic}low", desc, low, about)
 
 
 def _comparisons(finished: Finished, mode: str, subject: str) -> Iterator[StatMap]:
