@@ -66,10 +66,11 @@ def _runs(recipe: Recipe) -> Iterator[ImageJob]:
         for run in recipe.runs:
             if subject.label in run.missing:
                 continue
+            recording = run.recording_of(subject.label)
             yield ImageJob(
                 target=image_name(subject.label, run), subject=subject.label, source=run_source(recipe, run, subject),
-                recording=run.recording, role="run", item=run, run=run, skip=run.dummy_scans, tr_s=run.tr_s,
-                options=_options(recipe, run.recording, run_names(run, subject)),
+                recording=recording, role="run", item=run, run=run, skip=run.dummy_scans, tr_s=run.tr_s,
+                options=_options(recipe, recording, run_names(run, subject)),
             )  # fmt: skip
 
 
@@ -78,12 +79,12 @@ def _anatomies(recipe: Recipe, pictures: Path | None) -> Iterator[ImageJob]:
         for anatomy in recipe.anatomy:
             if subject.label in anatomy.missing:
                 continue
-            target = image_name(subject.label, anatomy)
+            target, recording = image_name(subject.label, anatomy), anatomy.recording_of(subject.label)
             picture = pictures / f"{Path(target).name.split('.')[0]}.png" if pictures and anatomy.deface else None
             yield ImageJob(
                 target=target, subject=subject.label, source=anatomy_source(recipe, anatomy, subject),
-                recording=anatomy.recording, role="anatomy", item=anatomy, deface=anatomy.deface, picture=picture,
-                options=_options(recipe, anatomy.recording, anatomy_names(anatomy, subject)),
+                recording=recording, role="anatomy", item=anatomy, deface=anatomy.deface, picture=picture,
+                options=_options(recipe, recording, anatomy_names(anatomy, subject)),
             )  # fmt: skip
 
 

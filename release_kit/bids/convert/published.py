@@ -59,9 +59,14 @@ def _run(run: Run) -> dict[str, Any]:
 
 def _recorded(item: Any) -> dict[str, Any]:
     """A record with its recording's fields beside its own, as recipes are written."""
-    value = _record(item, leave="recording")
-    recording: Recording = item.recording
-    return {**value, **_record(recording), "kind": recording.kind}
+    value = _record(item, leave=("recording", "subjects"))
+    if others := getattr(item, "subjects", {}):
+        value["subjects"] = {label: _recording(other) for label, other in others.items()}
+    return {**value, **_recording(item.recording)}
+
+
+def _recording(recording: Recording) -> dict[str, Any]:
+    return {**_record(recording), "kind": recording.kind}
 
 
 def _annotation(source: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def build_recipe(
         tasks={label: Task(label=label, **value) for label, value in values["tasks"].items()},
         stimuli={label: Stimulus(label=label, **value) for label, value in values["stimuli"].items()},
         runs=_runs(values["runs"], values["recordings"]),
-        anatomy=tuple(Anatomy(recording=_recording(value), **_less(value)) for value in values["anatomy"]),
+        anatomy=tuple(_anatomy(value) for value in values["anatomy"]),
         levels={name: level for name, level in vocabulary.items() if name in used} | declared,
         annotations=tuple(AnnotationSource(**value) for value in values["annotations"]),
         derivatives=tuple(MatDerivative(recording=_recording(v), **_less(v)) for v in values["derivatives"]),
@@ -68,8 +68,22 @@ def _runs(runs: tuple[Mapping[str, Any], ...], defaults: Mapping[str, Any]) -> t
         merged = {name: value for name, value in run.items() if name != "shows"}
         for name in ("pattern", "kind", "options", "tr_s", "dummy_scans", "session", "suffix"):
             merged[name] = defaults[name] if run[name] is None else run[name]
+        others = {**defaults["subjects"], **(run["subjects"] or {})}
+        merged["subjects"] = {label: _recording(_over(merged, other)) for label, other in others.items()}
         result.append(Run(recording=_recording(merged), shows=shows, **_less(merged)))
     return tuple(result)
+
+
+def _anatomy(value: Mapping[str, Any]) -> Anatomy:
+    subjects = {label: _recording(_over(value, other)) for label, other in value["subjects"].items()}
+    return Anatomy(recording=_recording(value), **{**_less(value), "subjects": subjects})
+
+
+def _over(common: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recording of a subject; options of one kind mean nothing to another."""
+    said = {name: item for name, item in other.items() if item is not None}
+    kept = {} if said.get("kind", common["kind"]) != common["kind"] else {"options": common["options"]}
+    return {"pattern": common["pattern"], "kind": common["kind"], "options": None, **kept, **said}
 
 
 def _shown(value: Mapping[str, Any], defaults: Mapping[str, Any], before: Mapping[str, Shown]) -> Shown:

@@ -69,7 +69,7 @@ def expected_recordings(recipe: Recipe) -> tuple[list[Expected], list[Problem]]:
             name, names = run_name(run, subject.label), run_names(run, subject)
             absent = run.missing.get(subject.label)
             facts = {"subject": subject, "run": run, "absent": absent}
-            found.append(_expected(recipe, name, run.recording, names, problems, **facts))
+            found.append(_expected(recipe, name, run.recording_of(subject.label), names, problems, **facts))
             for derivative in recipe.derivatives if absent is None else ():
                 recording, title = derivative.recording, f"{name} {derivative.name}"
                 facts |= {"derivative": derivative, "absent": why_underived(derivative, subject.label, run)}
@@ -79,7 +79,7 @@ def expected_recordings(recipe: Recipe) -> tuple[list[Expected], list[Problem]]:
             name = f"sub-{subject.label}{session} {image.suffix}"
             names, absent = anatomy_names(image, subject), image.missing.get(subject.label)
             facts = {"subject": subject, "anatomy": image, "absent": absent}
-            found.append(_expected(recipe, name, image.recording, names, problems, **facts))
+            found.append(_expected(recipe, name, image.recording_of(subject.label), names, problems, **facts))
     return found, problems
 
 
@@ -254,7 +254,8 @@ def _fingerprint(path: Path) -> tuple:
 
 def _surplus(recipe: Recipe, surplus: list[Path]) -> Iterator[Problem]:
     folders: dict[Path, list[str]] = defaultdict(list)
-    patterns = [run.recording.pattern for run in recipe.runs] + [image.recording.pattern for image in recipe.anatomy]
+    named = [*recipe.runs, *recipe.anatomy]
+    patterns = [it.pattern for one in named for it in (one.recording, *one.subjects.values())]
     for path in surplus:
         folders[path.parent].append(_described(path, recipe.root, patterns))
     for folder, names in sorted(folders.items()):

@@ -96,6 +96,25 @@ _RECORDING = {
     ),
 }
 
+
+def _by_subject(names: tuple[str, ...]) -> Key:
+    """How the recording of some subjects differs from that of the others; ``names`` may stand in its pattern."""
+    other = "as for the others without it"
+    return Key(
+        kind=Named(
+            value=Record(
+                keys={
+                    "pattern": Key(kind=Text(placeholders=names), doc=f"Path of the file or folder; {other}."),
+                    "kind": Key(kind=Text(choices=RECORDING_KINDS), doc=f"What it is; {other}."),
+                    "options": Key(kind=Free(), doc=f"As above; {other}, where the kind is the same."),
+                }
+            )
+        ),
+        doc="Subject label → its recording, where it came in another form than those of the others.",
+        default={},
+    )
+
+
 _RUN_DEFAULTS: Mapping[str, Key] = {
     "pattern": Key(kind=Text(placeholders=_OF_RUN), doc="Path of the file, with names in braces; `*` and `?` match."),
     **_RECORDING,
@@ -105,6 +124,7 @@ _RUN_DEFAULTS: Mapping[str, Key] = {
     ),
     "session": Key(kind=_label, doc="Session label."),
     "suffix": Key(kind=Text(choices=("bold", "cbv", "sbref")), doc="Suffix of the file name.", default="bold"),
+    "subjects": _by_subject(_OF_RUN),
 }
 
 RECORDINGS: Mapping[str, Key] = {
@@ -144,6 +164,7 @@ ANATOMY: Mapping[str, Key] = {
     "deface": Key(kind=Flag(), doc="Remove the face.", default=True),
     "sidecar": Key(kind=Free(), doc="Facts for the sidecar of this image.", default={}),
     "missing": Key(kind=Free(texts=True), doc="Subject label → why it has no such image.", default={}),
+    "subjects": _by_subject(_OF_ANATOMY),
 }
 
 LEVEL: Mapping[str, Key] = {

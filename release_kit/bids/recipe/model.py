@@ -122,6 +122,12 @@ class Run:
     """Subject label → why it has no such run."""
     name: str | None = None
     """How the lab's files name the run, for ``{name}`` in patterns; ``<task>_run-<nn>`` if None."""
+    subjects: Mapping[str, Recording] = field(default_factory=dict)
+    """Subject label → its recording, where it came otherwise than those of the others."""
+
+    def recording_of(self, subject: str) -> Recording:
+        """Return what the run of one subject was recorded as."""
+        return self.subjects.get(subject, self.recording)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +140,11 @@ class Anatomy:
     deface: bool = True
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    subjects: Mapping[str, Recording] = field(default_factory=dict)
+
+    def recording_of(self, subject: str) -> Recording:
+        """Return what the image of one subject was recorded as."""
+        return self.subjects.get(subject, self.recording)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,12 +90,12 @@ def fill_pattern(pattern: str, **names: Any) -> str:
 
 def run_source(recipe: Recipe, run: Run, subject: Subject, recording: Recording | None = None) -> Path:
     """Return the file of one run of one subject (of ``recording``, when a derivative of the run is meant)."""
-    return _one(recipe, recording or run.recording, run_names(run, subject))
+    return _one(recipe, recording or run.recording_of(subject.label), run_names(run, subject))
 
 
 def anatomy_source(recipe: Recipe, anatomy: Anatomy, subject: Subject) -> Path:
     """Return the file of one anatomical image of one subject."""
-    return _one(recipe, anatomy.recording, anatomy_names(anatomy, subject))
+    return _one(recipe, anatomy.recording_of(subject.label), anatomy_names(anatomy, subject))
 
 
 def recording_matches(recipe: Recipe, recording: Recording, **names: Any) -> list[Path]:

@@ -45,11 +45,13 @@ def check_references(values: Mapping[str, Any], levels: Iterable[str], found: Fi
 
 def _runs(values: Mapping, subjects: Mapping, tasks: Mapping, stimuli: Mapping, found: Findings) -> None:
     defaults = values.get("recordings")
+    _other_subjects(defaults, subjects, "recordings", found)
     for index, run in enumerate(_items(values, "runs")):
         key = f"runs[{index}]"
         _known(_get(run, "task"), tasks, f"{key}.task", "task", found)
         _known(_get(_get(run, "shows"), "stimulus"), stimuli, f"{key}.shows.stimulus", "stimulus", found)
         _missing_subjects(run, subjects, key, found)
+        _other_subjects(run, subjects, key, found)
         for name in ("pattern", "tr_s"):
             if _get(run, name) is None and _get(defaults, name) is None and isinstance(run, dict):
                 step = "write it for the run, or once for all runs in `recordings`"
@@ -71,6 +73,7 @@ def _anatomy(values: Mapping, subjects: Mapping, found: Findings) -> None:
     keys = []
     for index, image in enumerate(_items(values, "anatomy")):
         _missing_subjects(image, subjects, f"anatomy[{index}]", found)
+        _other_subjects(image, subjects, f"anatomy[{index}]", found)
         session = _get(image, "session")
         keys.append((f"anatomy[{index}]", f"{f'ses-{session} ' if session else ''}{_get(image, 'suffix')}"))
     _single(keys, "the image", found)
@@ -122,9 +125,10 @@ def _translation(source: Any, sources: list, ids: list, key: str, found: Finding
     origin = _get(source, "translated_from")
     if origin is None:
         return
+    others = [one for one in ids if one != _get(source, "id")]
     if origin == _get(source, "id"):
         found.refuse(f"{key}.translated_from", "names the annotation itself", "name the one it was made from")
-    elif _known(origin, ids, f"{key}.translated_from", "annotation", found):
+    elif _known(origin, others, f"{key}.translated_from", "annotation", found):
         other = sources[ids.index(origin)]
         if _get(other, "language") == _get(source, "language"):
             what = f"is a translation from {origin!r}, which is in the same language ({source.get('language')})"
@@ -141,6 +145,11 @@ def _translation(source: Any, sources: list, ids: list, key: str, found: Finding
 def _missing_subjects(record: Any, subjects: Mapping, key: str, found: Findings) -> None:
     for label in _mapping(_get(record, "missing")):
         _known(label, subjects, f"{key}.missing.{label}", "subject", found)
+
+
+def _other_subjects(record: Any, subjects: Mapping, key: str, found: Findings) -> None:
+    for label in _mapping(_get(record, "subjects")):
+        _known(label, subjects, f"{key}.subjects.{label}", "subject", found)
 
 
 def _tsv_columns(records: Mapping, taken: set[str], key: str, found: Findings) -> None:

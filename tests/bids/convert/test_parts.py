@@ -95,6 +95,19 @@ def test_dicom_is_converted_scrubbed_and_its_time_shifted(study: Path, out: Path
     assert not report.written and not report.removed
 
 
+def test_one_person_may_have_come_as_dicom(study: Path, out: Path, converted: Convert, real_package):
+    (study / "CD34/t1.nii.gz").unlink()
+    (study / "CD34/scans").mkdir()
+    (study / "CD34/scans/one.dcm").write_bytes(real_package("heudiconv").read("heudiconv/tests/data/axasc35.dcm"))
+    other = 'deface: false, subjects: {"02": {kind: dicom, pattern: "{source}/scans"}}'
+    replace_in_recipe(study, "deface: false", other)
+    add_to_recipe(study, "allow:\n  - {code: geometry, reason: another scanner}\n")
+    converted()
+    sidecars = [json.loads((out / f"sub-{n}/anat/sub-{n}_T1w.json").read_text()) for n in ("01", "02")]
+    assert [sidecar.get("Manufacturer") for sidecar in sidecars] == [None, "Siemens"]
+    assert not converted().written
+
+
 def _times(out: Path, subject: str) -> dict[str, str]:
     lines = (out / f"sub-{subject}/sub-{subject}_scans.tsv").read_text().splitlines()
     assert lines[0] == "filename\tacq_time"

@@ -208,3 +208,18 @@ def test_every_problem_is_a_record_for_programs():
     records = caught.value.to_dict()["problems"]
     assert {record["code"] for record in records} == {"missing-key"}
     assert len(records) == 4, records
+
+
+def test_a_subject_with_another_recording_takes_what_is_not_said_from_the_others(reread):
+    other = 'kind: nifti, tr_s: 1.0, subjects: {"02": {kind: dicom}}'
+    own = 'run: 2, subjects: {"02": {pattern: "{source}/second", options: {series: 4}}, "01": {pattern: first}}'
+    first, second = reread(("kind: nifti, tr_s: 1.0", other), ("run: 2", own)).runs
+    assert first.recording_of("01") == first.recording and first.recording_of("02").kind == "dicom"
+    assert first.recording_of("02").pattern == first.recording.pattern
+    assert (second.recording_of("02").pattern, second.recording_of("02").options) == ("{source}/second", {"series": 4})
+    assert (second.recording_of("01").pattern, second.recording_of("01").kind) == ("first", "nifti")
+
+
+def test_a_recording_of_nobody_is_refused(reread):
+    with pytest.raises(RecipeError, match=r"runs\[0\]\.subjects\.03.*'03' is no known subject"):
+        reread(("run: 1", 'run: 1, subjects: {"03": {kind: dicom}}'))
