@@ -4,6 +4,7 @@ The page needs nothing from outside and no scripts; it reads in light and dark, 
 it is decided in the rooms.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -31,11 +32,11 @@ code{font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wr
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.88em;margin:.6em 0;width:100%}
 th,td{text-align:left;padding:4px 10px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--faint);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-figure{margin:1.2em 0;break-inside:avoid}figure svg{display:block;width:100%;height:auto;background:#fff;
+figure{margin:1.2em 0;break-inside:avoid}figure svg,figure img{display:block;width:100%;height:auto;background:#fff;
 border:1px solid var(--line);border-radius:8px;padding:8px}
 figcaption{color:var(--faint);font-size:.86em;margin-top:.4em}
 .doubt{background:var(--warn);border-left:4px solid var(--warnline);padding:10px 16px;border-radius:4px}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:12px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(320px,100%),1fr));gap:12px}
 .card{background:var(--panel);border:1px solid var(--line);border-top:4px solid var(--untold);border-radius:8px;
 padding:12px 14px;break-inside:avoid}.card.holds{border-top-color:var(--holds)}
 .card.fails{border-top-color:var(--fails)}
@@ -98,7 +99,11 @@ def trace(path: str, digests: dict[str, str]) -> str:
 
 
 def figure(picture: Picture) -> str:
-    """Return a picture inside the page, its ids made its own, with its note."""
-    svg = picture.svg.decode("utf-8")
-    own = _ID.sub(lambda match: f"{match.group(1)}{picture.name}-{match.group(2)}", svg[svg.index("<svg ") :])
+    """Return a picture inside the page with its note: as SVG, its ids made its own, or as PNG where there is no SVG."""
+    if not picture.svg:
+        data = base64.b64encode(picture.png).decode("ascii")
+        own = f'<img alt="{escape(picture.title)}" src="data:image/png;base64,{data}">'
+    else:
+        svg = picture.svg.decode("utf-8")
+        own = _ID.sub(lambda match: f"{match.group(1)}{picture.name}-{match.group(2)}", svg[svg.index("<svg ") :])
     return f"<figure>\n{own.strip()}\n<figcaption>{escape(picture.note)}</figcaption>\n</figure>"
