@@ -6,6 +6,7 @@ have changed.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_ROWS = 50
 """More subjects than this are summed up in one row."""
 
 _IMAGES = ("_bold.nii.gz", "_bold.nii")
+_MAPS = "_statmap.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,13 @@ def card_tables(dataset: DatasetFiles, files: Sequence[str], cache: DigestCache 
     images = [path for path in files if path.startswith("sub-") and path.endswith(_IMAGES)]
     parquet = [p for p in files if p.startswith("stimuli/annotations/") and p.endswith(".parquet")]
     configs = {Path(path).stem: path for path in parquet}
-    used = [*images, *parquet, *(path for path in (STIMULI, ANNOTATIONS, *_readmes(files)) if path in files)]
+    maps = [path for path in files if path.endswith(_MAPS)]
+    used = [*images, *parquet, *maps, *(path for path in (STIMULI, ANNOTATIONS, *_readmes(files)) if path in files)]
     sources = _digests(dataset.folder, used, cache)
     annotated, n_rows = _annotations(dataset.folder, configs)
-    tables = (_subjects(dataset.folder, files, images), _stimuli(dataset), annotated)
+    # A derivative of maps has subjects, and not one recording of them.
+    recordings = () if maps and not images else (_subjects(dataset.folder, files, images),)
+    tables = (*recordings, _stimuli(dataset), annotated, _maps(maps))
     return CardTables(
         tables=tuple(table for table in tables if table.rows),
         sources=sources,
@@ -150,6 +155,21 @@ def _subject_row(label: str, paths: Sequence[str], seconds: Mapping[str, float |
     known = [seconds[path] for path in paths]
     minutes = "n/a" if not known or None in known else f"{sum(filter(None, known)) / 60:,.1f}"
     return DatasetRow(keys=(label,), shown=(f"{len(paths):,}", minutes), sources=tuple(paths))
+
+
+def _maps(sidecars: Sequence[str]) -> DatasetTable:
+    found: dict[str, list[str]] = {}
+    for path in sidecars:
+        statistic = re.search(r"_stat-([0-9A-Za-z]+)_", path)
+        found.setdefault(statistic[1] if statistic else "n/a", []).append(path)
+    rows = [
+        DatasetRow(keys=(name,), shown=(f"{len(paths):,}",), sources=tuple(paths))
+        for name, paths in sorted(found.items())
+    ]
+    return DatasetTable(
+        name="maps", title="Maps", keys=("Statistic",), columns=("Maps",), rows=tuple(rows),
+        rules={"Maps": "number of sidecars *_stat-<statistic>_*_statmap.json"},
+    )  # fmt: skip
 
 
 def _stimuli(dataset: DatasetFiles) -> DatasetTable:

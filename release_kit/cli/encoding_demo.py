@@ -4,6 +4,7 @@ Owns the order of the stages; every one of them runs the commands themselves. Ea
 run keeps what is done.
 """
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -37,12 +38,13 @@ def demo_command(folder: Path, fresh: bool, as_json: bool) -> None:
       release-kit encoding demo --dir /tmp/encoding-demo --json
     """
     start = time.monotonic()
-    _claim(folder, fresh)
     # One thread for numpy: eigenproblems of many threads stand still beside other work; torch keeps its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _claim(folder, fresh)
     script = Script(
         say=lambda text: click.echo(text, err=as_json),
         n_stages=N_STAGES,
-        environment={"HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"},
+        environment={"HF_HUB_OFFLINE": "1"},
     )
     verdicts = run_encoding_demo(script, folder)
     result = {

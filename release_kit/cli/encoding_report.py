@@ -13,16 +13,19 @@ from release_kit.cli.output import counted, emit, json_option
 def report_command(analysis: Path, as_json: bool) -> None:
     """Write the maps of the finished analysis ANALYSIS (an encoding.yaml or its folder) as a BIDS derivative.
 
-    The dataset and the models are not needed. The same analysis gives the same bytes.
+    The tables go with them, under sourcedata/. The dataset and the models are not needed. The same analysis gives the same bytes.
 
     \b
     Example:
       release-kit encoding report analysis/
       release-kit bids validate analysis/derivative
+      release-kit bids release analysis/derivative --out release/ --version 1.0.0 --no-words     # then build, publish
     """
     from release_kit.encoding.maps.results import DERIVATIVE, write_maps
+    from release_kit.encoding.pipeline.published import add_tables
 
     folder = analysis if analysis.is_dir() else analysis.parent
     maps = write_maps(folder)
-    value = {"ok": True, "derivative": str(folder / DERIVATIVE), "maps": len(maps)}
-    emit(as_json, value, f"{counted(len(maps), 'map')} in {folder / DERIVATIVE}")
+    tables = add_tables(folder, folder / DERIVATIVE)
+    value = {"ok": True, "derivative": str(folder / DERIVATIVE), "maps": len(maps), "tables": len(tables)}
+    emit(as_json, value, f"{counted(len(maps), 'map')} and the tables in {folder / DERIVATIVE}")
