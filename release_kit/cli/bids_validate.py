@@ -51,7 +51,9 @@ def validate_command(
     judged = _judged(path, content, recipe, words, as_json)
     _write(judged, page, report)
     passed = judged.passed(strict=strict)
-    emit(as_json, {**judged.to_dict(), "ok": passed}, lambda: judged.text(everything=everything))
+    failure = judged.strict_failure() if strict else None
+    shown = {**judged.to_dict(), "ok": passed} | ({"strict": failure} if failure else {})
+    emit(as_json, shown, lambda: "\n".join(filter(None, (judged.text(everything=everything), failure))))
     if not passed:
         raise click.exceptions.Exit(1)
 
@@ -59,16 +61,16 @@ def validate_command(
 def _judged(path: Path, content: bool | None, recipe: Path | None, words: tuple[str, ...], quiet: bool) -> Any:
     from release_kit.bids.validate.run import validate_dataset
 
-    privacy = None
+    privacy, allow = None, ()
     if recipe is not None:
         from release_kit.bids.recipe.pseudonyms import secret_words
         from release_kit.bids.recipe.read import read_recipe
 
         declared = read_recipe(recipe)
-        privacy = declared.privacy
+        privacy, allow = declared.privacy, declared.allow
         words = (*words, *secret_words(declared))
     with progress(quiet) as shown:
-        return validate_dataset(path, content=content, words=words, privacy=privacy, on_event=shown.say)
+        return validate_dataset(path, content=content, words=words, privacy=privacy, allow=allow, on_event=shown.say)
 
 
 def _write(judged: Any, page: Path | None, report: Path | None) -> None:

@@ -16,6 +16,7 @@ from release_kit.bids.recipe.check_sources import Expected
 from release_kit.bids.recipe.model import Run
 from release_kit.bids.recipe.problems import Problem, listed, problem
 from release_kit.bids.recordings.header import ImageFacts, read_facts
+from release_kit.bids.sidecars.slice_times import slice_time_problem
 from release_kit.core.errors import ReleaseKitError
 
 OnEvent = Callable[[str, int, int], None] | None
@@ -106,6 +107,10 @@ def _against_recipe(one: HeaderFacts, run: Run, facts: ImageFacts) -> Iterator[P
     if facts.n_dims == 3 and run.suffix == "bold":
         yield problem("not-a-series", "is one volume, expected a series", place, "name the right file")
         return
+    if facts.slice_times_s is not None:
+        what = slice_time_problem(facts.slice_times_s, n_slices=facts.shape[2], tr_s=run.tr_s)
+        if what is not None:
+            yield problem("slice-times", f"the DICOM {what}", place, "correct tr_s, or name the right series")
     if kept <= 0:
         what = f"has {facts.n_volumes} volumes, of which {run.dummy_scans} are dummy scans"
         yield problem("dummy-scans", what, place, "correct dummy_scans, or name the right file")

@@ -53,6 +53,7 @@ CHECKING: Mapping[str, Code] = {
     "tr-unknown": _warning("A header without a TR, or without its unit; the recipe's is taken."),
     "run-short": _error("A run that ends before the stimulus it shows.", allowable=True),
     "run-long": _warning("A run that goes on long after its stimulus."),
+    "slice-times": _error("DICOM whose slice times do not fit into one TR of the recipe, or the number of slices."),
     "dummy-scans": _error("More dummy scans than volumes."),
     "length-differs": _warning("A run that has another number of volumes than the same run of the others."),
     "anatomy-differs": _warning("Matrix, voxel size or orientation of anatomical images that differ."),

@@ -55,6 +55,8 @@ class ImageFacts:
     """Names of header fields of the source that hold free text (``descrip`` …); they are written empty."""
     n_surplus_bytes: int = 0
     """Bytes of the source behind its last volume, less than a volume; they are not written."""
+    slice_times_s: tuple[float, ...] | None = None
+    """Slice times as the source itself says them (DICOM); not what a NIfTI header implies."""
     raw_header: bytes | None = field(default=None, repr=False)
     """The header of the source (348 bytes NIfTI-1, 540 NIfTI-2): everything that has no field of its own."""
 
@@ -130,6 +132,9 @@ def read_facts(
     from release_kit.bids.recordings.image import open_image
 
     with open_image(path, kind, options, kept=kept) as image:
-        facts = replace(image.header, n_surplus_bytes=image.check_size())
+        times = image.sidecar.get("SliceTiming")
+        facts = replace(
+            image.header, n_surplus_bytes=image.check_size(), slice_times_s=None if times is None else tuple(times)
+        )
         image.keep()
         return facts

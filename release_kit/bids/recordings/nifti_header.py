@@ -62,6 +62,8 @@ def header_length(start: bytes, where: str) -> int:
         RecordingError: this is no NIfTI header.
     """
     found = byte_order_of(start)
+    if not start:
+        raise RecordingError("this is not NIfTI: the file is empty", where=where, next_step="fetch it again")
     if found is None:
         what = f"this is not NIfTI: a header starts with its length (348 or 540), this file with {start[:4].hex(' ')}"
         raise RecordingError(what, where=where, next_step="name the right file, or convert it to NIfTI first")

@@ -89,7 +89,7 @@ class NiftiImage(Image):
         try:
             start = bytearray(4)
             got = source.fill(memoryview(start))
-            length = header_length(bytes(start), str(self.header_path))
+            length = header_length(bytes(start[:got]), str(self.header_path))
             start += bytes(length - 4)
             got += source.fill(memoryview(start)[4:])
         except Damage as damage:

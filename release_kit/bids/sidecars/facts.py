@@ -13,6 +13,7 @@ from release_kit.bids.recipe.model import Anatomy, Recipe, Run
 from release_kit.bids.schema import sidecar_keys
 from release_kit.bids.sidecars.deface import METHOD
 from release_kit.bids.sidecars.privacy import scrub
+from release_kit.bids.sidecars.slice_times import slice_time_problem
 from release_kit.core.errors import StudyError
 
 if TYPE_CHECKING:
@@ -130,10 +131,8 @@ def _contradictions(sources: Mapping[str, Mapping[str, Any]], n_slices: int, tr_
         if tr_s is not None and not tr_accepted and not math.isclose(tr_s, wanted, abs_tol=TR_TOLERANCE_S):
             problems.append(f"{name} says a TR of {tr_s:g} s, the run says {wanted:g} s")
         times = source.get("SliceTiming")
-        if times is not None and len(times) != n_slices:
-            problems.append(f"{name} gives {len(times)} slice times, the image has {n_slices} slices")
-        elif times is not None and not all(0 <= time < wanted + TR_TOLERANCE_S for time in times):
-            problems.append(f"{name} gives slice times outside of one TR of {wanted:g} s (they are in seconds)")
+        if times is not None and (what := slice_time_problem(times, n_slices=n_slices, tr_s=wanted)):
+            problems.append(f"{name} {what}")
     stated = sources["the recipe"].get("NumberOfVolumesDiscardedByUser")
     dropped = sources["the run"]["NumberOfVolumesDiscardedByUser"]
     if stated is not None and dropped is not None and stated != dropped:

@@ -1,9 +1,11 @@
-"""Warnings of the reference validator that the dataset itself answers, each with the answer.
+"""Warnings that the dataset itself answers, each with the answer.
 
-Only what a file of the dataset says explains a warning: its citation file, its sidecar report, its layout. Errors are
-never explained away, and what is explained stays in the report.
+Only what a file of the dataset says explains a warning: its citation file, its sidecar report, its layout, and what its
+recipe allows with a reason (also one that is named). Errors are never explained away, and what is explained stays in
+the report.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,8 +32,24 @@ def cited(citation: Mapping[str, Any], field: str) -> Any:
     return citation.get(_CITED[field]) or None
 
 
-def with_explanations(survey: Survey, privacy: Privacy, findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings, each warning of the reference validator with its explanation where there is one."""
+_SHAPE = ("matrix", "voxel size", "orientation")
+_ALLOWED = {"geometry": _SHAPE, "anatomy-differs": _SHAPE, "tr": ("TR",)}
+"""Code of the recipe's check → what of ``header-differs`` it is about."""
+_ENTITY = re.compile(r"(?<![A-Za-z0-9])(sub|ses|task|run)-([A-Za-z0-9]+)")
+
+
+def with_explanations(
+    survey: Survey, privacy: Privacy, findings: Iterable[Finding], allow: Iterable[Mapping[str, Any]] = ()
+) -> list[Finding]:
+    """Return the findings, each warning with its explanation where there is one.
+
+    Args:
+        survey: the dataset.
+        privacy: the study's decisions on identifying keys.
+        findings: what was found.
+        allow: entries of ``allow`` of a recipe that was named; those of the recipe in the dataset count by themselves.
+    """
+    allowed = [*allow, *_allowed_inside(survey)]
     citation = read_citation(survey)
     reasons = scrub_reasons(privacy)
     known = _Known(survey, citation, reasons)
@@ -39,8 +57,31 @@ def with_explanations(survey: Survey, privacy: Privacy, findings: Iterable[Findi
     for one in findings:
         if one.source == REFERENCE and one.severity == WARNING:
             one = replace(one, explained=known.explain(one))
+        elif one.code == "header-differs" and one.severity == WARNING:
+            one = replace(one, explained=_reason(one, allowed))
         explained.append(one)
     return explained
+
+
+def _allowed_inside(survey: Survey) -> list[Mapping[str, Any]]:
+    entries = survey.yaml_of(RECIPE).get("allow")
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+def _reason(one: Finding, allowed: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the reason of the first entry that speaks of this finding; one with a place must name its labels only."""
+    own = _labels(one.path)
+    for entry in allowed:
+        about = _ALLOWED.get(str(entry.get("code")), ())
+        where = str(entry.get("where") or "")
+        fits = not where or (_labels(where) and _labels(where) <= own)
+        if fits and entry.get("reason") and any(one.what.startswith(f"{name} is ") for name in about):
+            return f"the recipe allows it: {entry['reason']}"
+    return None
+
+
+def _labels(text: str) -> set[tuple[str, str]]:
+    return {(name, label.lstrip("0") if name == "run" else label) for name, label in _ENTITY.findall(text)}
 
 
 class _Known:

@@ -42,6 +42,7 @@ b.good{color:var(--good)}.n{float:right;color:var(--faint);font-variant-numeric:
 details p{color:var(--faint);font-size:.92em}.step::before{content:"→ "}ul{margin:.4em 0;padding-left:1.2em}
 li{margin:.25em 0;overflow-wrap:anywhere}.scroll{overflow-x:auto}
 table.list{border-collapse:collapse;font-size:.9em;width:100%}.list th,.list td{text-align:left;vertical-align:top;
-padding:4px 12px 4px 0;border-bottom:1px solid var(--line)}.list th{color:var(--faint);font-weight:600}
+padding:4px 12px 4px 0;border-bottom:1px solid var(--line)}
+.list td:first-child code{overflow-wrap:normal;white-space:nowrap}.list th{color:var(--faint);font-weight:600}
 @media print{body{max-width:none;padding:0;font-size:11px}.scroll{overflow:visible}details:not([open])>*{display:block}}
 """

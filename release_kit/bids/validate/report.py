@@ -108,6 +108,14 @@ class ValidationReport:
         """Return whether the dataset passes; ``strict`` fails it for an unexplained warning or an incomplete look."""
         return self.ok and not (strict and (self.n_unexplained or self.not_checked))
 
+    def strict_failure(self) -> str | None:
+        """Return why ``strict`` fails a dataset that is valid; None when it does not."""
+        if not self.ok or self.passed(strict=True):
+            return None
+        why = [f"{counted(self.n_unexplained, WARNING)} that nothing explains"] if self.n_unexplained else []
+        why += [f"{counted(len(self.not_checked), 'thing')} that could not be looked at"] if self.not_checked else []
+        return f"fails by --strict: {' and '.join(why)}"
+
     def groups(self) -> list[Group]:
         """Return the findings by code: worst first, then families in their order, our own before the reference's."""
         together: dict[tuple, list[Finding]] = {}

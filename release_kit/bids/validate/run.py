@@ -4,7 +4,7 @@ Fails closed: a validator without a verdict, a file that could not be searched f
 demanded and is not here is an error, and whatever else was not looked at is listed in the report.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ def validate_dataset(
     content: bool | None = None,
     words: Iterable[str] = (),
     privacy: Privacy | None = None,
+    allow: Sequence[Mapping[str, Any]] = (),
     on_event: OnEvent | None = None,
 ) -> ValidationReport:
     """Judge a dataset, each of its derivatives and the datasets inside it; nothing in it is written, loaded or sent.
@@ -48,6 +49,7 @@ def validate_dataset(
         content: True demands that all content is here, False opens no image, None looks at what is here.
         words: words that must appear nowhere (names in the lab); they are masked in the report.
         privacy: the study's decisions on identifying keys; None takes those of the recipe in the dataset, if any.
+        allow: entries of ``allow`` of the study's recipe; their reasons explain warnings.
         on_event: called with one line for each stage.
 
     Returns:
@@ -71,7 +73,7 @@ def validate_dataset(
         verdicts, said, aside = _answers(survey, asked)
     found = sorted({*own_of_whole(own, judged), *said, *named_only(named)}, key=lambda one: one.order)
     found = [replace(one, dataset=_dataset_of(survey, one.path)) for one in found]
-    found = with_explanations(survey, privacy, found)
+    found = with_explanations(survey, privacy, found, allow)
     unchecked = [*aside, *not_looked_at(survey, read=content is not False)]
     inner = []
     for path in judged:
