@@ -14,6 +14,7 @@ from release_kit.core.pictures import (
     finished,
     label_edges,
     marks,
+    n_across,
     new_figure,
     number_text,
     panels,
@@ -105,6 +106,8 @@ def _compared(rows: Rows, scores: Rows) -> Picture | None:
         axis.set_ylim(-0.7, len(subjects) - 0.3)
         axis.set_title(name, loc="left", pad=20)
         axis.grid(axis="x")
+        low, high = axis.get_xlim()
+        axis.set_xlim(min(low, 0), max(high, 0))  # a small difference must look small
         axis.set_xlabel("held-out r, mean over all voxels", fontsize=8)
         axis.legend(
             loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, fontsize=8, handletextpad=0.1, columnspacing=1
@@ -120,7 +123,9 @@ def _parts(rows: Rows, name: str) -> Picture | None:
     regions = [region for region in dict.fromkeys(row["region"] for row in mine)][:6]
     if not parts:
         return None
-    figure, axes = panels(len(regions), width=3.4, height=0.34 * len(parts) + 0.9, columns=2, extra=0.7)
+    figure, axes = panels(
+        len(regions), width=3.4, height=(0.34 if len(parts) < 4 else 0.42) * len(parts) + 0.9, columns=2, extra=0.7
+    )
     metric = "R²" if mine[0]["metric"] == "r2" else "r"
     subjects = list(dict.fromkeys(row["subject"] for row in mine))
     for axis, region in zip(axes, regions, strict=True):
@@ -136,13 +141,19 @@ def _parts(rows: Rows, name: str) -> Picture | None:
                     axis.plot([row["low"], row["high"]], [place, place], color=INK, lw=0.9)
                 axis.plot(row["value"], place, "o", color=INK, ms=2.6)
         axis.axvline(0, color=FAINT, lw=0.8)
-        axis.set_yticks(range(len(parts)), [part.replace(":", " ") for part in reversed(parts)])
+        left = axes.index(axis) % n_across(len(regions), 2) == 0
+        axis.set_yticks(range(len(parts)), [_part_text(part) if left else "" for part in reversed(parts)], fontsize=8)
         axis.set_title(f"{region} ({_voxels(mine, region)})", loc="left")
         axis.grid(axis="x")
         axis.set_xlabel(f"{metric}, mean over voxels", fontsize=8)
     title = f"What each band of {name} explains alone and together, n = {len(subjects)} subjects"
     note = "Bars: mean over subjects. Points: each subject, with its 95 % block-bootstrap interval."
     return finished(figure, name=f"parts-{_slug(name)}", section="parts", title=title, note=note)
+
+
+def _part_text(part: str) -> str:
+    kind, _, bands = part.partition(":")
+    return f"{bands}, alone" if kind == "unique" else bands.replace("+", " +\n") + ", shared"
 
 
 def _voxels(rows: Rows, region: str) -> str:
@@ -197,7 +208,7 @@ def _drawn_circles(name: str, bands: Sequence[str], means: Mapping[frozenset[str
     title = f"Shared and unique {metric} of the bands of {name}"
     note = (
         f"Mean {metric} over all voxels and subjects, by inclusion and exclusion of the scores of all unions: the "
-        "numbers sum to the score of all bands. A number below 0: the bands predict worse together than set algebra expects. "
+        "numbers sum to the score of all bands. Below 0: the bands predict worse together than set algebra expects. "
         "Areas say nothing; darker is more."
     )
     return finished(figure, name=f"circles-{_slug(name)}", section="parts", title=title, note=note)

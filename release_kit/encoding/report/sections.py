@@ -53,7 +53,7 @@ def head(finished: Finished, present: Sequence[str]) -> str:
     """Return title, what was analysed, and links to the sections."""
     record = finished.record
     names = {"verdicts": "Verdicts", "sources": "Where the numbers come from", **HEADINGS}
-    links = "".join(f'<a href="#{name}">{escape(names[name])}</a>' for name in present)
+    links = " ".join(f'<a href="#{name}">{escape(names[name])}</a>' for name in present)
     who = counted(len(finished.subjects), "subject")
     what = counted(len(record["features"]), "feature space")
     lead = f"{who} of {record['dataset']['name']}; {what}; mode {finished.modes[0]}"
@@ -121,8 +121,8 @@ def _regions(rows: Sequence[RegionRow], finished: Finished, digests: Digests) ->
     heads = ("Region", "Level", "Feature", "Model", "r [95 % over subjects]", "Significant, %", "r / ceiling", "Voxels",
              "Subjects")  # fmt: skip
     note = (
-        "all: every voxel that has a score; top: the 5 % with the best score of cross-validation, chosen without looking at "
-        "held-out data. Each model at the layer that cross-validation chose."
+        "all: every voxel that has a score; top: the 5 % with the best score of cross-validation, chosen without "
+        "looking at held-out data. Each model at the layer that cross-validation chose."
     )
     parts = [traced_table(heads, lines, range(4, 9)), paragraph(note, "note"), trace(REGIONS_FILE, dict(digests))]
     return parts if lines else []

@@ -1,0 +1,112 @@
+"""The report of a finished analysis: one page that needs nothing else, whose numbers lead to their rows."""
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from encoding_study_factory import ANALYSIS, write_study
+
+from release_kit.bids.validate.reference import run_reference
+from release_kit.encoding.errors import AnalysisError
+from release_kit.encoding.maps.results import write_maps
+from release_kit.encoding.pipeline.run import run_analysis
+from release_kit.encoding.report.figures import draw_tables
+from release_kit.encoding.report.report import write_report
+from release_kit.encoding.report.verdicts import FAILS, HOLDS, UNTOLD, make_verdicts
+from release_kit.encoding.spec.read import read_analysis
+
+NONE: dict[str, list] = {"statistics": [], "partition": [], "encoding_scores": [], "modes": [], "layers": []}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    file = write_study(folder, analysis=ANALYSIS.replace("space: MNI", "space: T1w"))
+    for path in (folder / "dataset/derivatives").rglob("*space-MNI*"):  # slices are drawn faster than glass brains
+        path.rename(path.with_name(path.name.replace("space-MNI", "space-T1w")))
+    run_analysis(read_analysis(file), mode="both")
+    write_maps(folder)
+    write_report(folder)
+    return folder
+
+
+def test_page_needs_nothing_from_outside(study: Path):
+    text = (study / "report/report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert "<script" not in text
+    assert "@import" not in text
+    assert str(study) not in text
+
+
+def test_every_number_leads_to_the_rows_that_it_is_the_mean_of(study: Path):
+    text = (study / "report/report.html").read_text(encoding="utf-8")
+    found = re.findall(r'<span data-source="tables/encoding_scores.parquet#([\d,]+)"[^>]*>(\u2212?[\d.]+)</span>', text)
+    scores = pq.read_table(study / "tables/encoding_scores.parquet").to_pylist()
+    assert len(found) >= 8
+    for rows, shown in found:
+        values = [scores[int(row)]["value"] for row in rows.split(",")]
+        assert float(shown.replace("\u2212", "-")) == pytest.approx(sum(values) / len(values), abs=6e-4)
+
+
+def test_planted_parts_and_predictions_are_judged_to_hold(study: Path):
+    report = write_report(study)
+    said = {each.statement: each.verdict for each in report.verdicts}
+    assert said["story-words explains something that no other band of both does"] == HOLDS
+    assert said["object-words predicts responses to what was not trained on"] == HOLDS
+    assert said["story-words predicts better than object-words over 2 subjects"] == UNTOLD
+
+
+def test_same_analysis_same_bytes(study: Path):
+    before = {path.name: path.read_bytes() for path in (study / "report").rglob("*") if path.is_file()}
+    write_report(study)
+    assert {path.name: path.read_bytes() for path in (study / "report").rglob("*") if path.is_file()} == before
+    assert {"regions.parquet", "compared.svg", "circles-both.svg", "parts-both.svg"} <= set(before)
+
+
+def test_derivative_of_an_analysis_passes_the_reference_validator(study: Path):
+    assert run_reference(study / "derivative", ".", headers=True).said == "no errors"
+
+
+def test_unfinished_analysis_is_refused_with_what_to_do(tmp_path: Path):
+    with pytest.raises(AnalysisError, match="no finished analysis"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 0.3, HOLDS), (-0.3, -0.1, FAILS), (-0.1, 0.2, UNTOLD),
+                                                      (None, None, UNTOLD)])  # fmt: skip
+def test_comparison_is_judged_by_its_interval_alone(low: float | None, high: float | None, verdict: str):
+    row = {"mode": "corrected", "name": "c", "a": "a", "b": "b", "test": "subjects", "subject": None, "metric": "r",
+           "region": "top", "n": 3, "difference": 0.05, "low": low, "high": high}  # fmt: skip
+    (found,) = make_verdicts({**NONE, "statistics": [row]}, "corrected", 0.05)
+    assert found.verdict == verdict
+    assert found.rows == (0,)
+
+
+def test_seconds_shown_in_training_make_the_claim_of_unseen_data_fail():
+    row = {"metric": "held-out samples that training shows", "paper": 20.0, "corrected": 0.0}
+    paper, corrected = make_verdicts({**NONE, "modes": [row]}, "corrected", 0.05)
+    assert (paper.verdict, corrected.verdict) == (FAILS, HOLDS)
+    assert paper.value == "20 samples"
+
+
+def test_layers_are_drawn_where_a_model_has_several():
+    rows = [
+        {"mode": "corrected", "subject": who, "feature": "f", "level": "story", "model": "m", "annotator": "mean",
+         "layer": layer, "r": 0.1 * layer, "chosen": layer == 2}
+        for who in ("01", "02") for layer in (0, 1, 2)
+    ]  # fmt: skip
+    (picture,) = draw_tables({**NONE, "layers": rows}, "corrected")
+    assert (picture.name, picture.title) == ("layers", "Scores over layers, n = 2 subjects")
+    assert draw_tables({**NONE, "layers": rows[:1]}, "corrected") == []
+
+
+def test_three_bands_are_drawn_as_circles_whose_numbers_are_the_parts():
+    parts = ["unique:a", "unique:b", "unique:c", "shared:a+b", "shared:a+c", "shared:b+c", "shared:a+b+c"]
+    rows = [
+        {"mode": "corrected", "subject": "01", "name": "three", "part": part, "metric": "r2", "region": "all",
+         "value": 0.01 * k, "low": None, "high": None, "n_voxels": 9}
+        for k, part in enumerate(parts)
+    ]  # fmt: skip
+    names = [each.name for each in draw_tables({**NONE, "partition": rows}, "corrected")]
+    assert names == ["parts-three", "circles-three"]
