@@ -15,7 +15,7 @@ ENCODING_COMMANDS = {
     ),
     "features": ("release_kit.cli.encoding_features:features_command", "Make the features of an analysis."),
     "run": ("release_kit.cli.encoding_run:run_command", "Run an analysis to its tables; continues where it stopped."),
-    "report": ("release_kit.cli.encoding_report:report_command", "Write the maps of a finished analysis."),
+    "report": ("release_kit.cli.encoding_report:report_command", "Write maps and report of a finished analysis."),
     "demo": ("release_kit.cli.encoding_demo:demo_command", "Find what was planted, on a real cortical surface."),
 }
 """Command → (module:attribute, one line of help), in the order of work."""

@@ -64,6 +64,7 @@ def summary(folder: Path, result: dict[str, Any]) -> str:
         f"  analysis    {folder / 'encoding.yaml'}",
         f"  tables      {folder / 'tables'}",
         f"  maps        {folder / 'derivative'}",
+        f"  report      {folder / 'report/report.html'}",
     ]
     return "\n".join(lines)
 
@@ -87,7 +88,7 @@ def run_encoding_demo(script: Script, folder: Path) -> list[dict[str, Any]]:
             script.say(f"    {verdict.line()}")
         if wrong := [verdict.line() for verdict in verdicts if not verdict.ok]:
             raise DemoError("\n".join(wrong), where=str(folder), next_step="look at the tables and maps")
-    with script.stage("Report: maps as a BIDS derivative, which the reference validator accepts"):
+    with script.stage("Report: maps as a BIDS derivative, which the reference validator accepts, and one page"):
         script.run("encoding", "report", str(folder))
         script.run("bids", "validate", str(folder / "derivative"), must_say="0 errors")
     return [vars(verdict) for verdict in verdicts]

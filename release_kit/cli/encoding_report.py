@@ -1,6 +1,7 @@
-"""``release-kit encoding report``: maps of a finished analysis, from its folder alone."""
+"""``release-kit encoding report``: maps and the report of a finished analysis, from its folder alone."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,11 +10,14 @@ from release_kit.cli.output import counted, emit, json_option
 
 @click.command("report")
 @click.argument("analysis", type=click.Path(path_type=Path))
+@click.option("--no-page", is_flag=True, help="Only the maps and tables, without pictures and report.html.")
 @json_option
-def report_command(analysis: Path, as_json: bool) -> None:
-    """Write the maps of the finished analysis ANALYSIS (an encoding.yaml or its folder) as a BIDS derivative.
+def report_command(analysis: Path, no_page: bool, as_json: bool) -> None:
+    """Write maps and report of the finished analysis ANALYSIS (an encoding.yaml or its folder).
 
-    The tables go with them, under sourcedata/. The dataset and the models are not needed. The same analysis gives the same bytes.
+    The maps are a BIDS derivative, the tables go with them under sourcedata/; report/report.html is one page with
+    verdicts, numbers, pictures and where each number comes from. The dataset and the models are not needed. The same
+    analysis gives the same bytes.
 
     \b
     Example:
@@ -27,5 +31,17 @@ def report_command(analysis: Path, as_json: bool) -> None:
     folder = analysis if analysis.is_dir() else analysis.parent
     maps = write_maps(folder)
     tables = add_tables(folder, folder / DERIVATIVE)
-    value = {"ok": True, "derivative": str(folder / DERIVATIVE), "maps": len(maps), "tables": len(tables)}
-    emit(as_json, value, f"{counted(len(maps), 'map')} and the tables in {folder / DERIVATIVE}")
+    value: dict[str, Any] = {"ok": True, "derivative": str(folder / DERIVATIVE), "maps": len(maps)}
+    value["tables"] = len(tables)
+    lines = [f"{counted(len(maps), 'map')} and the tables in {folder / DERIVATIVE}"]
+    if not no_page:
+        from release_kit.encoding.report.report import write_report
+
+        written = write_report(folder)
+        value |= {"report": str(written.path), "pictures": len(written.pictures)}
+        value["verdicts"] = [
+            {"statement": each.statement, "verdict": each.verdict, "value": each.value} for each in written.verdicts
+        ]
+        lines.append(f"{written.path}: {counted(len(written.verdicts), 'verdict')}, "
+                     f"{counted(len(written.pictures), 'picture')}")  # fmt: skip
+    emit(as_json, value, "\n".join(lines))
