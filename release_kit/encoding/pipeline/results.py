@@ -20,7 +20,7 @@ from release_kit.encoding.pipeline.partitions import Partitioned
 from release_kit.encoding.pipeline.regions import Regions, top_voxels
 from release_kit.encoding.pipeline.units import Fitted
 from release_kit.encoding.spec.model import Analysis
-from release_kit.encoding.statistics.ceiling import subject_ceiling
+from release_kit.encoding.statistics.ceiling import annotator_ceiling, subject_ceiling
 from release_kit.encoding.statistics.profiles import LayerProfile, layer_profile
 
 CEILING_TILE = 4096
@@ -44,6 +44,8 @@ class ModeResult:
         judged: (subject, part) → test of chosen fits.
         partitions: of banded models.
         ceiling: subject → (lower, upper) bound of each voxel, between subjects.
+        agreement: (subject, feature) → (n_voxels,) the ceiling that disagreement of annotators sets, where features are
+            those of each annotator.
     """
 
     analysis: Analysis
@@ -57,6 +59,7 @@ class ModeResult:
     judged: dict[tuple[str, Part], Judged] = field(default_factory=dict)
     partitions: list[Partitioned] = field(default_factory=list)
     ceiling: dict[str, tuple[npt.NDArray, npt.NDArray]] = field(default_factory=dict)
+    agreement: dict[tuple[str, str], npt.NDArray] = field(default_factory=dict)
 
     def chosen(self, subject: str, feature: str, annotator: str | None = None) -> Part:
         """Return the layer of a feature that cross-validation chose; of the first annotator where none is named."""
@@ -133,3 +136,19 @@ def between_subjects(result: ModeResult) -> None:
             bounds[0, :, tile], bounds[1, :, tile] = found.lower, found.upper
         for k, plan in enumerate(group.plans):
             result.ceiling[plan.subject] = (bounds[0, k], bounds[1, k])
+
+
+def between_annotators(result: ModeResult) -> None:
+    """Fill ``agreement`` for every feature that was made of each annotator by itself, at their chosen layers."""
+    everybody: dict[tuple[str, str], list[str]] = {}
+    for subject, feature, annotator in result.profiles:
+        everybody.setdefault((subject, feature), []).append(annotator)
+    for (subject, feature), annotators in everybody.items():
+        if len(annotators) < 2:
+            continue
+        predictions = [result.fit(subject, result.chosen(subject, feature, who)).prediction() for who in annotators]
+        ceiling = np.full(predictions[0].shape[1], np.nan)
+        for start in range(0, len(ceiling), CEILING_TILE):
+            tile = slice(start, start + CEILING_TILE)
+            ceiling[tile] = annotator_ceiling(np.stack([each[:, tile] for each in predictions]))
+        result.agreement[subject, feature] = ceiling

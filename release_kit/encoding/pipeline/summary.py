@@ -212,20 +212,28 @@ def factor_rows(scores: Sequence[Row], mode: str) -> Iterator[Row]:
 
 
 def ceiling_rows(result: ModeResult) -> Iterator[Row]:
-    """Yield the mean ceiling of every region, between subjects."""
-    for subject, bounds in result.ceiling.items():
-        regions = {ALL: np.ones(len(bounds[0]), bool), **result.regions[subject]}
-        for bound, values in zip(("lower", "upper"), bounds, strict=True):
-            for region, inside in regions.items():
-                yield {
-                    "mode": result.choices.mode,
-                    "subject": subject,
-                    "source": "between subjects",
-                    "bound": bound,
-                    "region": region,
-                    "value": mean_of(values, inside),
-                    "n_voxels": int((np.isfinite(values) & inside).sum()),
-                }
+    """Yield the mean ceiling of every region, between subjects and between annotators."""
+    found = [
+        (subject, "between subjects", bound, values)
+        for subject, bounds in result.ceiling.items()
+        for bound, values in zip(("lower", "upper"), bounds, strict=True)
+    ]
+    found += [
+        (subject, f"between annotators of {feature}", "upper", values)
+        for (subject, feature), values in result.agreement.items()
+    ]
+    for subject, source, bound, values in found:
+        regions = {ALL: np.ones(len(values), bool), **result.regions[subject]}
+        for region, inside in regions.items():
+            yield {
+                "mode": result.choices.mode,
+                "subject": subject,
+                "source": source,
+                "bound": bound,
+                "region": region,
+                "value": mean_of(values, inside),
+                "n_voxels": int((np.isfinite(values) & inside).sum()),
+            }
 
 
 def sample_rows(result: ModeResult) -> Iterator[Row]:

@@ -61,7 +61,7 @@ FEATURE: Mapping[str, Key] = {
     "pooling": _may(_one_of("mean", "last"), "Mean over the second's own tokens, or the last of them.", "mean"),
     "context_s": _may(Number(least=0), "Seconds of earlier text before the second's own.", 0.0),
     "language": _may(_line, "Language of the annotations; needed where a level has several."),
-    "annotators": _may(Texts(), "Which annotators; none: the mean over all.", ()),
+    "annotators": _may(Texts(), "Which annotators, their mean; `each`: each by itself; none: the mean of all.", ()),
     "missing": _may(_one_of("zero", "carry", "drop"), "A second that nobody annotated.", "zero"),
     "pca": _may(Number(least=1, whole=True), "Principal components, fitted on training samples."),
     "media": _may(_line, "Folder of frames or sounds of each stimulus."),

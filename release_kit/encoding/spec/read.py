@@ -161,6 +161,8 @@ def _check_feature(key: str, feature: Mapping[str, Any], found: Findings) -> Non
 def _check_known(key: str, name: str, features: Mapping[str, Any], found: Findings) -> None:
     if name not in features:
         found.refuse(key, f"names no feature: {name!r}", nearest(name, list(features)).removeprefix("; "))
+    elif tuple(features[name]["annotators"]) == ("each",):
+        found.refuse(key, f"names {name!r}, which is made of each annotator", "name a feature of one, or of their mean")
 
 
 def _build(values: Mapping[str, Any], file: Path) -> Analysis:

@@ -200,3 +200,25 @@ def test_a_banded_model_says_what_each_band_adds(tmp_path: Path):
     row = one(read_rows(tmp_path, "partition"), part="split:story-words", region="story")
     assert row["value"] == pytest.approx(np.mean(story[STORY]), abs=1e-6)
     assert not list((tmp_path / ".release_kit").rglob("*.npz"))  # what is complete needs no state
+
+
+def test_annotators_that_disagree_set_a_ceiling(tmp_path: Path):
+    text = ANALYSIS.replace(
+        "{level: story, kind: bag-of-words}", "{level: story, kind: bag-of-words, annotators: [each]}"
+    )
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(("bands", "compare")))
+    file = write_study(tmp_path, subjects=("01",), analysis=text)
+    stimuli = tmp_path / "dataset/stimuli"
+    (stimuli / "annotations.tsv").write_text(
+        (stimuli / "annotations.tsv").read_text() + "storyA02\tstory\tA02\ten\n", encoding="utf-8"
+    )
+    for path in stimuli.glob("*_annot-storyA01_events.tsv"):
+        header, *lines = path.read_text().splitlines()
+        # The second annotator writes something else in every third second.
+        changed = [line if k % 3 else line[: line.rindex("\t")] + "\tsea sea" for k, line in enumerate(lines)]
+        path.with_name(path.name.replace("A01", "A02")).write_text("\n".join([header, *changed]) + "\n")
+    result = run_analysis(read_analysis(file)).results[0]
+    own = {who: result.fit("01", result.chosen("01", "story-words", who)) for who in ("A01", "A02")}
+    assert np.mean(own["A01"].r[STORY]) > np.mean(own["A02"].r[STORY]) + 0.05
+    row = one(read_rows(tmp_path, "ceiling"), source="between annotators of story-words", region="story")
+    assert 0.7 < row["value"] < 0.99 and row["bound"] == "upper"

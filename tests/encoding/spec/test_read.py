@@ -72,6 +72,11 @@ def test_everything_wrong_is_said_at_once_by_line():
         ("model: models/lm, ", "", "`features.story-lm.model` is missing"),
         ("kind: bag-of-words,", "kind: bag-of-words, model: x,", "a bag of words has none"),
         ("kind: bag-of-words,", "kind: bag-of-words, layers: [1],", "knows neither"),
+        (
+            "kind: bag-of-words,",
+            "kind: bag-of-words, annotators: [each],",
+            "`compare[0].b` names 'story-words', which is",
+        ),
         ("{level: story, kind: bag", "{kind: bag", "name the level of annotations"),
         ("kind: bag-of-words", "kind: audio, model: m", "`features.story-words.media` is missing"),
         ("from: -1, to: 1", "from: 1, to: -1", "they grow, from -12 to 15"),
