@@ -70,6 +70,9 @@ def _layers(rows: Rows) -> Picture | None:
         axis.set_title(level, loc="left")
         axis.grid(axis="y")
         axis.set_xticks(sorted({row["layer"] for row in inside}))
+    ends = [end for axis in axes for end in axis.get_ylim()]
+    for axis in axes:
+        axis.set_ylim(min(ends), max(ends))
     label_edges(axes, 3, "layer", "held-out r, best 5 %")
     handles = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
@@ -107,7 +110,7 @@ def _compared(rows: Rows, scores: Rows) -> Picture | None:
         axis.set_title(name, loc="left", pad=20)
         axis.grid(axis="x")
         low, high = axis.get_xlim()
-        axis.set_xlim(min(low, 0), max(high, 0))  # a small difference must look small
+        axis.set_xlim(min(low, 0) * 1.04, max(high, 0) * 1.04)  # a small difference must look small
         axis.set_xlabel("held-out r, mean over all voxels", fontsize=8)
         axis.legend(
             loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, fontsize=8, handletextpad=0.1, columnspacing=1
