@@ -50,10 +50,10 @@ def _unique(finished: Finished) -> Iterator[Verdict]:
         }
         planted = [f"unique:{FEATURES[level]}" for level in shares]
         own = [value[subject, part][0] for subject in finished.subjects for part in planted]
-        others = [abs(mean) for (_, part), (_, mean) in value.items() if part not in planted]
+        others = [mean for (_, part), (_, mean) in value.items() if part not in planted]
         yield Verdict(
             question=f"{region}: {' and '.join(shares)} alone explain{'s' if len(shares) == 1 else ''} some of it",
-            found=f"unique R² from {min(own):.3f} on by its intervals, of other levels at most {max(others):.3f}",
+            found=f"unique R² above {min(own):.3f} by its intervals; of others {min(others):.3f} to {max(others):.3f}",
             ok=min(own) > 0 and max(others) < MOST_ELSEWHERE,
         )
 

@@ -303,7 +303,7 @@ def headline(result: ModeResult) -> list[str]:
             n, of = int(judged.significant.sum()), int(np.isfinite(judged.q).sum())
             called = f", {n:,} of {counted(of, 'voxel')} at q <= {judged.level:g}"
         who = "" if annotator == "mean" else f" ({annotator})"
-        layer = f"layer {part.layer} of {len(profile.layers)}, " if len(profile.layers) > 1 else ""
+        layer = f"layer {part.layer}, the best of {len(profile.layers)}; " if len(profile.layers) > 1 else ""
         over_all = mean_of(fit.r, np.ones(len(fit.r), bool))
         lines.append(f"sub-{subject} {feature}{who}: {layer}r {over_all:.3f} over all, "
                      f"{top:.3f} over the best 5 % by cross-validation{called}")  # fmt: skip
