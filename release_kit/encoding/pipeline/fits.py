@@ -73,8 +73,7 @@ class Group:
             def say(run: str) -> None:
                 self.on_event({"event": "cleaned", "subject": subject, "run": run})
 
-            dataset = self.inputs.dataset
-            found = cleaned_responses(dataset, self.plan(subject), self.choices, self.folder, say)
+            found = cleaned_responses(self.inputs, self.plan(subject), self.choices, self.folder, say)
             self._cleaned[subject] = found
             if found.text:
                 self.on_event({"event": "voxels", "subject": subject, "text": found.text})
@@ -99,7 +98,7 @@ class Group:
             "search": dict(search) if search and len(parts) > 1 else None,
             "delays": [list(self.choices.delays_s), self.choices.delay_kind, self.choices.borders],
             "samples": plan.key,
-            "responses": responses_identity(self.inputs.dataset, plan, self.choices),
+            "responses": responses_identity(self.inputs, plan, self.choices),
             "ridge": self.choices.ridge.to_dict(),
             "seed": self.analysis.seed,
             "code": code_digest(FIT_CODE),

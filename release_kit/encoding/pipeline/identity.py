@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core.canonical import digest
-from release_kit.encoding.data.layout import Dataset
 from release_kit.encoding.features.model_files import runtime_versions
 from release_kit.encoding.pipeline.choices import Choices
-from release_kit.encoding.pipeline.inputs import SubjectPlan
+from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan
 
 _ROOT = Path(__file__).parents[1]
 FIT_CODE = (
@@ -40,11 +39,11 @@ def libraries() -> Mapping[str, str]:
     return dict(runtime_versions(("numpy", "scipy", "torch")))
 
 
-def responses_identity(dataset: Dataset, plan: SubjectPlan, choices: Choices) -> dict[str, Any]:
+def responses_identity(inputs: Inputs, plan: SubjectPlan, choices: Choices) -> dict[str, Any]:
     """Return what the cleaned responses of a subject's samples depend on, as JSON."""
     return {
         "subject": plan.subject,
-        "runs": {run.name: dataset.digest(plan.subject, run) for run in plan.used_runs},
+        "runs": {run.name: inputs.digest(plan.subject, run) for run in plan.used_runs},
         "rows": digest([plan.samples.run.tolist(), plan.samples.volume.tolist(), list(plan.samples.runs)]),
         "clean": {
             "center": choices.clean.center,

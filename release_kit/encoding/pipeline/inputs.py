@@ -4,7 +4,7 @@ Owns what is held out and who shares samples with whom. No voxel is read here.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -107,6 +107,14 @@ class Inputs:
 
     dataset: Dataset
     plans: Mapping[str, SubjectPlan]
+    _digests: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def digest(self, subject: str, run: RunInfo) -> str:
+        """Return the digest of everything that a run's responses are read from; files are read once for all fits."""
+        key = (subject, run.name)
+        if key not in self._digests:
+            self._digests[key] = self.dataset.digest(subject, run)
+        return self._digests[key]
 
     def groups(self) -> list[tuple[SubjectPlan, ...]]:
         """Return subjects by equal samples: features are placed and decomposed once for each group."""

@@ -24,7 +24,7 @@ from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.responses import collect_responses
 from release_kit.encoding.pipeline.choices import Choices
 from release_kit.encoding.pipeline.identity import code_digest, responses_identity
-from release_kit.encoding.pipeline.inputs import SubjectPlan
+from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan
 
 FOLDER = Path(STATE_FOLDER) / "responses"
 
@@ -59,12 +59,12 @@ class Cleaned:
 
 
 def cleaned_responses(
-    dataset: Dataset, plan: SubjectPlan, choices: Choices, folder: Path, say: Callable[[str], None] | None = None
+    inputs: Inputs, plan: SubjectPlan, choices: Choices, folder: Path, say: Callable[[str], None] | None = None
 ) -> Cleaned:
     """Return the cleaned responses of a subject, made now or found from before.
 
     Args:
-        dataset: where they are read from.
+        inputs: the dataset that they are read from.
         plan: samples of the subject.
         choices: what is taken out.
         folder: of the analysis.
@@ -74,12 +74,12 @@ def cleaned_responses(
         DataError: every run that cannot be read.
         ReleaseKitError: the disk is full.
     """
-    identity = {**responses_identity(dataset, plan, choices), "code": code_digest(("data",)), "train": plan.key}
+    identity = {**responses_identity(inputs, plan, choices), "code": code_digest(("data",)), "train": plan.key}
     home = folder / FOLDER / f"sub-{plan.subject}_{digest(identity)[:16]}"
     order = np.argsort(~plan.samples.train, kind="stable")
     facts = _facts(home)
     if facts is None:
-        facts = _make(dataset, plan, choices, home, order, say)
+        facts = _make(inputs.dataset, plan, choices, home, order, say)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     values = np.load(home / "values.npy", mmap_mode="r")
