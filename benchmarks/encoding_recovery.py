@@ -3,8 +3,8 @@
     python benchmarks/encoding_recovery.py --seeds 5
 
 Three titles of three runs of 300 volumes; 20 voxels follow one band, 20 follow two, 160 follow nothing. Features are
-smooth over 4 s. Errors of unique parts are means over seeds and half the width of their 95 % interval (t); in mode paper
-they are differences of r, in mode corrected of R², so they are compared inside a mode only.
+smooth over 4 s. Errors of unique parts are means over seeds and half the width of their 95 % interval (t); in mode
+paper they are differences of r, in mode corrected of R², so they are compared inside a mode only.
 """
 
 import argparse
@@ -26,8 +26,8 @@ SPEC = SimulationSpec(
     titles={"a": 3, "b": 3, "c": 3}, n_volumes=300, bands={"speech": 4, "story": 6}, regions=REGIONS, smooth_s=4.0
 )
 HEADER = (
-    "correlation of bands", "noise carry", "mode", "r (attainable)", "null voxels p < .05", "false of called at FDR .05",
-    "power", "error of unique speech", "error of unique story",
+    "correlation of bands", "noise carry", "mode", "r (attainable)", "null voxels p < .05",
+    "false of called at FDR .05", "power", "error of unique speech", "error of unique story",
 )  # fmt: skip
 
 
