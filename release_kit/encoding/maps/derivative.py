@@ -136,7 +136,7 @@ def sidecar(found: StatMap, paths: Mapping[str, str]) -> dict[str, Any]:
 
 def write_derivative(
     folder: Path, maps: Iterable[StatMap], *, name: str, sources: Sequence[Mapping[str, Any]] = (),
-    description: str = "", license_: str = "CC0",
+    description: str = "", license_: str = "CC0-1.0",
 ) -> list[WrittenMap]:  # fmt: skip
     """Write maps as a BIDS derivative dataset; what it held of other maps is removed.
 

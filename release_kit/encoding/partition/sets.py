@@ -1,7 +1,7 @@
 """What bands of features explain alone and together: the set algebra of variance, for any number of bands.
 
-Owns which unions of bands must be fitted, and the regions of the Venn diagram that follow from their scores. How unions
-are fitted is ``unions.py``; how sure the regions are is ``bootstrap.py``.
+Owns which unions of bands must be fitted, and the regions of the Venn diagram that follow from their scores. Unions are
+fitted by ``solve/banded.py``; how sure the regions are is ``bootstrap.py``.
 
 With R² the regions are shares of variance. With r they are differences of correlations, as some published maps show;
 they add up as well, but are shares of nothing. A region may be negative: two bands together may explain more than the
