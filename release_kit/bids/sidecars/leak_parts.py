@@ -12,7 +12,8 @@ MIN_LETTERS = 3
 _MIN_IDEOGRAPHS = 2
 _IDEOGRAPHS = re.compile(r"[\u3400-\u9fff]+")
 _OF_LABS = frozenset({
-    "acq", "anat", "bids", "bold", "control", "controls", "ctrl", "dataset", "dcm", "dicom", "exp", "experiment",
+    "acq", "anat", "bids", "brain", "code", "data", "day", "for", "and", "group", "human", "lab", "labs", "study",
+    "visit", "volunteer", "bold", "control", "controls", "ctrl", "dataset", "dcm", "dicom", "exp", "experiment",
     "fmri", "func", "mri", "nifti", "nii", "participant", "participants", "part", "pat", "patient", "patients",
     "person", "pilot", "pre", "post", "proband", "raw", "rec", "run", "scan", "scanner", "scans", "ses", "session",
     "sessions", "sub", "subj", "subject", "subjects", "test", "tester", "the", "von", "van", "der", "den", "del",
