@@ -8,6 +8,7 @@ orders, so the largest value over voxels has its distribution under the null (Ni
 10.1002/hbm.1058).
 """
 
+import abc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,14 +126,14 @@ def one_thread_each() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-class _Null:
+class _Null(abc.ABC):
     """One way to draw a null: ``rows`` are the samples it uses."""
 
     rows: npt.NDArray[np.int64]
 
+    @abc.abstractmethod
     def correlations(self, y: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return r as measured (n_voxels,) and of each repetition (n, n_voxels), for columns of length 1."""
-        raise NotImplementedError
 
 
 class _Blocks(_Null):
