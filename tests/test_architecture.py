@@ -22,7 +22,8 @@ ALLOWED = {
     "sft": {"sft", "core"},
     "bids": {"bids", "core"},
     "encoding": {"encoding", "bids", "core"},
-    "cli": {"cli", "release", "sft", "bids", "encoding", "hub", "core"},
+    "sae": {"sae", "core"},
+    "cli": {"cli", "release", "sft", "bids", "encoding", "sae", "hub", "core"},
 }
 """Room → rooms whose modules it may import."""
 

@@ -1,0 +1,1 @@
+"""Tokens and their activations: a content-addressed cache, truly shuffled, and the same without a disk."""

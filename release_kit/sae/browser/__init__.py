@@ -1,0 +1,1 @@
+"""A static feature browser that opens from disk."""

@@ -1,0 +1,1 @@
+"""The layouts in which autoencoders are published, read and written."""

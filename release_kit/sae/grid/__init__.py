@@ -1,0 +1,1 @@
+"""The grid of a study as units that any engine works on."""

@@ -1,0 +1,1 @@
+"""How well an autoencoder reconstructs: variance, sparsity, recovered loss, stability; each by language too."""

@@ -1,0 +1,1 @@
+"""Language models: loading at a revision, and the residual stream of every layer in one forward pass."""

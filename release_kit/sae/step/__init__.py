@@ -1,0 +1,1 @@
+"""One exact training step without tensors of tokens by features."""

@@ -1,0 +1,1 @@
+"""Training the autoencoders of one model: all layers and seeds in one pass, resumed exactly, warm-started."""
