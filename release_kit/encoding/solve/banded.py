@@ -287,6 +287,8 @@ def _refit(problem: _Problem, gammas: npt.NDArray[np.float64], search: Search) -
     weights = np.empty((problem.x.shape[1], y.shape[1]), np.float32)
     for row in np.unique(search.candidate):
         voxels = np.flatnonzero(search.candidate == row)
+        # Voxels of one alpha side by side: one factor serves them all.
+        voxels = voxels[np.argsort(search.alpha[voxels], kind="stable")]
         design = problem.design(gammas[row])
         scale = (problem.scale(gammas[row]) * problem.sizes).astype(np.float32)[:, None]
         in_samples = isinstance(design, DualDesign) and design.exact

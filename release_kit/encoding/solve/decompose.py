@@ -49,13 +49,38 @@ def largest_eigenvalue(x: "torch.Tensor", n_steps: int = 16) -> float:
     return 1.1 * size
 
 
-def cholesky_shifted(matrix: "torch.Tensor", alpha: float, work: "torch.Tensor") -> "torch.Tensor":
-    """Return the lower Cholesky factor of ``matrix + alpha I`` in ``work``, which is overwritten."""
-    import torch
+class Factor:
+    """The lower Cholesky factor of ``matrix + alpha I``, held in ``work``, which is overwritten.
 
-    work.copy_(matrix)
-    work.diagonal().add_(alpha)
-    return torch.linalg.cholesky(work, out=work)
+    On a CPU LAPACK works in place: what PyTorch does around it (copies, zeros above the diagonal) takes as long again.
+    """
+
+    def __init__(self, matrix: "torch.Tensor", alpha: float, work: "torch.Tensor"):
+        """Factorise a symmetric positive semi-definite matrix (n, n), float32 or float64."""
+        import torch
+
+        work.copy_(matrix)
+        work.diagonal().add_(alpha)
+        self._on_cpu = work.device.type == "cpu"
+        if not self._on_cpu:
+            self._lower = torch.linalg.cholesky(work, out=work)
+            return
+        from scipy.linalg import get_lapack_funcs
+
+        # A symmetric matrix by rows is the same matrix by columns, which LAPACK wants.
+        by_columns = work.numpy().T
+        factorise, self._solve = get_lapack_funcs(("potrf", "potrs"), (by_columns,))
+        self._lower, info = factorise(by_columns, lower=True, clean=False, overwrite_a=True)
+        if info:
+            raise np.linalg.LinAlgError(f"matrix + {alpha:g} I is not positive definite at its row {info}")
+
+    def solve_rows(self, rows: "torch.Tensor") -> "torch.Tensor":
+        """Return ``rows (m, n) @ (matrix + alpha I)^-1``; ``rows`` may be overwritten."""
+        import torch
+
+        if self._on_cpu:
+            return torch.from_numpy(self._solve(self._lower, rows.numpy().T, lower=True, overwrite_b=True)[0].T)
+        return torch.cholesky_solve(rows.T, self._lower).T
 
 
 def smallest_eigenvalue(
@@ -68,15 +93,15 @@ def smallest_eigenvalue(
     """
     import torch
 
-    lower = cholesky_shifted(matrix, alpha, work)
+    factor = Factor(matrix, alpha, work)
     place = torch.arange(8 * len(matrix), dtype=matrix.dtype, device=matrix.device).view(len(matrix), -1)
-    vectors = torch.cos(place.double() ** 2).to(matrix.dtype)
+    vectors = torch.cos(place.double() ** 2).to(matrix.dtype).T.contiguous()
     found = torch.zeros(1)
     for _ in range(n_steps):
-        vectors = vectors - vectors.mean(0) if sums_zero else vectors
-        vectors = vectors / vectors.norm(dim=0)
-        solved = torch.cholesky_solve(vectors, lower)
-        found, vectors = 1 / (vectors * solved).sum(0).max(), solved
+        vectors = vectors - vectors.mean(1, keepdim=True) if sums_zero else vectors
+        vectors = vectors / vectors.norm(dim=1, keepdim=True)
+        solved = factor.solve_rows(vectors.clone())
+        found, vectors = 1 / (vectors * solved).sum(1).max(), solved
     smallest = float(found) - alpha
     return 0.5 * smallest if smallest > 1e-2 * alpha else 0.0
 

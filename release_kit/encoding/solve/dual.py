@@ -16,7 +16,7 @@ import numpy.typing as npt
 from release_kit.encoding.arrays import FloatArray, Fold
 from release_kit.encoding.solve.decompose import (
     DUAL_MARGIN,
-    cholesky_shifted,
+    Factor,
     eigen,
     kernel,
     largest_eigenvalue,
@@ -95,10 +95,10 @@ class DualDesign:
         work = torch.empty_like(self.kernel)
         for place in np.unique(best):
             voxels = np.flatnonzero(best == place)
-            lower = cholesky_shifted(self.kernel, self.settings.alphas[place], work)
+            factor = Factor(self.kernel, self.settings.alphas[place], work)
             for part in tiles(len(voxels), tile):
                 chosen = voxels[part]
-                out[:, chosen] = torch.cholesky_solve(responses.read(chosen), lower).cpu().numpy()
+                out[:, chosen] = factor.solve_rows(responses.read(chosen).T.contiguous()).T.cpu().numpy()
 
     def _by_features(self, responses: Responses, best: npt.NDArray[np.int64], tile: int, out: FloatArray) -> None:
         """Form ``V diag(s / (s² + a)) U'y``, in which nothing is large."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from release_kit.encoding.solve.decompose import cholesky_shifted, eigen, smallest_eigenvalue
+from release_kit.encoding.solve.decompose import Factor, eigen, smallest_eigenvalue
 from release_kit.encoding.solve.engine import Responses, has_bfloat16, tiles
 from release_kit.encoding.solve.settings import RidgeSettings
 from release_kit.encoding.solve.spectrum import FAST_TOLERANCE, TOLERANCE, filter_basis, spectrum_points
@@ -103,7 +103,7 @@ def make_predictor(
         if vectors is not None:
             part = (turned * torch.from_numpy(basis.filters[k] / size[k]).to(turned)) @ vectors.T
         else:
-            part = torch.cholesky_solve(rows.T / size[k], cholesky_shifted(inner, float(alpha), work)).T
+            part = Factor(inner, float(alpha), work).solve_rows(rows / size[k])
         stack[k] = part if scale is None else part * scale
     return Predictor(stack=stack.view(-1, len(inner)), mix=basis.mix * size)
 

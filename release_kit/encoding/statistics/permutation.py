@@ -21,11 +21,14 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FitError
+from release_kit.encoding.solve.engine import take, tiles
 
 Null = Literal["block", "shift"]
 Progress = Callable[[int, int], None]
 TILE = 32
 """Voxels at once: what their block products need stays in the cache."""
+_STRETCH = 2048
+"""Voxels that are read at once: pages of a memory map are given back after each, or all of it would count as memory."""
 _LEAST_BLOCKS = 2
 
 
@@ -87,21 +90,22 @@ def permutation_test(
     observed = np.empty(n_voxels, np.float32)
     exceed = np.zeros(n_voxels, np.int32)
     largest = np.full(n, -np.inf, np.float32)
-    tiles = [slice(start, min(start + tile, n_voxels)) for start in range(0, n_voxels, tile)]
 
-    def judge(part: slice) -> tuple[slice, FloatArray | None]:
-        unit_y, unit_p, scored = _units(y[draw.rows, part], predicted[draw.rows, part])
+    def judge(read: tuple[slice, FloatArray, FloatArray]) -> tuple[slice, FloatArray | None]:
+        part, *values = read
+        unit_y, unit_p, scored = _units(*values)
         observed[part], nulls = draw.correlations(unit_y, unit_p)
         exceed[part] = (nulls >= observed[part]).sum(axis=0)
         observed[part][~scored] = np.nan
         return part, nulls[:, scored].max(axis=1) if scored.any() else None
 
     with one_thread_each() as workers:
-        for part, top in workers.map(judge, tiles):
-            if top is not None:
-                np.maximum(largest, top, out=largest)
-            if progress is not None:
-                progress(part.stop, n_voxels)
+        for stretch in tiles(n_voxels, _STRETCH):
+            for part, top in workers.map(judge, _read(y, predicted, draw.rows, stretch, tile)):
+                if top is not None:
+                    np.maximum(largest, top, out=largest)
+                if progress is not None:
+                    progress(part.stop, n_voxels)
     known = np.isfinite(observed)
     return PermutationResult(
         r=observed,
@@ -110,6 +114,16 @@ def permutation_test(
         max_null=largest,
         n_samples=len(draw.rows),
     )
+
+
+def _read(
+    y: FloatArray, predicted: FloatArray, rows: npt.NDArray[np.int64], stretch: slice, tile: int
+) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+    """Yield the columns of a stretch tile by tile: which, and their permuted rows measured and predicted."""
+    whole = [take(values, stretch) for values in (y, predicted)]
+    for inner in tiles(stretch.stop - stretch.start, tile):
+        part = slice(stretch.start + inner.start, stretch.start + inner.stop)
+        yield part, *(values[rows, inner] for values in whole)
 
 
 @contextmanager
