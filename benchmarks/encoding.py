@@ -4,6 +4,7 @@
     python benchmarks/encoding.py many --rounds 3            # 12 layers x 3 levels of one subject
     python benchmarks/encoding.py banded --rounds 3
     python benchmarks/encoding.py permutation --rounds 3
+    python benchmarks/encoding.py large --rounds 1          # 22,262 samples, 88,000 voxels: does memory stay bounded
     python benchmarks/encoding.py kernel --small             # seconds, to see that it runs
 
 Every measurement is a process of its own, on inputs that lie in a file; imports and a tiny fit come before the clock
@@ -26,7 +27,7 @@ from types import ModuleType
 
 import numpy as np
 
-NAMES = ("kernel", "many", "banded", "permutation")
+NAMES = ("kernel", "many", "banded", "permutation", "large")
 
 
 def main() -> None:

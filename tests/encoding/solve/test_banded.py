@@ -55,6 +55,22 @@ def test_each_voxel_predicts_as_himalaya_does(n: int, p: int, solver: str, score
     np.testing.assert_allclose(mine.cv_score[agreed], theirs.cv_scores.max(axis=0)[agreed], atol=1e-3)
 
 
+def test_predictions_are_those_of_float64_where_one_band_has_nearly_all_the_weight():
+    problem = make_problem(250, 400)
+    gammas = np.array([[1e-5, 1e-8, 1.0]])
+    settings = replace(PLAIN, ridge=replace(RIDGE, solver="dual", alphas=(1.0,)))
+    fit = fit_banded(bands_of(problem.x), problem.y, problem.folds, settings, gammas=gammas)
+    x_mean, y_mean = problem.x.mean(axis=0, dtype=float), problem.y.mean(axis=0, dtype=float)
+    weight = np.concatenate(
+        [np.full(band.x.shape[1], gamma) for band, gamma in zip(bands_of(problem.x), gammas[0], strict=True)]
+    )
+    x = problem.x - x_mean
+    dual = np.linalg.solve((x * weight) @ x.T + np.eye(len(x)), problem.y - y_mean)
+    exact = ((problem.x_test - x_mean) * weight) @ (x.T @ dual) + y_mean
+    scores = [pearson(problem.y_test, values) for values in (fit.predict(bands_of(problem.x_test)), exact)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+
+
 def test_one_band_is_ridge():
     problem = make_problem(90, 30)
     banded = fit_banded([Band(name="all", x=problem.x)], problem.y, problem.folds, BandedSettings(ridge=RIDGE))
