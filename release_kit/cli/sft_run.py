@@ -85,8 +85,8 @@ def worker_command(study: Path, device: str, together: int | None, terms: tuple[
     """
     from release_kit.core.study import read_study
     from release_kit.sft.engine.grid import RunOptions, worker_options
-    from release_kit.sft.engine.processes import stop_on_signals, work
-    from release_kit.sft.engine.state import read_state
+    from release_kit.engine.processes import stop_on_signals, work
+    from release_kit.sft.engine.state import read_study_state
 
     declared = read_study(study)
     selection, stop = _selection(declared, terms), threading.Event()
@@ -100,7 +100,7 @@ def worker_command(study: Path, device: str, together: int | None, terms: tuple[
 
     with stop_on_signals(stop, signal.SIGUSR2):
         work(worker_options(declared, RunOptions(device=device, select=selection, together=together)), say, stop)
-    state = read_state(declared, selection, together=together)
+    state = read_study_state(declared, selection, together=together)
     left = len(state.running) + len(state.waiting)
     ok = not left and not state.failed
     value = {"ok": ok, **counts, "n_left": left, "n_failed": len(state.failed)}
@@ -124,10 +124,10 @@ def status_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
       release-kit sft status mini/ --json | jq '.failed[].what'
     """
     from release_kit.core.study import read_study
-    from release_kit.sft.engine.state import read_state
+    from release_kit.sft.engine.state import read_study_state
 
     declared = read_study(study)
-    state = read_state(declared, _selection(declared, terms))
+    state = read_study_state(declared, _selection(declared, terms))
     emit(as_json, {"ok": not state.failed, **state.to_dict()}, lambda: _state_text(state))
     if state.failed:
         click.get_current_context().exit(1)

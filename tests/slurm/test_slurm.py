@@ -12,8 +12,8 @@ from sft.engine.tiny import write_study
 from slurm.cluster import Cluster, cluster, missing_binaries, wait_until
 
 from release_kit.core.study import Study
-from release_kit.sft.engine.ledger import Lease, Ledger, ledger_folder
-from release_kit.sft.engine.slurm import job_name
+from release_kit.engine.ledger import Lease, Ledger, ledger_folder
+from release_kit.engine.slurm import job_name
 
 pytestmark = [
     pytest.mark.slurm,
@@ -46,7 +46,7 @@ def _start(slurm: Cluster, study: Study, workers: int) -> str:
     """Submit the study's workers and return the id of their job."""
     ran = _command(slurm.environment, study, "--engine", "slurm", "--workers", str(workers), "--detach")
     assert ran.returncode == 0, ran.stderr
-    lines = slurm.run("squeue", "--noheader", f"--name={job_name(study)}", "--format=%F").split()
+    lines = slurm.run("squeue", "--noheader", f"--name={job_name(study.name, study.folder)}", "--format=%F").split()
     return lines[0]
 
 
@@ -86,9 +86,7 @@ def test_job_that_must_leave_its_node_is_queued_again_and_goes_on(slurm: Cluster
     (pid,) = _held(study)
     slurm.run("scancel", "--signal=USR2", job)
     wait_until(lambda: pid not in _held(study), 60, "the unit to be given back")
-    wait_until(
-        lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job), 60, "the job to be queued again"
-    )
+    wait_until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job), 60, "the job to be queued again")
     assert _finish(slurm, study)["ok"]
     assert differences(local.folder, study.folder) == []
 
@@ -97,7 +95,8 @@ def test_command_that_is_started_again_submits_no_second_array(slurm: Cluster, l
     study = write_study(tmp_path / "study", seeds=SEEDS[:1])
     job = _start(slurm, study, 2)
     assert _start(slurm, study, 2) == job
-    assert len(slurm.run("squeue", "--noheader", "--array", f"--name={job_name(study)}", "--format=%i").split()) == 2
+    listed = slurm.run("squeue", "--noheader", "--array", f"--name={job_name(study.name, study.folder)}", "--format=%i")
+    assert len(listed.split()) == 2
     assert _finish(slurm, study)["ok"]
 
 

@@ -12,7 +12,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import UsageError
 from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.core.records import Fields
-from release_kit.sft.engine.ledger import ledger_folder
+from release_kit.engine.ledger import ledger_folder
 
 AGREED_FILE = "agreed.json"
 

@@ -12,14 +12,14 @@ from release_kit.core.cell import CELL_FILE, cell_folder
 from release_kit.core.errors import UsageError
 from release_kit.core.records import nearest
 from release_kit.core.study import Level, Study
+from release_kit.engine.failures import Failure, Failures
+from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.local import LocalWorkers
+from release_kit.engine.processes import WorkerOptions
+from release_kit.engine.pull import DEFAULT_RULES, Emit, Perform, Rules
 from release_kit.sft.engine.agreed import agree_together
-from release_kit.sft.engine.failures import Failure, Failures
-from release_kit.sft.engine.ledger import ledger_folder
-from release_kit.sft.engine.local import LocalWorkers
-from release_kit.sft.engine.processes import WorkerOptions
-from release_kit.sft.engine.pull import DEFAULT_RULES, Emit, Perform, Rules
 from release_kit.sft.engine.stale import StaleCell, find_stale, remove_stale
-from release_kit.sft.engine.units import Unit, plan_units
+from release_kit.sft.engine.units import Unit, plan_for_worker, plan_units
 from release_kit.sft.engine.work import make_perform
 
 ENGINES = ("local", "slurm")
@@ -113,9 +113,9 @@ def run_study(
     told = worker_options(study, options)
     if any(not unit.is_done(study.folder) for unit in units):
         if engine == "slurm":
-            from release_kit.sft.engine.slurm import run_on_slurm
+            from release_kit.engine.slurm import run_on_slurm
 
-            run_on_slurm(study, told, units, workers, on_event, options.slurm)
+            run_on_slurm(study.name, told, units, workers, on_event, options.slurm)
         else:
             n = min(workers, sum(not unit.is_done(study.folder) for unit in units))
             LocalWorkers(told, n, on_event, options.context, options.max_restarts).run()
@@ -126,10 +126,10 @@ def worker_options(study: Study, options: RunOptions) -> WorkerOptions:
     """Return what each worker of a command is told."""
     return WorkerOptions(
         study_folder=study.folder,
+        plan=plan_for_worker,
         make_perform=options.make_perform,
         device=options.device,
-        select=options.select,
-        together=agree_together(study.folder, options.together),
+        given={"select": options.select, "together": agree_together(study.folder, options.together)},
         rules=options.rules,
     )
 

@@ -17,7 +17,7 @@ from release_kit.core.errors import RecordError, ReleaseKitError
 from release_kit.core.files import write_atomic
 from release_kit.core.study import Study
 from release_kit.core.wording import counted
-from release_kit.sft.engine.ledger import ledger_folder
+from release_kit.engine.ledger import ledger_folder
 from release_kit.sft.engine.task_files import task_files_sha256
 from release_kit.sft.engine.units import Unit
 from release_kit.sft.engine.workshop import folder_state

@@ -14,8 +14,8 @@ from typing import Any
 from release_kit.core import canonical
 from release_kit.core.errors import ArtifactError, ReleaseKitError
 from release_kit.core.files import TEMPORARY_PREFIX, write_atomic
+from release_kit.engine.pull import Watch
 from release_kit.sft.engine import provenance
-from release_kit.sft.engine.pull import Watch
 from release_kit.sft.engine.workshop import Workshop
 from release_kit.sft.spec.identity import code_digest, run_id, run_identity
 from release_kit.sft.spec.runs import RUNS_FOLDER, RunPlan

@@ -11,7 +11,8 @@ from pathlib import Path
 from release_kit.core import canonical
 from release_kit.core.cell import CELL_FILE, cell_folder
 from release_kit.core.grid import describe, matches
-from release_kit.core.study import Level, Study
+from release_kit.core.study import Level, Study, read_study
+from release_kit.engine.processes import WorkerOptions
 from release_kit.sft.spec.runs import RunCell, RunPlan, plan_runs, role_level, untouched_cells
 from release_kit.sft.spec.settings import LORA
 
@@ -33,6 +34,9 @@ class Unit:
     cells: tuple[RunCell, ...]
     plans: tuple[RunPlan, ...]
     """Empty: an untouched base, which is only evaluated. More than one: LoRA runs that are trained in one batch."""
+
+    needs: tuple[str, ...] = ()
+    """No run of a study needs another."""
 
     @property
     def cell_ids(self) -> tuple[str, ...]:
@@ -60,6 +64,11 @@ def plan_units(study: Study, select: Mapping[str, Sequence[Level]] | None = None
     units = [*map(_run_unit, runs), *(_base_unit(study, cell) for cell in untouched_cells(study))]
     wanted = [unit for unit in units if any(matches(cell.levels, select or {}) for cell in unit.cells)]
     return in_order(wanted)
+
+
+def plan_for_worker(options: WorkerOptions) -> list[Unit]:
+    """Return the units of a command, inside one of its workers."""
+    return plan_units(read_study(options.study_folder), options.given["select"], together=options.given["together"])
 
 
 def in_order(units: Iterable[Unit]) -> list[Unit]:

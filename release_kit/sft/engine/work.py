@@ -15,10 +15,10 @@ from release_kit.core.cell import CELL_FILE, Cell, cell_folder, write_cell
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.grid import cell_config
 from release_kit.core.study import Study, read_study
+from release_kit.engine.ledger import LeaseLostError
+from release_kit.engine.processes import WorkerOptions
+from release_kit.engine.pull import Perform, Watch
 from release_kit.sft.engine import provenance
-from release_kit.sft.engine.ledger import LeaseLostError
-from release_kit.sft.engine.processes import WorkerOptions
-from release_kit.sft.engine.pull import Perform, Watch
 from release_kit.sft.engine.task_files import task_files_sha256
 from release_kit.sft.engine.training import NotTogetherError, Run, Trainer, in_one_batch, sweep
 from release_kit.sft.engine.units import Unit

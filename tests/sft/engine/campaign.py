@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from release_kit.core.study import Study, read_study
+from release_kit.engine.pull import Rules
 from release_kit.sft.engine.grid import RunOptions, run_study
-from release_kit.sft.engine.pull import Rules
 
 VOLATILE = {
     "seconds", "evaluation_seconds", "joules", "cpu_seconds", "peak_memory_bytes", "started_at", "energy_source",

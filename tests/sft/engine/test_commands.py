@@ -8,11 +8,11 @@ import pytest
 from cli_in_process import release_kit
 from sft.engine import tiny, trivial
 
+from release_kit.engine.ledger import Ledger, ledger_folder
+from release_kit.engine.owner import this_owner
+from release_kit.engine.pull import Rules
 from release_kit.sft.engine.agreed import agree_together
 from release_kit.sft.engine.grid import RunOptions, run_study
-from release_kit.sft.engine.ledger import Ledger, ledger_folder
-from release_kit.sft.engine.owner import this_owner
-from release_kit.sft.engine.pull import Rules
 from release_kit.sft.engine.units import plan_units
 
 FORKED = RunOptions(context="fork", rules=Rules(poll_s=0.02))

@@ -14,13 +14,13 @@ from sft.engine.campaign import children, start_controller
 
 from release_kit.core.cell import read_cells
 from release_kit.core.errors import RecordError, UsageError
-from release_kit.sft.engine.failures import Failure, Failures, death_of, failure_of
+from release_kit.engine.failures import Failure, Failures, death_of, failure_of
+from release_kit.engine.ledger import Ledger, ledger_folder
+from release_kit.engine.owner import Owner, process_start, this_owner
+from release_kit.engine.processes import WorkerOptions
+from release_kit.engine.pull import Puller, Rules
 from release_kit.sft.engine.grid import RunOptions, run_study, worker_options
-from release_kit.sft.engine.ledger import Ledger, ledger_folder
-from release_kit.sft.engine.owner import Owner, process_start, this_owner
-from release_kit.sft.engine.processes import WorkerOptions
-from release_kit.sft.engine.pull import Puller, Rules
-from release_kit.sft.engine.units import plan_units
+from release_kit.sft.engine.units import plan_for_worker, plan_units
 
 QUICK = Rules(poll_s=0.02)
 FORKED = RunOptions(context="fork", make_perform=trivial.make_noop, rules=QUICK)
@@ -28,7 +28,7 @@ FORKED = RunOptions(context="fork", make_perform=trivial.make_noop, rules=QUICK)
 
 def test_thousand_units_that_do_nothing_take_less_than_five_milliseconds_each(tmp_path: Path):
     study = trivial.write_study(tmp_path, n_seeds=1000, epochs=(1,))
-    options = WorkerOptions(study_folder=study.folder, make_perform=trivial.make_noop)
+    options = WorkerOptions(study_folder=study.folder, plan=plan_for_worker, make_perform=trivial.make_noop)
     units = plan_units(study)
     events: list = []
     puller = Puller(study_folder=study.folder, units=units, perform=trivial.make_noop(options), emit=events.append)
@@ -157,4 +157,4 @@ def test_workers_are_told_what_the_command_was_told(tmp_path: Path):
     study = trivial.write_study(tmp_path)
     options = RunOptions(device="cuda:1", select={"seed": (1,)}, rules=QUICK)
     told = worker_options(study, options)
-    assert (told.device, told.select, told.rules) == ("cuda:1", {"seed": (1,)}, QUICK)
+    assert (told.device, told.given["select"], told.rules) == ("cuda:1", {"seed": (1,)}, QUICK)

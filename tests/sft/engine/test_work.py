@@ -18,11 +18,11 @@ from release_kit.core.canonical import digest
 from release_kit.core.cell import read_cells
 from release_kit.core.errors import UsageError
 from release_kit.core.study import Study, read_study
-from release_kit.sft.engine.failures import Failures
+from release_kit.engine.failures import Failures
+from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.pull import Puller
 from release_kit.sft.engine.grid import RunOptions, run_study
-from release_kit.sft.engine.ledger import ledger_folder
 from release_kit.sft.engine.provenance import artifact_digests
-from release_kit.sft.engine.pull import Puller
 from release_kit.sft.engine.stale import find_stale, remove_stale
 from release_kit.sft.engine.units import plan_units
 from release_kit.sft.engine.work import Worker, make_perform

@@ -11,8 +11,8 @@ from release_kit.core.cell import Cell, cell_folder, write_cell
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.grid import cell_config
 from release_kit.core.study import Study, read_study
-from release_kit.sft.engine.processes import WorkerOptions
-from release_kit.sft.engine.pull import Perform, Watch
+from release_kit.engine.processes import WorkerOptions
+from release_kit.engine.pull import Perform, Watch
 from release_kit.sft.engine.training import sweep
 from release_kit.sft.engine.units import Unit
 

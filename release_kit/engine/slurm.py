@@ -1,4 +1,4 @@
-"""The same grid on a Slurm cluster: an array of workers that pull from the ledger; the only import of ``submitit``.
+"""The same units on a Slurm cluster: an array of workers that pull from the ledger; the only import of ``submitit``.
 
 Owns submitting, and what a job does when its time is over. Jobs need nothing from the command that submitted them: it
 may be closed, started again, or run on another login node. A job that Slurm starts again after the death of its node
@@ -11,17 +11,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from release_kit.core import canonical
 from release_kit.core.errors import MissingExtraError, ReleaseKitError
 from release_kit.core.files import STATE_FOLDER
-from release_kit.core.study import Study
-from release_kit.sft.engine.failures import Failures
-from release_kit.sft.engine.ledger import ledger_folder
-from release_kit.sft.engine.processes import WorkerOptions, work
-from release_kit.sft.engine.pull import Emit
-from release_kit.sft.engine.units import Unit
+from release_kit.engine.failures import Failures
+from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.processes import WorkerOptions, work
+from release_kit.engine.pull import Emit, Order
+from release_kit.engine.unit import Unit
 
 JOBS_FOLDER = "slurm"
 LOOK_S = 2.0
@@ -67,13 +67,13 @@ class SlurmWorker:
 
 
 def run_on_slurm(
-    study: Study, options: WorkerOptions, units: Sequence[Unit], workers: int, emit: Emit, slurm: Mapping[str, Any]
+    study_name: str, options: WorkerOptions, units: Sequence[Unit], workers: int, emit: Emit, slurm: Mapping[str, Any]
 ) -> None:
     """Submit as many workers as are missing, and watch until every unit is done or failed or no job is left.
 
     Args:
-        study: on a folder that all nodes share.
-        options: what every worker is told.
+        study_name: part of the jobs' name.
+        options: what every worker is told; the study's folder is one that all nodes share.
         units: what is to be done.
         workers: jobs that shall run at once; those of an earlier command that are still queued or running count.
         emit: called with ``job``, ``done`` and ``failed`` events.
@@ -84,18 +84,18 @@ def run_on_slurm(
         MissingExtraError: submitit is not installed.
     """
     wanted = SlurmOptions(**slurm)
-    name = job_name(study)
+    name = job_name(study_name, options.study_folder)
     missing = min(workers, len(units)) - count_jobs(name)
     if missing > 0:
-        job = _submit(study, options, missing, name, wanted)
+        job = _submit(options, missing, name, wanted)
         emit({"event": "job", "job": job, "n": missing, "name": name})
     if not wanted.detach:
-        _watch(study, units, name, emit)
+        _watch(options.study_folder, units, name, emit)
 
 
-def job_name(study: Study) -> str:
+def job_name(study_name: str, folder: Path) -> str:
     """Return the name of a study's jobs: the same for the same folder, so that they are found again."""
-    return f"rk-{study.name[:24]}-{canonical.digest(str(study.folder.resolve()))[:8]}"
+    return f"rk-{study_name[:24]}-{canonical.digest(str(folder.resolve()))[:8]}"
 
 
 def count_jobs(name: str) -> int:
@@ -114,13 +114,13 @@ def count_jobs(name: str) -> int:
     return len(ran.stdout.split())
 
 
-def _submit(study: Study, options: WorkerOptions, n: int, name: str, wanted: SlurmOptions) -> str:
+def _submit(options: WorkerOptions, n: int, name: str, wanted: SlurmOptions) -> str:
     """Submit an array of ``n`` workers and return its job id."""
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise MissingExtraError("submitit", "sft") from error
-    folder = study.folder / STATE_FOLDER / JOBS_FOLDER
+        raise MissingExtraError("submitit", "slurm") from error
+    folder = options.study_folder / STATE_FOLDER / JOBS_FOLDER
     executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=MAX_TIMEOUTS)
     parameters: dict[str, Any] = {
         "name": name,
@@ -142,19 +142,21 @@ def _submit(study: Study, options: WorkerOptions, n: int, name: str, wanted: Slu
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _watch(study: Study, units: Sequence[Unit], name: str, emit: Emit) -> None:
-    failures = Failures(ledger_folder(study.folder))
-    left = {unit.name: unit for unit in units if not unit.is_done(study.folder)}
+def _watch(folder: Path, units: Sequence[Unit], name: str, emit: Emit) -> None:
+    failures, order = Failures(ledger_folder(folder)), Order(units, folder)
+    left = {unit.name: unit for unit in units if not unit.is_done(folder)}
     while left:
         alive = count_jobs(name)
         for unit in list(left.values()):
             event = {"unit": unit.name, "title": unit.title, "cells": list(unit.cell_ids)}
-            if unit.is_done(study.folder):
+            if unit.is_done(folder):
                 emit({"event": "done", **event})
                 del left[unit.name]
             elif (failure := failures.read(unit.name)) and not failure.reopened:
                 emit({"event": "failed", **event, "failure": failure.to_dict(), "what": failure.sentence()})
                 del left[unit.name]
+        failed = failures.open_units()
+        left = {key: unit for key, unit in left.items() if not order.is_blocked(unit, failed)}
         if not alive:
             return
         if left:

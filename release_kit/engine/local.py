@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from release_kit.sft.engine.processes import WorkerOptions, quiet_close, stop_on_signals, worker_main
-from release_kit.sft.engine.pull import Emit
+from release_kit.engine.processes import WorkerOptions, quiet_close, stop_on_signals, worker_main
+from release_kit.engine.pull import Emit
 
 MAX_RESTARTS = 5
 """Times that a worker is started again without any unit having been finished in between."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from release_kit.sft.engine.ledger import Lease, LeaseLostError, Ledger, ledger_folder
-from release_kit.sft.engine.owner import Owner, process_start, this_owner
+from release_kit.engine.ledger import Lease, LeaseLostError, Ledger, ledger_folder
+from release_kit.engine.owner import Owner, process_start, this_owner
 
 UNIT = "run-0123456789ab"
 

@@ -1,21 +1,21 @@
 """The loop of one worker: pull a unit from the ledger, do it, say how it went, until nothing is left to do.
 
-Owns leases around the work, fencing, and what becomes of an error. What a unit's work is comes in as a function
-(``work.py`` in earnest); processes are ``local.py`` and ``slurm.py``.
+Owns leases around the work, fencing, units that wait for others, and what becomes of an error. What a unit's work is
+comes in as a function; processes are ``local.py`` and ``slurm.py``.
 """
 
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from release_kit.core.errors import ReleaseKitError
-from release_kit.sft.engine.failures import Failure, Failures, death_of, failure_of
-from release_kit.sft.engine.ledger import EXPIRY_S, RENEW_S, HeldLease, LeaseLostError, Ledger, ledger_folder
-from release_kit.sft.engine.units import Unit
+from release_kit.engine.failures import Failure, Failures, death_of, failure_of
+from release_kit.engine.ledger import EXPIRY_S, RENEW_S, HeldLease, LeaseLostError, Ledger, ledger_folder
+from release_kit.engine.unit import Unit
 
 POLL_S = 1.0
 MAX_DEATHS = 5
@@ -70,7 +70,7 @@ class Watch:
         """Refuse to publish when the unit has another owner: call it right before a name becomes visible.
 
         Between this look and the publication the unit can still change hands. Then both workers publish the same
-        bytes, because everything outside provenance follows from the run's identity.
+        bytes, because everything outside provenance follows from the unit's identity.
 
         Raises:
             LeaseLostError: another worker has the unit.
@@ -99,6 +99,49 @@ Perform = Callable[[Unit, Watch], Mapping[str, Any]]
 """The work on one unit; returns what the ``done`` event says beside it."""
 
 
+class Order:
+    """Which units may be begun: those whose needs are done. Needs are units of the same plan, and never a circle."""
+
+    def __init__(self, units: Sequence[Unit], study_folder: Path):
+        """Take the units of a plan.
+
+        Raises:
+            ReleaseKitError: a unit needs one that is not planned, or a circle of units need each other.
+        """
+        self._folder = study_folder
+        self._units = {unit.name: unit for unit in units}
+        for unit in units:
+            for need in unit.needs:
+                if need not in self._units:
+                    raise ReleaseKitError(f"needs {need}, which is not planned", where=unit.title)
+        self._done: set[str] = set()
+        self._refuse_circles()
+
+    def is_ready(self, unit: Unit) -> bool:
+        """Return whether everything that the unit needs is done."""
+        return all(self._is_done(need) for need in unit.needs)
+
+    def is_blocked(self, unit: Unit, failed: Container[str]) -> bool:
+        """Return whether something that the unit needs, or that this needs in turn, has failed."""
+        return any(
+            not self._is_done(need) and (need in failed or self.is_blocked(self._units[need], failed))
+            for need in unit.needs
+        )
+
+    def _is_done(self, name: str) -> bool:
+        if name not in self._done and self._units[name].is_done(self._folder):
+            self._done.add(name)
+        return name in self._done
+
+    def _refuse_circles(self) -> None:
+        left = {name: set(unit.needs) for name, unit in self._units.items()}
+        while free := [name for name, needs in left.items() if not needs & left.keys()]:
+            for name in free:
+                del left[name]
+        if left:
+            raise ReleaseKitError(f"units need each other in a circle: {', '.join(sorted(left)[:5])}", where="plan")
+
+
 @dataclass
 class Puller:
     """One worker's view of what is left to do."""
@@ -110,16 +153,17 @@ class Puller:
     stop: threading.Event = field(default_factory=threading.Event)
     rules: Rules = DEFAULT_RULES
     group: str | None = None
-    """Base model that is loaded."""
+    """What is loaded."""
 
     def __post_init__(self) -> None:
         folder = ledger_folder(self.study_folder)
         self.ledger = Ledger(folder, expiry_s=self.rules.expiry_s)
         self.failures = Failures(folder)
         self._left = {unit.name: unit for unit in self.units}
+        self._order = Order(self.units, self.study_folder)
 
     def run(self) -> None:
-        """Work until every unit is done or has failed, or until ``stop`` is set."""
+        """Work until every unit is done, has failed or waits for one that has, or until ``stop`` is set."""
         while self._left and not self.stop.is_set():
             if not self._work_on_one() and self._left:
                 self.stop.wait(self.rules.poll_s)
@@ -128,15 +172,17 @@ class Puller:
         """Claim and do the first unit that is free; False when others hold all that are left."""
         latest, failed = self.ledger.latest(), self.failures.open_units()
         for unit in self._candidates(latest):
-            if unit.name in failed or unit.is_done(self.study_folder):
+            if unit.name in failed or unit.is_done(self.study_folder) or self._order.is_blocked(unit, failed):
                 del self._left[unit.name]
+            elif not self._order.is_ready(unit):
+                continue
             elif held := self.ledger.claim(unit.name, latest.get(unit.name, 0)):
                 self._do(unit, held)
                 return True
         return False
 
     def _candidates(self, latest: Mapping[str, int]) -> list[Unit]:
-        """Return what is left: the loaded base first, then bases that fewest others work on."""
+        """Return what is left: the loaded group first, then groups that fewest others work on."""
         busy = Counter(self._left[name].group for name in latest if name in self._left)
         return sorted(self._left.values(), key=lambda unit: (unit.group != self.group, busy[unit.group]))
 
@@ -170,7 +216,9 @@ class Puller:
 
     def _finished(self, unit: Unit, told: Mapping[str, Any]) -> None:
         if not unit.is_done(self.study_folder):
-            raise ReleaseKitError("the work ended without an error, but not every cell.json is there", where=unit.name)
+            raise ReleaseKitError(
+                "the work ended without an error, but is not complete on disk", where=unit.name
+            )
         self._left.pop(unit.name, None)
         self.failures.clear(unit.name)
         self.ledger.forget(unit.name)

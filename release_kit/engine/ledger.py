@@ -25,7 +25,7 @@ from release_kit.core import canonical
 from release_kit.core.errors import RecordError, ReleaseKitError
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, write_error
 from release_kit.core.records import Fields
-from release_kit.sft.engine.owner import Owner, this_owner
+from release_kit.engine.owner import Owner, this_owner
 
 RENEW_S = 10.0
 EXPIRY_S = 90.0

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core.files import STATE_FOLDER
-from release_kit.core.study import Level, read_study
-from release_kit.sft.engine.pull import DEFAULT_RULES, Emit, Perform, Puller, Rules
-from release_kit.sft.engine.units import plan_units
+from release_kit.engine.pull import DEFAULT_RULES, Emit, Perform, Puller, Rules
+from release_kit.engine.unit import Unit
 
 LOGS_FOLDER = "logs"
 ENVIRONMENT = {
@@ -39,11 +38,13 @@ class WorkerOptions:
     """What a worker must know beside the study; the same for all workers of one command."""
 
     study_folder: Path
+    plan: "Callable[[WorkerOptions], Sequence[Unit]]"
+    """Returns the units, inside the worker: a function of a module, so that a new process finds it."""
     make_perform: "Callable[[WorkerOptions], Perform]"
+    """Returns what does one unit, with everything that stays warm between units; a function of a module too."""
     device: str = "cpu"
-    select: Mapping[str, Sequence[Level]] = field(default_factory=dict)
-    together: int = 1
-    """LoRA runs of one base in one batch."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What ``plan`` and ``make_perform`` of this kind of study were told beside that."""
     rules: Rules = DEFAULT_RULES
 
 
@@ -73,10 +74,9 @@ def device_of(device: str, number: int) -> str:
 def work(options: WorkerOptions, emit: Emit, stop: threading.Event) -> None:
     """Pull units of the study until every one is done or failed, or ``stop`` is set."""
     os.environ.update(ENVIRONMENT)
-    study = read_study(options.study_folder)
     puller = Puller(
-        study_folder=study.folder,
-        units=plan_units(study, options.select, together=options.together),
+        study_folder=options.study_folder,
+        units=options.plan(options),
         perform=options.make_perform(options),
         emit=emit,
         stop=stop,
