@@ -26,9 +26,9 @@ def init_command(folder: Path, out: Path | None, as_json: bool) -> None:
       release-kit bids check study/recipe.yaml
     """
     from release_kit.bids.recipe.draft import draft_recipe
-    from release_kit.bids.recipe.values import FILL_IN
     from release_kit.core.errors import StudyError
     from release_kit.core.files import write_atomic
+    from release_kit.core.grammar.values import FILL_IN
 
     path = out or folder / "recipe.yaml"
     if path.exists():

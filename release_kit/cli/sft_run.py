@@ -84,8 +84,8 @@ def worker_command(study: Path, device: str, together: int | None, terms: tuple[
       ssh node7 release-kit sft worker /shared/mini --device cuda:0
     """
     from release_kit.core.study import read_study
-    from release_kit.sft.engine.grid import RunOptions, worker_options
     from release_kit.engine.processes import stop_on_signals, work
+    from release_kit.sft.engine.grid import RunOptions, worker_options
     from release_kit.sft.engine.state import read_study_state
 
     declared = read_study(study)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from release_kit.bids.recipe.model import Recipe
 from release_kit.bids.recipe.pseudonyms import SOURCE_COLUMN, read_pseudonyms
-from release_kit.bids.recipe.values import Findings
 from release_kit.core.errors import RecordError
+from release_kit.core.grammar.values import Findings
 
 
 def with_private(recipe: Recipe, *, pseudonyms: Path | None = None, shift_key: Path | None = None) -> Recipe:

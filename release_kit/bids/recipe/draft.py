@@ -13,8 +13,8 @@ from typing import Any
 from release_kit.bids.recipe.draft_sources import anatomy_lines, annotation_lines, derivative_lines, dicom_runs
 from release_kit.bids.recipe.guess_names import NameGuess, common_pattern, guess_name, guess_sources, label, most_common
 from release_kit.bids.recipe.look import Found, look
-from release_kit.bids.recipe.values import FILL_IN
 from release_kit.core.errors import StudyError
+from release_kit.core.grammar.values import FILL_IN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from release_kit.bids.recipe.guess_names import guess_name, label, most_common
 from release_kit.bids.recipe.look import Found, FoundSeries
-from release_kit.bids.recipe.values import FILL_IN
 from release_kit.bids.recordings.header import ImageFacts, read_facts
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.grammar.values import FILL_IN
 
 _SUFFIXES = (
     ("T1w", r"(?i)t1|mprage|mpr|anat|struct|bravo|spgr"),

@@ -1,14 +1,15 @@
 """Every key of ``recipe.yaml``: its kind, its meaning, what holds without it.
 
-The one place where the grammar stands: ``values.py`` reads by it, ``schema.py`` makes the JSON Schema of it, and a
-test holds ``docs/formats/recipe.md`` against it. What keys say of one another is judged in ``references.py``.
+The one place where the grammar stands: ``core.grammar.values`` reads by it, ``schema.py`` makes the JSON Schema of it,
+and a test holds ``docs/formats/recipe.md`` against it. What keys say of one another is judged in ``references.py``.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from release_kit.bids.recipe.codes import ALLOWABLE
-from release_kit.bids.recipe.kinds import (
+from release_kit.bids.recipe.model import CLOCKS, READERS, RECORDING_KINDS, SCHEMA_VERSION
+from release_kit.core.grammar.kinds import (
     LABEL,
     LABEL_WORDS,
     Flag,
@@ -21,7 +22,6 @@ from release_kit.bids.recipe.kinds import (
     Text,
     Texts,
 )
-from release_kit.bids.recipe.model import CLOCKS, READERS, RECORDING_KINDS, SCHEMA_VERSION
 
 PLACEHOLDERS = ("subject", "source", "session", "task", "run", "name", "stimulus", "level", "annotator")
 """What file patterns may name in braces."""
@@ -243,7 +243,9 @@ RECIPE = Record(
         ),
         "tasks": _need(Named(value=Record(keys=TASK), least=1), "Label → what its sidecars say."),
         "stimuli": Key(kind=Named(value=Record(keys=STIMULUS)), doc="Label → film or episode.", default={}),
-        "recordings": Key(kind=Record(keys=RECORDINGS), doc="What holds for every run that does not say otherwise."),
+        "recordings": Key(
+            kind=Record(keys=RECORDINGS), doc="What holds for every run that does not say otherwise.", filled=True
+        ),
         "runs": _need(Many(record=Record(keys=RUN), least=1), "Every functional run, once for all subjects."),
         "anatomy": Key(kind=Many(record=Record(keys=ANATOMY)), doc="Anatomical images.", default=()),
         "levels": Key(
@@ -259,7 +261,7 @@ RECIPE = Record(
             default={},
         ),
         "allow": Key(kind=Many(record=Record(keys=ALLOW)), doc="Known problems that do not refuse.", default=()),
-        "privacy": Key(kind=Record(keys=PRIVACY), doc="What must not leave the lab."),
+        "privacy": Key(kind=Record(keys=PRIVACY), doc="What must not leave the lab.", filled=True),
     }
 )
 """The whole file."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.bids.recipe.model import Recipe
-from release_kit.bids.recipe.values import Findings
 from release_kit.bids.sidecars.leak_parts import name_parts
+from release_kit.core.grammar.values import Findings
 
 LABEL_COLUMN = "participant_id"
 SOURCE_COLUMN = "source"

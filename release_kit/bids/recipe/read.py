@@ -19,9 +19,9 @@ from release_kit.bids.recipe.paths import source_path as source_path
 from release_kit.bids.recipe.problems import Problem, RecipeError
 from release_kit.bids.recipe.pseudonyms import read_pseudonyms
 from release_kit.bids.recipe.references import check_references
-from release_kit.bids.recipe.values import Findings, read_record
-from release_kit.bids.recipe.yaml_text import is_broken, places_of, refuse_swelling
 from release_kit.core.errors import StudyError
+from release_kit.core.grammar.values import Findings, read_record
+from release_kit.core.grammar.yaml_text import is_broken, places_of, refuse_swelling
 
 RECIPE_FILE = "recipe.yaml"
 

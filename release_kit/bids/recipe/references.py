@@ -9,7 +9,7 @@ from typing import Any
 
 from release_kit.bids.annotations import bep044
 from release_kit.bids.recipe.licence import licence_problem
-from release_kit.bids.recipe.values import BROKEN, FILL_IN, Findings
+from release_kit.core.grammar.values import BROKEN, FILL_IN, Findings
 from release_kit.core.records import nearest
 
 STIMULUS_COLUMNS = frozenset(

@@ -7,8 +7,8 @@ can see: labels that must exist elsewhere are judged by reading only.
 from typing import Any
 
 from release_kit.bids.recipe.grammar import RECIPE
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
 from release_kit.bids.recipe.model import SCHEMA_VERSION
+from release_kit.core.grammar.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_FILE = "recipe.schema.json"

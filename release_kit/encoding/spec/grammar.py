@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Many, Named, Number, Numbers, Record, Text, Texts
+from release_kit.core.grammar.kinds import Flag, Free, Key, Many, Named, Number, Numbers, Record, Text, Texts
 from release_kit.encoding.spec.model import KINDS, MODES
 
 NAME = r"[a-z0-9][a-z0-9.-]{0,63}"

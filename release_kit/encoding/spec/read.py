@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from release_kit.bids.recipe.kinds import Record
-from release_kit.bids.recipe.problems import Problem
-from release_kit.bids.recipe.values import Findings, read_record
-from release_kit.bids.recipe.yaml_text import is_broken, places_of, refuse_swelling
+from release_kit.core.grammar.kinds import Record
+from release_kit.core.grammar.problem import Problem
+from release_kit.core.grammar.values import Findings, read_record
+from release_kit.core.grammar.yaml_text import is_broken, places_of, refuse_swelling
 from release_kit.core.records import nearest
 from release_kit.core.wording import counted
 from release_kit.encoding.errors import AnalysisError

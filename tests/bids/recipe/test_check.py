@@ -208,7 +208,8 @@ def test_every_code_that_is_used_has_an_entry():
     import re
 
     used = set()
-    for path in (Path(__file__).parents[3] / "release_kit/bids/recipe").glob("*.py"):
+    package = Path(__file__).parents[3] / "release_kit"
+    for path in [*(package / "bids/recipe").glob("*.py"), *(package / "core/grammar").glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         used |= set(re.findall(r"problem\(\s*\"([a-z-]+)\"", text)) | set(
             re.findall(r"code(?:: str )?=\s?\"([a-z-]+)\"", text)

@@ -10,10 +10,10 @@ import yaml
 from release_kit.bids.recipe.check_spans import check_spans
 from release_kit.bids.recipe.codes import CODES
 from release_kit.bids.recipe.grammar import RECIPE
-from release_kit.bids.recipe.kinds import Key, Many, Named, Record
 from release_kit.bids.recipe.problems import RecipeError
 from release_kit.bids.recipe.read import parse_recipe
 from release_kit.bids.recipe.schema import SCHEMA_FILE, recipe_schema, schema_bytes
+from release_kit.core.grammar.kinds import Key, Many, Named, Record
 from release_kit.core.resources import resource_root
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
+from release_kit.core.grammar.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
 from release_kit.encoding.pipeline.choices import DIFFERENCES
 from release_kit.encoding.pipeline.tables import COLUMNS
 from release_kit.encoding.spec.grammar import ANALYSIS

@@ -6,8 +6,8 @@ Used by every file that ``values.py`` reads; owns no key.
 from collections.abc import Callable
 from typing import Any
 
-from release_kit.bids.recipe.values import BROKEN
 from release_kit.core.errors import RecordError
+from release_kit.core.grammar.values import BROKEN
 
 MAX_NODES = 1_000_000
 """Values that a file may hold once its aliases are followed."""

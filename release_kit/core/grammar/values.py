@@ -1,6 +1,6 @@
 """Reads plain YAML values by the grammar: every problem is collected with its key, nothing stops at the first.
 
-What keys say of one another (labels that must exist, spans that must meet) is ``references.py``'s.
+What keys say of one another is judged by who declares them.
 """
 
 import math
@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from release_kit.bids.recipe.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
-from release_kit.bids.recipe.problems import Problem
 from release_kit.core.errors import UnsafePathError
 from release_kit.core.files import safe_relative_path
+from release_kit.core.grammar.kinds import Flag, Free, Key, Kind, Many, Named, Number, Numbers, Record, Text, Texts
+from release_kit.core.grammar.problem import Problem
 from release_kit.core.records import nearest
 
 FILL_IN = "FILL IN"
-"""A drafted recipe says this where only a person knows the value."""
+"""A drafted file says this where only a person knows the value."""
 
 BROKEN = object()
 """Stands where a value was refused."""
@@ -24,7 +24,7 @@ BROKEN = object()
 
 @dataclass
 class Findings:
-    """What reading found, by dotted key: ``problems`` refuse the recipe, ``unfilled`` is what a draft left open."""
+    """What reading found, by dotted key: ``problems`` refuse the file, ``unfilled`` is what a draft left open."""
 
     problems: list[tuple[str, str, str, str]] = field(default_factory=list)
     unfilled: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ def _read_key(spec: Key, value: Mapping, name: str, key: str, found: Findings) -
     if value.get(name) is None:
         if spec.required:
             return found.refuse(dotted(key, name), "is missing", spec.doc, code="missing-key")
-        if isinstance(spec.kind, Record) and name in ("recordings", "privacy"):
+        if spec.filled and isinstance(spec.kind, Record):
             return read_record(spec.kind, {}, dotted(key, name), found)
         return spec.default
     return read_value(spec.kind, value[name], dotted(key, name), found)

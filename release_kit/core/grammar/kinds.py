@@ -1,6 +1,6 @@
-"""The kinds of value that a recipe's keys hold: what reading refuses and what the JSON Schema says, from one record.
+"""The kinds of value that the keys of a declared file hold: one record for reading and for schemas.
 
-``grammar.py`` names the keys, ``values.py`` reads with these, ``schema.py`` writes them down for editors.
+A grammar names its keys with these, ``values.py`` reads with them.
 """
 
 from collections.abc import Mapping
@@ -102,3 +102,5 @@ class Key:
     required: bool = False
     default: Any = None
     """Value of an absent key; None is "not said"."""
+    filled: bool = False
+    """An absent record is read as an empty one, so that its keys have their defaults."""
