@@ -88,8 +88,9 @@ def show(found: WrittenMap, maps: Mapping[tuple, WrittenMap]) -> Shown:
     """Return a map with only what its test lets stand.
 
     r is shown where q is at most the level; a difference where either model is significant; a mean where at least half
-    of the subjects are significant; a part of variance where its interval lies above 0. Without a test, everything is
-    shown, and the rule says so.
+    of the subjects are significant; a part of variance where its interval lies above 0 and, for a band's own part, the
+    band alone is significant: an interval of one voxel takes no account of how many voxels there are. Without a test,
+    everything is shown, and the rule says so.
 
     Args:
         found: the map.
@@ -133,7 +134,12 @@ def _where(found: WrittenMap, maps: Mapping[tuple, WrittenMap]) -> tuple[Arrays 
                 f"shown where q ≤ {level:g} in at least half of the subjects",
             )
     if low := maps.get((subject, f"{statistic}low", desc)):
-        return tuple(np.nan_to_num(array, nan=-1) > 0 for array in low.read()[0]), "shown where its interval is above 0"
+        above = tuple(np.nan_to_num(array, nan=-1) > 0 for array in low.read()[0])
+        band = about["Part"].partition(":")[2]
+        if q := _q_of(maps, subject, band, about):
+            both = tuple(x & y for x, y in zip(above, _significant(q), strict=True))
+            return both, f"shown where its interval is above 0 and {band} alone has q ≤ {q.about['Threshold']:g}"
+        return above, "shown where its interval is above 0"
     return None, "no threshold"
 
 

@@ -11,6 +11,7 @@ from release_kit.core.files import write_atomic
 from release_kit.core.hashing import digest_bytes
 from release_kit.core.page import page
 from release_kit.core.pictures import Picture
+from release_kit.encoding.maps.flatmap import flats_of
 from release_kit.encoding.maps.pictures import draw_maps
 from release_kit.encoding.maps.regions import region_table, write_regions
 from release_kit.encoding.maps.results import DERIVATIVE
@@ -54,7 +55,7 @@ def write_report(folder: Path) -> WrittenReport:
     tables = {name: finished.rows(name) for name in COLUMNS}
     regions = region_table(tables["encoding_scores"])
     write_regions(folder / sections.REGIONS_FILE, regions)
-    pictures = [*draw_tables(tables, mode), *draw_maps(folder / DERIVATIVE, mode)]
+    pictures = [*draw_tables(tables, mode), *draw_maps(folder / DERIVATIVE, mode, flats_of(finished.record))]
     _write_pictures(folder / FIGURES, pictures)
     digests = {**finished.record["files"]}
     digests[sections.REGIONS_FILE] = digest_bytes((folder / sections.REGIONS_FILE).read_bytes()).sha256
