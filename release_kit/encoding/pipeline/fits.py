@@ -88,7 +88,7 @@ class Group:
 
     def held_out(self, subject: str) -> FloatArray:
         """Return (n_held_out, n_voxels) measured responses in the order of predictions."""
-        return np.asarray(self.cleaned(subject).rows(self.plan(subject).held_out))
+        return self.cleaned(subject).rows(self.plan(subject).held_out)
 
     def unit(self, subject: str, parts: Sequence[Part], label: str, search: Mapping[str, Any] | None = None) -> Unit:
         """Return the fit of a model, with everything that it depends on."""
@@ -265,8 +265,7 @@ class _Running:
 
     def _reasons(self, columns: Mapping[str, npt.NDArray]) -> list[str | None]:
         """Return for each voxel why it has no score, or None."""
-        y = self.cleaned.values
-        constant = y.min(axis=0) == y.max(axis=0)
+        constant = self.cleaned.constant
         reasons: list[str | None] = [None] * self.cleaned.n_voxels
         unscored = ~np.isfinite(columns["cv_r"]) | ~np.isfinite(columns["r"])
         for voxel in np.flatnonzero(unscored | constant | self.cleaned.nonfinite):

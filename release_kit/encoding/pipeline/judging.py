@@ -120,7 +120,7 @@ def _make(
         p_max = np.full(len(p), np.nan)
     else:
         found = permutation_test(
-            y, np.asarray(predicted), plan.test_borders, block=block, n=test.permutations, seed=test.seed,
+            y, predicted, plan.test_borders, block=block, n=test.permutations, seed=test.seed,
             null=test.null, across_runs=test.across_runs,
         )  # fmt: skip
         p, p_max = found.p, max_statistic_p(found.r, found.max_null)

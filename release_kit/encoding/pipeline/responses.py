@@ -37,12 +37,14 @@ class Cleaned:
         values: (n_samples, n_voxels) float32, mapped from disk.
         place: (n_samples,) where each row of the samples lies in ``values``.
         nonfinite: (n_voxels,) bool, voxels with a value that is no number; they hold zeros.
+        constant: (n_voxels,) bool, voxels that never change.
         text: what is to be said of voxels that cannot be scored.
     """
 
     values: FloatArray
     place: npt.NDArray[np.int64]
     nonfinite: npt.NDArray[np.bool_]
+    constant: npt.NDArray[np.bool_]
     text: str
 
     @property
@@ -83,9 +85,10 @@ def cleaned_responses(
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     values = np.load(home / "values.npy", mmap_mode="r")
-    nonfinite = np.zeros(values.shape[1], bool)
-    nonfinite[facts["nonfinite"]] = True
-    return Cleaned(values=values, place=place, nonfinite=nonfinite, text=facts["text"])
+    marked = {name: np.zeros(values.shape[1], bool) for name in ("nonfinite", "constant")}
+    for name, voxels in marked.items():
+        voxels[facts[name]] = True
+    return Cleaned(values=values, place=place, **marked, text=facts["text"])
 
 
 def remove_cleaned(folder: Path) -> None:
@@ -96,7 +99,8 @@ def remove_cleaned(folder: Path) -> None:
 def _facts(home: Path) -> dict[str, Any] | None:
     try:
         facts = read_json(home / "facts.json")
-        return facts if (home / "values.npy").stat().st_size == facts["size_bytes"] else None
+        whole = (home / "values.npy").stat().st_size == facts["size_bytes"]
+        return facts if whole and "constant" in facts else None
     except (RecordError, OSError, KeyError, TypeError):
         return None
 
@@ -137,12 +141,14 @@ def _make(
     refuse(problems, str(dataset.root))
     values[:, nonfinite] = 0
     values.flush()
-    still = int((inspect(values).constant & ~nonfinite).sum())
+    constant = inspect(values).constant
+    still = int((constant & ~nonfinite).sum())
     said = [f"{counted(still, 'voxel')} without any change"] if still else []
     if nonfinite.any():
         said.append(f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers")
     facts = {
         "nonfinite": np.flatnonzero(nonfinite).tolist(),
+        "constant": np.flatnonzero(constant).tolist(),
         "text": f"sub-{plan.subject}: {' and '.join(said)}: not scored" if said else "",
         "size_bytes": (home / "values.npy").stat().st_size,
     }
