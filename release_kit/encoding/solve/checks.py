@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import Fold
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.engine import Rows, take, tiles
+from release_kit.encoding.solve.engine import Rows, float_type, take, tiles
 
 CHECK_BYTES = 16 * 2**20
 """Responses that are looked at in one piece."""
 MAX_SEGMENTS = 256
+LEAST_SPREAD, MOST_SPREAD = 1e-14, 1e14
+"""Between which differences values are fitted: float32 holds the squares of these, and their sums."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +58,9 @@ def _wrong_shapes(x: npt.NDArray[Any], y: npt.NDArray[Any], name: str) -> list[s
         wrong.append(f"{name} is empty: {x.shape}")
     if 0 in y.shape:
         wrong.append(f"the responses are empty: {y.shape}")
+    for what, values in ((name, x), ("the responses", y)):
+        if values.dtype.kind not in "biuf":
+            wrong.append(f"{what}: values of type {values.dtype}, expected real numbers")
     return wrong
 
 
@@ -63,15 +68,23 @@ def _wrong_features(x: npt.NDArray[Any], name: str) -> list[str]:
     with np.errstate(over="ignore", invalid="ignore"):
         total = x.sum(axis=0, dtype=np.float64)
     if np.isfinite(total).all():
-        return []
+        spread = float((x.max(axis=0).astype(np.float64) - x.min(axis=0).astype(np.float64)).max())
+        return [] if not spread else _wrong_spread(name, spread)
     bad = ~np.isfinite(x)
     columns, rows = np.flatnonzero(bad.any(axis=0)), np.flatnonzero(bad.any(axis=1))
     if not len(columns):
-        return []
+        return _wrong_spread(name, float("inf"))
     return [
         f"{name} holds {int(bad.sum())} values that are no finite numbers, in {len(columns)} features "
         f"({_first(columns)}) and {len(rows)} samples ({_first(rows)})"
     ]
+
+
+def _wrong_spread(what: str, spread: float) -> list[str]:
+    """Return what is wrong with values that differ by as much as this, if anything."""
+    if LEAST_SPREAD <= spread <= MOST_SPREAD:
+        return []
+    return [f"{what}: values differ by {spread:.1e}, expected {LEAST_SPREAD:g} to {MOST_SPREAD:g}; scale them"]
 
 
 def wrong_folds(folds: Sequence[Fold], n_samples: int) -> list[str]:
@@ -104,6 +117,7 @@ def inspect_responses(y: npt.NDArray[Any], folds: Sequence[Fold], name: str = "r
     """
     mean, constant = np.empty(y.shape[1]), np.empty(y.shape[1], bool)
     bad: dict[int, int] = {}
+    spread = np.zeros(y.shape[1])
     segments, groups = _segments(folds, len(y))
     for columns in tiles(y.shape[1], max(1, CHECK_BYTES // (4 * len(y)))):
         tile = take(y, columns)
@@ -114,7 +128,7 @@ def inspect_responses(y: npt.NDArray[Any], folds: Sequence[Fold], name: str = "r
             if found:
                 bad[columns.start + int(voxel)] = found
         mean[columns] = total / len(y)
-        constant[columns] = _constant(tile, segments, groups)
+        constant[columns], spread[columns] = _constant(tile, segments, groups)
     if bad:
         raise FitError(
             f"{sum(bad.values())} values that are no finite numbers in {len(bad)} of {y.shape[1]} voxels "
@@ -122,6 +136,11 @@ def inspect_responses(y: npt.NDArray[Any], folds: Sequence[Fold], name: str = "r
             where=name,
             next_step="repair these voxels or leave them out of the mask",
         )
+    outside = np.flatnonzero((spread != 0) & ~((spread >= LEAST_SPREAD) & (spread <= MOST_SPREAD)))
+    if len(outside):
+        worst = outside[np.argmax(np.abs(np.log(spread[outside])))]
+        said = _wrong_spread(f"{len(outside)} of {y.shape[1]} voxels ({_first(outside)})", float(spread[worst]))
+        raise FitError(said[0], where=name, next_step="give the responses in another unit")
     return Inspected(mean=mean, constant=constant)
 
 
@@ -146,16 +165,19 @@ def _segments(folds: Sequence[Fold], n: int) -> tuple[list[Rows], list[list[int]
     return rows, groups
 
 
-def _constant(tile: npt.NDArray[Any], segments: list[Rows], groups: list[list[int]]) -> npt.NDArray[np.bool_]:
-    """Return which columns have one value only over the rows of at least one group."""
+def _constant(
+    tile: npt.NDArray[Any], segments: list[Rows], groups: list[list[int]]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Return which columns have one value only over the rows of at least one group, and how far all rows spread."""
     import torch
 
-    found = [torch.aminmax(torch.tensor(part.of(tile)), dim=0) for part in segments]
+    dtype = float_type(tile.dtype)
+    found = [torch.aminmax(torch.tensor(np.ascontiguousarray(part.of(tile), dtype)), dim=0) for part in segments]
     low, high = torch.stack([pair.min for pair in found]), torch.stack([pair.max for pair in found])
     constant = torch.zeros(tile.shape[1], dtype=torch.bool)
     for group in groups:
         constant |= low[group].amin(0) == high[group].amax(0)
-    return constant.numpy()
+    return constant.numpy(), (high.amax(0).double() - low.amin(0).double()).numpy()
 
 
 def _first(places: npt.NDArray[Any]) -> str:

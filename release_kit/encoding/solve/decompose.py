@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from release_kit.encoding.errors import FitError
 from release_kit.encoding.solve.engine import FLOAT32_EPS
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ def largest_eigenvalue(x: "torch.Tensor", n_steps: int = 16) -> float:
     place = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
     vector, size = torch.cos(place * place), 0.0
     for _ in range(n_steps):
-        vector = vector / vector.norm().clamp(min=1e-30)
+        # Squares of what x holds may leave float32 where x does not.
+        vector = vector / vector.double().norm().clamp(min=1e-30).to(x.dtype)
         vector = x.T @ (x @ vector)
-        size = float(vector.norm())
+        size = float(vector.double().norm())
     return 1.1 * size
 
 
@@ -56,14 +58,19 @@ class Factor:
     """
 
     def __init__(self, matrix: "torch.Tensor", alpha: float, work: "torch.Tensor"):
-        """Factorise a symmetric positive semi-definite matrix (n, n), float32 or float64."""
+        """Factorise a symmetric positive semi-definite matrix (n, n), float32 or float64.
+
+        Raises:
+            FitError: alpha is lost beside the rounding errors of the matrix.
+        """
         import torch
 
         work.copy_(matrix)
         work.diagonal().add_(alpha)
         self._on_cpu = work.device.type == "cpu"
         if not self._on_cpu:
-            self._lower = torch.linalg.cholesky(work, out=work)
+            self._lower, info = torch.linalg.cholesky_ex(work)
+            self._refuse(alpha, int(info))
             return
         from scipy.linalg import get_lapack_funcs
 
@@ -71,8 +78,15 @@ class Factor:
         by_columns = work.numpy().T
         factorise, self._solve = get_lapack_funcs(("potrf", "potrs"), (by_columns,))
         self._lower, info = factorise(by_columns, lower=True, clean=False, overwrite_a=True)
+        self._refuse(alpha, info)
+
+    def _refuse(self, alpha: float, info: int) -> None:
         if info:
-            raise np.linalg.LinAlgError(f"matrix + {alpha:g} I is not positive definite at its row {info}")
+            raise FitError(
+                f"the Gram matrix + {alpha:g} I is not positive definite at its row {info}",
+                where="ridge",
+                next_step="leave out the smallest alphas, or give features of another scale",
+            )
 
     def solve_rows(self, rows: "torch.Tensor") -> "torch.Tensor":
         """Return ``rows (m, n) @ (matrix + alpha I)^-1``; ``rows`` may be overwritten."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray, Fold
+from release_kit.encoding.errors import FitError
 from release_kit.encoding.solve.decompose import (
     DUAL_MARGIN,
     Factor,
@@ -22,8 +23,8 @@ from release_kit.encoding.solve.decompose import (
     largest_eigenvalue,
     needed_dtype,
 )
-from release_kit.encoding.solve.engine import Responses, Rows, tiles
-from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor
+from release_kit.encoding.solve.engine import Responses, Rows, tiles, unchanging
+from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor, no_predictor
 from release_kit.encoding.solve.settings import RidgeSettings
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class DualDesign:
 
     def __init__(self, x: "torch.Tensor", folds: Sequence[Fold], settings: RidgeSettings):
         """Form the kernel of centred features ``x (n_samples, n_features)``."""
+        if unchanging(x, np.arange(len(x))):
+            raise FitError("the features do not change over samples", where="features")
         self.folds, self.settings, self.n, self.x = folds, settings, len(x), x
         self.largest = largest_eigenvalue(x)
         self.dtype = needed_dtype(self.largest, settings.alphas[0], DUAL_MARGIN)
@@ -131,19 +134,22 @@ class DualFold:
 
         train, test = (torch.from_numpy(index).to(design.kernel.device) for index in (fold.train, fold.test))
         inner, outer = design.kernel[train][:, train], design.kernel[test][:, train]
-        flat = bool((outer == outer[0]).all())
+        taught = not unchanging(design.x, fold.train)
         mean = inner.mean(0)
         outer = outer - mean
         outer -= outer.mean(1, keepdim=True)
         inner = inner - mean - mean[:, None] + mean.mean()
         if design.settings.score == "correlation":
             outer = outer - outer.mean(0)
-        predictor = make_predictor(outer, inner, design.settings, largest=design.largest)
+        if taught:
+            predictor = make_predictor(outer, inner, design.settings, largest=design.largest)
+        else:
+            predictor = no_predictor(len(outer), len(inner), design.settings, outer.device)
         # Rows that sum to zero take the mean of the training responses off, however large it is.
         predictor.stack.sub_(predictor.stack.mean(1, keepdim=True, dtype=torch.float32))
         return cls(
             predictor=predictor,
-            flat=flat,
+            flat=not taught or unchanging(design.x, fold.test),
             train=Rows(index=fold.train),
             test=Rows(index=fold.test),
             score=design.settings.score,

@@ -65,6 +65,12 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return float32 where it holds every number of this type, otherwise float64; both as this machine has them."""
+    found = np.result_type(dtype, np.float32)
+    return found if found.itemsize <= 8 else np.dtype(np.float64)
+
+
 def to_tensor(values: npt.NDArray[Any], device: "torch.device", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
     """Return an array as a tensor that does not share memory with a read-only array."""
     import torch
@@ -92,8 +98,14 @@ class Responses:
     def read(self, columns: Columns, rows: "Rows | None" = None) -> "torch.Tensor":
         """Return the centred responses (n_rows, n_columns) float32 of all or some rows."""
         tile = rows.of(self.y, columns) if rows is not None else take(self.y, columns)
-        centred = np.subtract(tile, self.mean[columns].astype(tile.dtype)[None])
+        dtype = float_type(tile.dtype)
+        centred = np.subtract(tile, self.mean[columns].astype(dtype)[None], dtype=dtype)
         return to_tensor(centred.astype(np.float32, copy=False), self.device)
+
+    def rounded_off(self, columns: Columns) -> "torch.Tensor":
+        """Return (n_columns,) float32: what `read` leaves of the mean, because float32 does not hold all of it."""
+        mean = self.mean[columns]
+        return to_tensor(mean - mean.astype(float_type(self.y.dtype)), self.device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,6 +148,17 @@ def take(values: npt.NDArray[Any], columns: Columns, start: int = 0, stop: int |
         out[first - start : last - start] = values[first:last, columns]
         mapped.madvise(mmap.MADV_DONTNEED)
     return out
+
+
+def unchanging(x: "torch.Tensor", index: npt.NDArray[np.int64], block: int = 64) -> bool:
+    """Say whether these rows of ``x`` are all the same; where they are not, few are looked at."""
+    import torch
+
+    first = x[int(index[0])]
+    for start in range(0, len(index), block):
+        if bool((x[torch.from_numpy(index[start : start + block]).to(x.device)] != first).any()):
+            return False
+    return True
 
 
 def _map_of(values: npt.NDArray[Any]) -> mmap.mmap | None:

@@ -24,12 +24,17 @@ from release_kit.encoding.solve.decompose import (
     largest_eigenvalue,
     needed_dtype,
 )
-from release_kit.encoding.solve.engine import Responses, Rows, tiles
-from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor
+from release_kit.encoding.solve.engine import Responses, Rows, tiles, unchanging
+from release_kit.encoding.solve.selection import Parts, Predictor, make_predictor, no_predictor
 from release_kit.encoding.solve.settings import RidgeSettings
 
 if TYPE_CHECKING:
     import torch
+
+
+LEAST_SHARE = 1e-4
+"""A fold that leaves less than this of a direction's variance in training sums up its products by itself: what is left
+of a difference of two large sums would be rounding."""
 
 
 class PrimalDesign:
@@ -39,6 +44,8 @@ class PrimalDesign:
         u: (n_samples, r) float32 left singular vectors of the centred features.
         s: (r,) singular values, the smallest first.
         v: (n_features, r) right singular vectors.
+        taught, shown: of each fold, whether features change over its training and over its test samples.
+        direct: of each fold, whether its products are summed up over its own training samples.
     """
 
     name = "primal"
@@ -48,18 +55,29 @@ class PrimalDesign:
         import torch
 
         self.folds, self.settings, self.n = folds, settings, len(x)
+        self.taught = [not unchanging(x, fold.train) for fold in folds]
+        self.shown = [not unchanging(x, fold.test) for fold in folds]
         self.largest = largest_eigenvalue(x)
         self.dtype = needed_dtype(self.largest, settings.alphas[0], PRIMAL_MARGIN)
         self.u, self.s, self.v = _singular(x, self.dtype)
         if not len(self.s):
             raise FitError("the features do not change over samples", where="features")
+        self.direct = [self._least_share(fold) < LEAST_SHARE for fold in folds]
         self._products = torch.empty(0)
+
+    def _least_share(self, fold: Fold) -> float:
+        """Return the smallest share of a direction's sum of squares that lies in a fold's training samples."""
+        import torch
+
+        rest = torch.from_numpy(np.setdiff1d(np.arange(self.n), fold.train)).to(self.u.device)
+        return 1 - float(self.u[rest].square().sum(0).max())
 
     @property
     def bytes_held(self) -> float:
         """What is held whatever the tile, beside products and results."""
         r, wide = len(self.s), 8 if str(self.dtype).endswith("64") else 4
-        return 4 * (self.u.numel() + self.v.numel()) + wide * (6 * r * r + 4 * self.n_test * r)
+        copies = 2 if any(self.direct) else 1
+        return 4 * (copies * self.u.numel() + self.v.numel()) + wide * (6 * r * r + 4 * self.n_test * r)
 
     @property
     def bytes_of_fold(self) -> float:
@@ -97,8 +115,8 @@ class PrimalDesign:
     def models(self) -> "Iterator[PrimalFold]":
         """Yield the folds, each decomposed when it is asked for."""
         whole = gram(self.u, self.dtype)
-        for fold in self.folds:
-            yield PrimalFold.make(self, fold, whole)
+        for k in range(len(self.folds)):
+            yield PrimalFold.make(self, k, whole)
 
     def products(self, columns: slice) -> "torch.Tensor":
         """Return ``U'Y`` of some voxels."""
@@ -142,17 +160,19 @@ class PrimalFold:
     flat: bool
     train_mean: "torch.Tensor"
     test_mean: "torch.Tensor"
-    n_train: int
+    direct: bool
+    train: Rows
     test: Rows
     rest: Rows
     project: "torch.Tensor | None"
     """(n_rows, r): from products with test samples to rows of the predictor; None where these are test samples."""
 
     @classmethod
-    def make(cls, design: PrimalDesign, fold: Fold, whole: "torch.Tensor") -> "PrimalFold":
-        """Decompose one fold; ``whole`` is ``U'U``."""
+    def make(cls, design: PrimalDesign, k: int, whole: "torch.Tensor") -> "PrimalFold":
+        """Decompose fold ``k``; ``whole`` is ``U'U``."""
         import torch
 
+        fold, taught = design.folds[k], design.taught[k]
         u, s, settings, dtype = design.u, torch.from_numpy(design.s).to(whole), design.settings, design.dtype
         test, rest = Rows(index=fold.test), Rows(index=np.setdiff1d(np.arange(design.n), fold.train))
         u_rest = u[torch.from_numpy(rest.index)].to(dtype)
@@ -162,18 +182,25 @@ class PrimalFold:
         inner = whole - u_rest.T @ u_rest - n_train * torch.outer(mean, mean)
         around = u_test.mean(0) if settings.score == "correlation" else mean
         rows, project = (u_test - around) * s, None
-        if len(rows) > len(s):
+        flat = not (taught and design.shown[k])
+        used = taught and not (flat and settings.score == "correlation")
+        if len(rows) > len(s) and used:
             found = eigen(rows.T @ rows, cut=True)
             root = torch.from_numpy(np.sqrt(found.values)).to(found.vectors)
             rows = (found.vectors * root).T
             project = ((found.vectors / root).T * s).float()
+        if used:
+            predictor = make_predictor(rows, inner * s[:, None] * s, settings, largest=design.largest, scale=s)
+        else:
+            predictor = no_predictor(len(rows), len(s), settings, u.device)
         return cls(
             design=design,
-            predictor=make_predictor(rows, inner * s[:, None] * s, settings, largest=design.largest, scale=s),
-            flat=bool((u_test == u_test[0]).all()),
+            predictor=predictor,
+            flat=flat,
             train_mean=mean.float(),
             test_mean=u_test.mean(0).float(),
-            n_train=n_train,
+            direct=design.direct[k],
+            train=Rows(index=fold.train),
             test=test,
             rest=rest,
             project=project,
@@ -183,13 +210,18 @@ class PrimalFold:
         """Return one tile: products with training samples, and the test responses."""
         import torch
 
-        y_rest = responses.read(columns, self.rest)
-        u_rest = self._rows(self.rest)
-        y_mean = -y_rest.sum(0) / self.n_train
-        rest = u_rest.T @ y_rest
-        left = self.design.products(columns) - rest - self.n_train * torch.outer(self.train_mean, y_mean)
-        same = np.array_equal(self.rest.index, self.test.index)
-        y = y_rest if same else responses.read(columns, self.test)
+        same = not self.direct and np.array_equal(self.rest.index, self.test.index)
+        y = responses.read(columns, self.test)
+        if self.direct:
+            y_train = responses.read(columns, self.train)
+            y_mean = y_train.mean(0)
+            left = self._rows(self.train).T @ (y_train - y_mean)
+        else:
+            y_rest = y if same else responses.read(columns, self.rest)
+            rest = self._rows(self.rest).T @ y_rest
+            n_train = self.train.n
+            y_mean = (self.design.n * responses.rounded_off(columns) - y_rest.sum(0)) / n_train
+            left = self.design.products(columns) - rest - n_train * torch.outer(self.train_mean, y_mean)
         own_mean = y.mean(0)
         variance = (y - own_mean).square().sum(0)
         around = own_mean if self.design.settings.score == "correlation" else y_mean

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from release_kit.core.errors import MissingExtraError
 from release_kit.encoding.arrays import Band, FloatArray, Fold
+from release_kit.encoding.errors import FitError
 from release_kit.encoding.solve.checks import inspect_responses
 from release_kit.encoding.solve.engine import device_of
 from release_kit.encoding.solve.settings import RidgeSettings
@@ -49,22 +50,28 @@ def reference_ridge(
     *,
     numpy_backend: bool = False,
     batches: Mapping[str, int] = BATCHES,
+    out: FloatArray | None = None,
 ) -> "RidgeFit":
     """Fit with himalaya's ``RidgeCV`` (primal) or ``KernelRidgeCV`` (dual); arguments and result as in `fit_ridge`."""
-    from release_kit.encoding.solve.ridge import RidgeFit
+    from release_kit.encoding.solve.ridge import RidgeFit, centre
 
     found = inspect_responses(y, folds)
     solver = settings.solver
     if solver == "auto":
         solver = "primal" if x.shape[0] >= x.shape[1] else "dual"
-    x_mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centred = np.subtract(x, x_mean, dtype=np.float32)
+    x_mean = x.mean(axis=0, dtype=np.float64)
+    centred = centre(x, x_mean)
     with _himalaya(settings, numpy_backend=numpy_backend):
         model = _estimator(solver, folds, settings, batches)
         model.fit(centred, np.asarray(y, np.float32))
         weights = _numpy(model.coef_ if solver == "primal" else model.dual_coef_)
         alpha, score = _numpy(model.best_alphas_), _numpy(model.cv_scores_)
-    alpha[found.constant], score[found.constant] = np.nan, np.nan
+    alpha[found.constant], score[found.constant], weights[:, found.constant] = np.nan, np.nan, 0
+    if out is not None:
+        if out.shape != weights.shape or out.dtype != np.float32:
+            raise FitError(f"weights go into float32 of {weights.shape}, got {out.dtype} of {out.shape}", where="out")
+        out[:] = weights
+        weights = out
     return RidgeFit(
         alpha=alpha,
         cv_score=score,

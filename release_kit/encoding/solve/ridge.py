@@ -42,7 +42,7 @@ class RidgeFit:
         cv_score: (n_voxels,) float32, mean over folds at the chosen alpha; NaN for a constant voxel.
         weights: (n_features, n_voxels) float32, or None where ``dual`` stands.
         dual: (n_samples, n_voxels) float32 weights of training samples, or None.
-        x_mean: (n_features,) float32.
+        x_mean: (n_features,) float64.
         y_mean: (n_voxels,) float32.
         solver: ``primal`` or ``dual``: how it was calculated.
         constant: (n_voxels,) bool, voxels that do not change over all samples, or over those that a fold trains or
@@ -54,7 +54,7 @@ class RidgeFit:
     cv_score: FloatArray
     weights: FloatArray | None
     dual: FloatArray | None
-    x_mean: FloatArray
+    x_mean: npt.NDArray[np.float64]
     y_mean: FloatArray
     solver: str
     constant: npt.NDArray[np.bool_]
@@ -73,9 +73,11 @@ class RidgeFit:
                 where="predict",
                 next_step="give the same features in the same order",
             )
-        if not np.isfinite(x.sum(dtype=np.float64)) and not np.isfinite(x).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = x.sum(dtype=np.float64)
+        if not np.isfinite(total) and not np.isfinite(x).all():
             raise FitError("features that are no finite numbers", where="predict", next_step="repair them")
-        centred = np.subtract(x, self.x_mean, dtype=np.float32)
+        centred = centre(x, self.x_mean)
         if self.weights is None:
             assert self.dual is not None and self.x_train is not None
             left, right = centred @ self.x_train.T, self.dual
@@ -103,7 +105,7 @@ class Prepared:
     design: PrimalDesign | DualDesign
     settings: RidgeSettings
     folds: tuple[Fold, ...]
-    x_mean: FloatArray
+    x_mean: npt.NDArray[np.float64]
     device: "torch.device"
     kept: list[FoldModel]
     keep: bool
@@ -116,9 +118,12 @@ class Prepared:
         if not self.keep:
             yield from self.design.models()
             return
+        made = []
         for model in self.design.models():
-            self.kept.append(model)
+            made.append(model)
             yield model
+        # Only all folds are kept: a fit that breaks off leaves none behind.
+        self.kept.extend(made)
 
     @property
     def n_weights(self) -> int:
@@ -142,19 +147,26 @@ def prepare(
     """
     device = device_of(settings)
     x_mean = x.mean(axis=0, dtype=np.float64)
+    folds = tuple(Fold(train=np.array(fold.train, np.int64), test=np.array(fold.test, np.int64)) for fold in folds)
     with full_precision():
-        centred = to_tensor(np.subtract(x, x_mean.astype(x.dtype)).astype(np.float32, copy=False), device)
+        centred = to_tensor(centre(x, x_mean), device)
         solver = cheaper_solver(*x.shape, n_voxels, folds, settings) if settings.solver == "auto" else settings.solver
         design = (PrimalDesign if solver == "primal" else DualDesign)(centred, folds, settings)
     return Prepared(
         design=design,
         settings=settings,
-        folds=tuple(folds),
-        x_mean=x_mean.astype(np.float32),
+        folds=folds,
+        x_mean=x_mean,
         device=device,
         kept=[],
         keep=keep,
     )
+
+
+def centre(x: npt.NDArray[Any], x_mean: npt.NDArray[np.float64]) -> FloatArray:
+    """Return ``x - x_mean`` as float32, subtracted in float64: means may be large beside what varies."""
+    centred = np.empty(x.shape, np.float32)
+    return np.subtract(x, x_mean, out=centred, casting="same_kind")
 
 
 def cheaper_solver(n: int, p: int, n_voxels: int, folds: Sequence[Fold], settings: RidgeSettings) -> str:
@@ -191,6 +203,7 @@ def fit_prepared(
         scores = cross_validate(prepared.models(), responses, settings, tile, found.constant)
         best, score = choose(scores, settings.grid)
         design.finish(responses, best, tile, out)
+    out[:, found.constant] = 0
     alpha = settings.grid[best].astype(np.float32)
     alpha[found.constant] = np.nan
     in_samples = isinstance(design, DualDesign) and design.exact
@@ -235,16 +248,24 @@ def fit_ridge(
     if settings.backend == "himalaya":
         from release_kit.encoding.solve.reference import reference_ridge
 
-        return reference_ridge(x, y, folds, settings)
+        return reference_ridge(x, y, folds, settings, out=out)
     return fit_prepared(prepare(x, folds, settings, n_voxels=y.shape[1]), y, out=out)
 
 
 def cv_scores(
     x: npt.NDArray[Any], y: npt.NDArray[Any], folds: Sequence[Fold], settings: RidgeSettings | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return the mean score over folds of every alpha, (n_alphas, n_voxels) float64; NaN for constant voxels."""
+    """Return the mean score over folds of every alpha, (n_alphas, n_voxels) float64; NaN for constant voxels.
+
+    Raises:
+        FitError: as `fit_ridge`; himalaya as a backend, which tells only the score of the best alpha.
+    """
     settings = settings or RidgeSettings()
     check_problem(x, y, folds)
+    if settings.backend != "own":
+        raise FitError(
+            f"{settings.backend} does not tell the score of every alpha", where="cross-validation", next_step="take own"
+        )
     found = inspect_responses(y, folds)
     prepared = prepare(x, folds, settings, n_voxels=y.shape[1])
     responses = Responses(y=y, mean=found.mean, device=prepared.device)
@@ -257,6 +278,7 @@ def cv_scores(
 
 def _tile(prepared: Prepared, y: npt.NDArray[Any], n_results: int) -> int:
     """Return how many voxels are worked on at once."""
+    wider = 2.0 * (y.dtype.itemsize - 4) * len(y) if y.dtype.itemsize > 4 else 0.0
     n_voxels = y.shape[1]
     results = 4.0 * n_results * n_voxels + n_voxels * (24 + 8 * len(prepared.settings.alphas))
     design = prepared.design
@@ -264,5 +286,5 @@ def _tile(prepared: Prepared, y: npt.NDArray[Any], n_results: int) -> int:
     return tile_size(
         prepared.settings,
         fixed_bytes=design.bytes_held + folds * design.bytes_of_fold + results,
-        voxel_bytes=design.bytes_per_voxel + 16 * len(prepared.settings.alphas) ** 2,
+        voxel_bytes=design.bytes_per_voxel + wider + 16 * len(prepared.settings.alphas) ** 2,
     )

@@ -89,13 +89,16 @@ def make_predictor(
     work = torch.empty_like(inner)
     if wide:
         values, vectors = eigen(inner, cut=True)
+        if not len(values):
+            return no_predictor(len(rows), len(inner), settings, rows.device)
+        largest = float(values[-1])
     else:
         smallest = smallest_eigenvalue(inner, settings.alphas[0], work, sums_zero=scale is None)
         values, vectors = spectrum_points(settings.grid, smallest, largest), None
     fast = settings.precision == "fast"
     basis = filter_basis(values, settings.grid, FAST_TOLERANCE if fast else TOLERANCE)
-    # Each basis filter is scaled to at most 1: squares of predictions under large alphas would leave float32.
-    size = basis.filters.max(axis=1)
+    # Predictions of every basis alpha get about the size of the responses: their squares would leave float32.
+    size = largest / (largest + basis.alphas)
     dtype = torch.bfloat16 if fast and has_bfloat16(rows.device.type) else torch.float32
     stack = torch.empty((len(size), len(rows), len(inner)), dtype=dtype, device=rows.device)
     turned = rows @ vectors if vectors is not None else rows
@@ -106,6 +109,14 @@ def make_predictor(
             part = Factor(inner, float(alpha), work).solve_rows(rows / size[k])
         stack[k] = part if scale is None else part * scale
     return Predictor(stack=stack.view(-1, len(inner)), mix=basis.mix * size)
+
+
+def no_predictor(n_rows: int, n: int, settings: RidgeSettings, device: "torch.device") -> Predictor:
+    """Return the predictor of a fold whose features do not change over its training rows: it predicts the mean."""
+    import torch
+
+    stack = torch.zeros((n_rows, n), dtype=torch.float32, device=device)
+    return Predictor(stack=stack, mix=np.ones((len(settings.alphas), 1)))
 
 
 def cross_validate(

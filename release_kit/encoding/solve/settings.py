@@ -18,6 +18,8 @@ Backend = Literal["own", "himalaya"]
 Device = Literal["auto", "cpu", "cuda"]
 
 MIN_MEMORY_BYTES = 96 * 2**20
+LEAST_ALPHA, MOST_ALPHA = 1e-30, 1e30
+"""What float32 holds with room for what alphas are added to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class RidgeSettings:
     """Settings of one ridge analysis.
 
     Attributes:
-        alphas: the penalties that cross-validation tries, each above zero; kept sorted, smallest first.
+        alphas: the penalties that cross-validation tries, from 1e-30 to 1e30; kept sorted, smallest first.
         solver: ``primal`` works with features, ``dual`` with samples; ``auto`` takes the cheaper one.
         score: what cross-validation maximises per voxel: Pearson ``correlation`` or ``r2``.
         precision: ``float32``, or ``fast``: alphas are selected in low precision, weights are refitted in float32.
@@ -53,9 +55,9 @@ class RidgeSettings:
     def _wrong(self) -> list[str]:
         """Return a sentence for everything that is wrong."""
         wrong = [] if self.alphas else ["no alphas"]
-        bad = [alpha for alpha in self.alphas if not (np.isfinite(alpha) and alpha > 0)]
+        bad = [alpha for alpha in self.alphas if not LEAST_ALPHA <= alpha <= MOST_ALPHA]
         if bad:
-            wrong.append(f"alphas must be finite and above zero, got {', '.join(map(repr, bad[:5]))}")
+            wrong.append(f"alphas must be above zero, from 1e-30 to 1e30, got {', '.join(map(repr, bad[:5]))}")
         twice = sorted({alpha for alpha in self.alphas if self.alphas.count(alpha) > 1})
         if twice:
             wrong.append(f"alphas that stand twice: {', '.join(map(repr, twice[:5]))}")
