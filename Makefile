@@ -12,7 +12,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      the whole loop on real small models, then on real recordings; some minutes on two cores"
+	@echo "make demo      the whole loop on real small models, then on recordings and on brain maps; some minutes on two cores"
 	@echo "make mini      a study of 100 models, SmolLM2-135M and three small ones, from its file to a verified download"
 	@echo "make mini-1000 a study of 1,204 small models, the same way; an hour or two on two cores"
 	@echo "make test      the tests, without the slow ones"
@@ -48,6 +48,7 @@ $(STAMP):
 demo: $(STAMP)
 	@$(VENV)/bin/release-kit demo --dir demo
 	@$(VENV)/bin/release-kit bids demo --dir demo-bids
+	@$(VENV)/bin/release-kit encoding demo --dir demo-encoding
 
 mini mini-1000: $(STAMP)
 	@$(VENV)/bin/release-kit demo --study studies/$@.yaml --dir $@
@@ -80,4 +81,4 @@ readme: $(STAMP)
 	@rm -f build-demo-output.txt
 
 clean:
-	@rm -rf demo demo-bids mini mini-1000 build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf demo demo-bids demo-encoding mini mini-1000 build dist .pytest_cache .ruff_cache .hypothesis
