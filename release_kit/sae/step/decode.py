@@ -1,0 +1,45 @@
+"""Products of active features with decoder rows: the reconstruction, and what each entry adds to the loss.
+
+Owns two sums over the active entries alone: ``z W_dec`` and ``(G W_dec^T)`` at the entries of z. Both read each decoder
+row where it lies, without a copy of the rows that are asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from release_kit.sae.step.active import Active
+
+if TYPE_CHECKING:
+    import torch
+
+
+def decoded(active: Active, w_dec: "torch.Tensor") -> "torch.Tensor":
+    """Return (n_tokens, d) ``z W_dec``, without bias.
+
+    Args:
+        active: z.
+        w_dec: (n_features, d).
+    """
+    from torch.nn.functional import embedding_bag
+
+    if not len(active.indices):
+        return w_dec.new_zeros(active.n_rows, w_dec.shape[1])
+    return embedding_bag(
+        active.indices, w_dec, active.offsets, mode="sum", per_sample_weights=active.values, include_last_offset=True
+    )
+
+
+def entry_products(active: Active, dense: "torch.Tensor", features: "torch.Tensor") -> "torch.Tensor":
+    """Return (nnz,) the product of each entry's row of ``dense`` with its feature's row of ``features``.
+
+    Args:
+        active: which entries; values are not read.
+        dense: (n_tokens, d), such as the gradient of the reconstruction.
+        features: (n_features, d), such as the decoder.
+    """
+    import torch
+
+    if not len(active.indices):
+        return dense.new_zeros(0)
+    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        dense, features, active.indices, active.offsets[:-1], active.rows, 0, -1
+    )
