@@ -169,9 +169,8 @@ def test_features_that_stand_still_in_part_of_a_fold_are_fitted_without_them(alp
 
 
 @SOLVERS
-@pytest.mark.parametrize("n_features", [3, 30])
-def test_one_title_with_a_thousandfold_variance_spoils_no_other_fold(n_features: int, solver: str):
-    p = make_problem(120, n_features, v=6)
+def test_one_title_with_values_a_thousandfold_larger_spoils_no_fold(solver: str):
+    p = make_problem(120, 30, v=6)
     x = p.x.copy()
     x[p.folds[2].test] *= 1e3
     agrees(p, x, p.y, replace(SETTINGS, solver=solver))
