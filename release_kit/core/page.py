@@ -43,6 +43,7 @@ padding:12px 14px;break-inside:avoid}.card.holds{border-top-color:var(--holds)}
 .badge{font-weight:700;font-size:.84em;color:var(--untold)}.holds .badge{color:var(--holds)}
 .fails .badge{color:var(--fails)}.card .value{font-size:1.15em;font-variant-numeric:tabular-nums}
 .card p{margin:.3em 0}.card .small{font-size:.84em;color:var(--faint)}
+@media (max-width:640px){figure{overflow-x:auto}figure svg,figure img{min-width:680px}}
 @media print{body{max-width:none;padding:0;font-size:11px}nav{display:none}.cards{grid-template-columns:1fr 1fr}
 .scroll{overflow:visible}}
 """

@@ -23,7 +23,7 @@ COMPARED = (("rmean", "r"), ("rdiff",), ("uniquer2",), ("uniquer",))
 """Statistics whose pictures share a scale."""
 MAX_ROWS, MAX_MODELS = 3, 12
 SECTION = "maps"
-_ROW, _FLAT_ROW, _WIDTH, _HEAD, _DPI = 1.72, 3.9, 9.2, 0.66, 130
+_ROW, _FLAT_ROW, _EMPTY_ROW, _WIDTH, _HEAD, _DPI = 1.72, 3.9, 0.25, 9.2, 0.66, 130
 _GREYS = 96
 _NO_FLATS: Mapping[str, Flat] = {}
 
@@ -53,7 +53,8 @@ def draw_maps(derivative: Path, mode: str, flats: Mapping[str, Flat] = _NO_FLATS
             flat = [each for each in models[desc] if each.about["Subject"] in flats]
             if flat:
                 shown = [show(each, maps) for each in flat[:MAX_ROWS]]
-                pictures.append(draw(shown, scale, more=len(flat) - len(shown), flats=flats))
+                if any(each.n_shown for each in shown):
+                    pictures.append(draw(shown, scale, more=len(flat) - len(shown), flats=flats))
     return pictures
 
 
@@ -78,11 +79,13 @@ def draw(rows: Sequence[Shown], scale: Scale, *, more: int = 0, flats: Mapping[s
         scale: colours.
         more: subjects that have no row.
         flats: subject → flat cortex: rows are drawn there, and on surface, glass brain or slices without them.
+            Where no row has a voxel to show, the captions stand alone.
     """
     about = rows[0].source.about
     words = WORDS.get(rows[-1].source.about["Statistic"], about["Statistic"])
     title = f"{words[0].upper()}{words[1:]}{', flat cortex' if flats else ''}: {_model(about)}"
-    tall = _FLAT_ROW if flats else _ROW
+    empty = not any(each.n_shown for each in rows)
+    tall = _EMPTY_ROW if empty else _FLAT_ROW if flats else _ROW
     with styled():
         figure = new_figure(_WIDTH, _HEAD + tall * len(rows))
         figure.set_layout_engine("none")
@@ -91,13 +94,15 @@ def draw(rows: Sequence[Shown], scale: Scale, *, more: int = 0, flats: Mapping[s
         for index, each in enumerate(rows):
             top = 1 - (_HEAD - 0.24 + index * tall) / height
             figure.text(0.012, top, each.caption, fontsize=9, color=FAINT, va="top")
+            if empty:
+                continue
             box = (0.01, top - (tall - 0.05) / height, 0.885, (tall - 0.22) / height)
             _row(figure, each, scale, box, flats.get(each.source.about["Subject"]))
-        _labels(figure, rows[0], height, bool(flats))
-        _colours(figure, scale, words, height)
+        if not empty:
+            _labels(figure, rows[0], height, bool(flats))
+            _colours(figure, scale, words, height)
         png = _png(figure, scale)
-    note = f"{words[0].upper()}{words[1:]}, colours from {_tick(scale.low)} to {_tick(scale.high)}; {_beyond(scale)} "
-    note += "The same colours in all pictures of this kind."
+    note = "No voxel passes the threshold, so that no brain is drawn." if empty else _colours_note(words, scale)
     if more:
         note += f" {counted(more, 'more subject')} in the files."
     name = ("flat-" if flats else "map-") + "-".join(label(part) for part in (about["Statistic"], about["Desc"]))
@@ -173,10 +178,12 @@ def _tick(value: float) -> str:
     return f"{value:.3g}".replace("-", "\u2212")
 
 
-def _beyond(scale: Scale) -> str:
-    return "values beyond have the colour of the end." if scale.low < 0 else (
-        "larger values have the colour of the end, values below 0 that of 0."
-    )  # fmt: skip
+def _colours_note(words: str, scale: Scale) -> str:
+    beyond = "values beyond have the colour of the end"
+    if scale.low == 0:
+        beyond = "larger values have the colour of the end, values below 0 that of 0"
+    ends = f"colours from {_tick(scale.low)} to {_tick(scale.high)}"
+    return f"{words[0].upper()}{words[1:]}, {ends}; {beyond}. The same colours in all pictures of this kind."
 
 
 def _png(figure: Any, scale: Scale) -> bytes:

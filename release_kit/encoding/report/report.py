@@ -19,6 +19,7 @@ from release_kit.encoding.pipeline.finished import read_finished
 from release_kit.encoding.pipeline.tables import COLUMNS
 from release_kit.encoding.report import sections
 from release_kit.encoding.report.figures import draw_tables
+from release_kit.encoding.report.tables import REGIONS_FILE
 from release_kit.encoding.report.verdicts import Verdict, make_verdicts
 
 REPORT_FILE, FIGURES = "report/report.html", "report/figures"
@@ -54,11 +55,11 @@ def write_report(folder: Path) -> WrittenReport:
     mode = finished.modes[0]
     tables = {name: finished.rows(name) for name in COLUMNS}
     regions = region_table(tables["encoding_scores"])
-    write_regions(folder / sections.REGIONS_FILE, regions)
+    write_regions(folder / REGIONS_FILE, regions)
     pictures = [*draw_tables(tables, mode), *draw_maps(folder / DERIVATIVE, mode, flats_of(finished.record))]
     _write_pictures(folder / FIGURES, pictures)
     digests = {**finished.record["files"]}
-    digests[sections.REGIONS_FILE] = digest_bytes((folder / sections.REGIONS_FILE).read_bytes()).sha256
+    digests[REGIONS_FILE] = digest_bytes((folder / REGIONS_FILE).read_bytes()).sha256
     verdicts = make_verdicts(tables, mode, finished.level)
     bodies = {
         "verdicts": sections.verdicts(verdicts, digests),

@@ -1,21 +1,34 @@
-"""What stands in the report of an analysis, section by section. Every number carries the file and the rows that it is
-made of: hover over it, or read its ``data-source``.
+"""What stands in the report of an analysis, section by section, verdicts first. Numbers carry the file and the rows
+that they are made of (``tables.py``); files carry their digests.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from release_kit.core.page import MAX_ROWS, figure, paragraph, section, trace
+from release_kit.core.page import figure, paragraph, section, trace
 from release_kit.core.page import table as plain_table
-from release_kit.core.pictures import Picture, number_text
+from release_kit.core.pictures import Picture
 from release_kit.core.wording import counted
+from release_kit.encoding.maps.flatmap import can_flatten, flats_of
 from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.pipeline.finished import Finished
 from release_kit.encoding.pipeline.regions import ALL, TOP
+from release_kit.encoding.report.tables import (
+    CEILING,
+    PARTITION,
+    REGIONS_FILE,
+    SCORES,
+    STATISTICS,
+    cell,
+    comparisons,
+    parts,
+    regions,
+    traced,
+    traced_table,
+)
 from release_kit.encoding.report.verdicts import FAILS, HOLDS, Rows, Verdict
 
-REGIONS_FILE = "report/regions.parquet"
 HEADINGS = {
     "regions": "Regions", "layers": "Layers", "compared": "Models against each other", "parts": "What explains what",
     "maps": "Maps", "modes": "The published choices against the corrected ones", "samples": "Samples",
@@ -23,30 +36,6 @@ HEADINGS = {
 _BADGES = {HOLDS: "holds", FAILS: "fails"}
 Digests = Mapping[str, str]
 Pictures = Sequence[Picture]
-
-
-def cell(value: float | None, source: str, rows: Iterable[int], decimals: int = 3) -> str:
-    """Return a number as HTML that says which rows (from 0) of which file it is made of; a dash for no number."""
-    if value is None:
-        return "—"
-    place = f"{source}#{','.join(map(str, rows))}"
-    return f'<span data-source="{escape(place)}" title="{escape(place)}">{number_text(value, decimals)}</span>'
-
-
-def traced_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
-    """Return a table whose cells are HTML already, cut at ``MAX_ROWS``."""
-    if not rows:
-        return ""
-
-    def kind(index: int) -> str:
-        return ' class="n"' if index in numbers else ""
-
-    head = "".join(f"<th{kind(k)}>{escape(text)}</th>" for k, text in enumerate(heads))
-    lines = ["".join(f"<td{kind(k)}>{text}</td>" for k, text in enumerate(row)) for row in rows[:MAX_ROWS]]
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    more = f"{len(rows) - MAX_ROWS:,} more rows stand in the file." if len(rows) > MAX_ROWS else ""
-    shown = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-    return shown + (paragraph(more, "note") if more else "")
 
 
 def head(finished: Finished, present: Sequence[str]) -> str:
@@ -72,8 +61,7 @@ def verdicts(found: Sequence[Verdict], digests: Digests) -> str:
 
 
 def _card(verdict: Verdict) -> str:
-    place = f"tables/{verdict.table}.parquet#{','.join(map(str, verdict.rows))}"
-    value = f'<span data-source="{escape(place)}" title="{escape(place)}">{escape(verdict.value)}</span>'
+    value = traced(verdict.value, f"tables/{verdict.table}.parquet", verdict.rows)
     lines = [
         f'<p class="badge">{escape(verdict.verdict)}</p>',
         f"<p><strong>{escape(verdict.statement)}</strong></p>",
@@ -84,18 +72,19 @@ def _card(verdict: Verdict) -> str:
 
 
 def body(
-    name: str, finished: Finished, tables: Mapping[str, Rows], regions: Sequence[RegionRow], pictures: Pictures,
+    name: str, finished: Finished, tables: Mapping[str, Rows], over: Sequence[RegionRow], pictures: Pictures,
     digests: Digests,
 ) -> str:  # fmt: skip
     """Return one section of ``HEADINGS``; empty where there is nothing to say."""
+    mode = finished.modes[0]
     makers: dict[str, Callable[[], list[str]]] = {
-        "regions": lambda: _regions(regions, finished, digests),
+        "regions": lambda: _with_files(regions(over, tables["ceiling"], mode), digests, REGIONS_FILE, SCORES, CEILING),
         "layers": lambda: [trace("tables/layers.parquet", dict(digests))],
-        "compared": lambda: _compared(tables["statistics"], digests, finished.modes[0]),
-        "parts": lambda: _parts(tables["partition"], digests, finished.modes[0]),
-        "maps": lambda: [paragraph("Values of every voxel: derivative/, a BIDS derivative dataset.", "trace")],
+        "compared": lambda: _with_files(comparisons(tables["statistics"], mode), digests, STATISTICS),
+        "parts": lambda: _with_files(parts(tables["partition"], mode), digests, PARTITION),
+        "maps": lambda: _maps(finished),
         "modes": lambda: _modes(tables["modes"], digests),
-        "samples": lambda: _samples(tables["samples"], digests, finished.modes[0]),
+        "samples": lambda: _samples(tables["samples"], digests, mode),
     }
     drawn = [figure(each) for each in pictures if each.section == name]
     if name in ("layers", "maps") and not drawn:
@@ -103,60 +92,16 @@ def body(
     return section(name, HEADINGS[name], [*drawn, *makers[name]()])
 
 
-def _regions(rows: Sequence[RegionRow], finished: Finished, digests: Digests) -> list[str]:
-    source = "tables/encoding_scores.parquet"
-    lines = []
-    for number, row in enumerate(rows):
-        if row.mode != finished.modes[0]:
-            continue
-        own = {"source": REGIONS_FILE, "rows": (number,)}
-        ends = "" if row.low is None else f" [{number_text(row.low, 3)}, {number_text(row.high, 3)}]"
-        share = None if row.share_significant is None else 100 * row.share_significant
-        model = row.model + ("" if row.annotator == "mean" else f" ({row.annotator})")
-        lines.append((
-            escape(row.region), escape(row.level or "—"), escape(row.feature), escape(model),
-            cell(row.r, source, row.rows) + ends, cell(share, decimals=1, **own), cell(row.r_normalised, **own),
-            cell(row.n_voxels, decimals=0, **own), str(row.n_subjects),
-        ))  # fmt: skip
-    heads = ("Region", "Level", "Feature", "Model", "r [95 % over subjects]", "Significant, %", "r / ceiling", "Voxels",
-             "Subjects")  # fmt: skip
-    note = (
-        "all: every voxel that has a score; top: the 5 % with the best score of cross-validation, chosen without "
-        "looking at held-out data. Each model at the layer that cross-validation chose."
-    )
-    parts = [traced_table(heads, lines, range(4, 9)), paragraph(note, "note"), trace(REGIONS_FILE, dict(digests))]
-    return parts if lines else []
+def _with_files(found: list[str], digests: Digests, *sources: str) -> list[str]:
+    return [*found, *(trace(source, dict(digests)) for source in sources)] if found else []
 
 
-def _compared(rows: Rows, digests: Digests, mode: str) -> list[str]:
-    source, lines = "tables/statistics.parquet", []
-    for n, row in enumerate(rows):
-        if row["mode"] != mode or row["difference"] is None:
-            continue
-        who = f"{row['n']} subjects" if row["test"] == "subjects" else f"sub-{row['subject']}"
-        ends = "" if row["low"] is None else f" [{number_text(row['low'], 3)}, {number_text(row['high'], 3)}]"
-        ps = [cell(row[name], source, (n,)) for name in ("p_t", "p_sign_flip", "p_wilcoxon")]
-        line = (escape(row["name"]), who, escape(row["region"]), cell(row["difference"], source, (n,)) + ends, *ps)
-        lines.append((row["test"] != "subjects", line))
-    lines.sort(key=lambda each: each[0])
-    heads = ("Comparison", "Over", "Region", "Difference of r [95 %]", "p, t", "p, sign flips", "p, Wilcoxon")
-    note = (
-        "Over subjects: Student's interval of the mean difference. Inside a subject: block bootstrap of held-out time."
-    )
-    shown = traced_table(heads, [line for _, line in lines], range(3, 7))
-    return [shown, paragraph(note, "note"), trace(source, dict(digests))] if lines else []
-
-
-def _parts(rows: Rows, digests: Digests, mode: str) -> list[str]:
-    source, lines = "tables/partition.parquet", []
-    for n, row in enumerate(rows):
-        if row["mode"] == mode and row["region"] in (ALL, TOP) and row["value"] is not None:
-            ends = "" if row["low"] is None else f" [{number_text(row['low'], 4)}, {number_text(row['high'], 4)}]"
-            value = cell(row["value"], source, (n,), 4) + ends
-            who = f"sub-{escape(row['subject'])}"
-            lines.append((escape(row["name"]), who, escape(row["region"]), escape(row["part"]), value))
-    heads = ("Banded model", "Subject", "Region", "Part", "Value [95 %, blocks]")
-    return [traced_table(heads, lines, (4,)), trace(source, dict(digests))] if lines else []
+def _maps(finished: Finished) -> list[str]:
+    said = [paragraph("Values of every voxel: derivative/, a BIDS derivative dataset.", "trace")]
+    if flats_of(finished.record) and not can_flatten():
+        text = "The analysis names flat surfaces. pycortex is not installed here, so that none is drawn."
+        said.append(paragraph(text, "note"))
+    return said
 
 
 def _modes(rows: Rows, digests: Digests) -> list[str]:

@@ -10,10 +10,12 @@ from typing import Any
 from release_kit.core.pictures import number_text
 from release_kit.core.wording import counted
 from release_kit.encoding.maps.regions import interval_over
-from release_kit.encoding.pipeline.regions import ALL, TOP
+from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE
 
 HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
 Rows = Sequence[Mapping[str, Any]]
+_BEST = f"the {100 * TOP_SHARE:g} % of voxels that cross-validation on training data finds best"
+_MOST_DECIMALS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ def _compared(rows: Rows, mode: str) -> Iterator[Verdict]:
                 statement=f"{row['a']} predicts better than {row['b']} {who}",
                 verdict=_side(row["low"], row["high"]),
                 value=f"Δr {_with_interval(row['difference'], row['low'], row['high'])}",
-                rule=f"the {what} lies above 0, in the 5 % of voxels best by cross-validation",
+                rule=f"the {what} lies above 0, in {_BEST} for either model",
                 reason=_reason(row["low"], row["high"]),
                 table="statistics",
                 rows=(n,),
@@ -81,7 +83,7 @@ def _compared(rows: Rows, mode: str) -> Iterator[Verdict]:
 def _unique(rows: Rows, mode: str) -> Iterator[Verdict]:
     groups: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for n, row in enumerate(rows):
-        if row["mode"] == mode and row["region"] == ALL and row["part"].startswith("unique:") and _known(row["value"]):
+        if row["mode"] == mode and row["region"] == TOP and row["part"].startswith("unique:") and _known(row["value"]):
             groups.setdefault((row["name"], row["part"]), []).append((n, row))
     for (name, part), found in groups.items():
         values = [row["value"] for _, row in found]
@@ -93,8 +95,9 @@ def _unique(rows: Rows, mode: str) -> Iterator[Verdict]:
         yield Verdict(
             statement=f"{part.partition(':')[2]} explains something that no other band of {name} does",
             verdict=verdict,
-            value=f"unique {metric} {_with_interval(sum(values) / len(values), *ends, decimals=4)}",
-            rule="the block-bootstrap interval of the mean over all voxels lies above 0 in every subject",
+            value=f"unique {metric} {_with_interval(sum(values) / len(values), *ends)}",
+            rule=f"the block-bootstrap interval of the mean over {_BEST} for all bands together lies above 0 in every "
+            "subject",
             reason=f"it lies above 0 in {above} of {counted(len(own), 'subject')}",
             table="partition",
             rows=tuple(n for n, _ in found),
@@ -153,9 +156,13 @@ def _reason(low: float | None, high: float | None) -> str:
     return {HOLDS: "it lies above 0", FAILS: "it lies at or below 0", UNTOLD: "it holds 0"}[_side(low, high)]
 
 
-def _with_interval(value: float | None, low: float | None, high: float | None, decimals: int = 3) -> str:
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
     if not _known(value):
         return "no value"
+    known = [each for each in (value, low, high) if _known(each)]
+    decimals = 3
+    while decimals < _MOST_DECIMALS and any(each and not float(f"{each:.{decimals}f}") for each in known):
+        decimals += 1  # an end that is not 0 must not read as 0
     ends = f" [{number_text(low, decimals)}, {number_text(high, decimals)}]" if _known(low) and _known(high) else ""
     return number_text(value, decimals) + ends
 

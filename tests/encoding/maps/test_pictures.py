@@ -162,3 +162,13 @@ def test_subjects_that_have_no_row_are_counted(tmp_path: Path):
     write_derivative(tmp_path, [replace(each) for each in maps if each.statistic == "r"], name="x")
     (picture,) = draw_maps(tmp_path, "corrected")
     assert "2 more subjects in the files" in picture.note
+
+
+def test_where_nothing_passes_the_threshold_the_words_stand_alone(tmp_path: Path):
+    maps = [replace(each, values=np.ones_like(each.values)) if each.statistic == "q" else each
+            for each in maps_of(surface_mask(), "fsaverage5") if each.statistic in ("r", "q")]  # fmt: skip
+    write_derivative(tmp_path, maps, name="x")
+    (picture,) = draw_maps(tmp_path, "corrected")
+    assert "sub-02: shown where q ≤ 0.05; 0 of 20,473 vertices" in picture.title
+    assert picture.note.startswith("No voxel passes the threshold")
+    assert len(picture.png) < 20_000

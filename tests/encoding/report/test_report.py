@@ -9,10 +9,13 @@ from encoding_study_factory import ANALYSIS, write_study
 
 from release_kit.bids.validate.reference import run_reference
 from release_kit.encoding.errors import AnalysisError
+from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.maps.results import write_maps
 from release_kit.encoding.pipeline.run import run_analysis
+from release_kit.encoding.report.circles import draw_circles
 from release_kit.encoding.report.figures import draw_tables
 from release_kit.encoding.report.report import write_report
+from release_kit.encoding.report.tables import regions
 from release_kit.encoding.report.verdicts import FAILS, HOLDS, UNTOLD, make_verdicts
 from release_kit.encoding.spec.read import read_analysis
 
@@ -49,6 +52,42 @@ def test_every_number_leads_to_the_rows_that_it_is_the_mean_of(study: Path):
         assert float(shown.replace("\u2212", "-")) == pytest.approx(sum(values) / len(values), abs=6e-4)
 
 
+@pytest.mark.parametrize(("table", "column"), [("statistics", "difference"), ("partition", "value")])
+def test_numbers_of_comparisons_and_parts_are_the_means_of_their_rows(study: Path, table: str, column: str):
+    text = (study / "report/report.html").read_text(encoding="utf-8")
+    before = r"<td>[^<]*</td><td>[^<]*</td>" if table == "statistics" else ""  # the third cell is the difference
+    number = rf'<span data-source="tables/{table}.parquet#([\d,]+)"[^>]*>(\u2212?\d\.\d{{3}})</span>'
+    found = re.findall(f'{before}<td class="n">(?:<strong>)?{number}', text)
+    rows = pq.read_table(study / f"tables/{table}.parquet").to_pylist()
+    assert len(found) >= 3
+    for numbers, shown in found:
+        values = [rows[int(row)][column] for row in numbers.split(",")]
+        assert float(shown.replace("\u2212", "-")) == pytest.approx(sum(values) / len(values), abs=6e-4)
+
+
+def test_table_of_regions_says_voxels_subjects_and_ceiling_and_puts_all_voxels_last():
+    row = {"mode": "corrected", "level": "story", "feature": "f", "model": "m", "annotator": "mean", "n_subjects": 2,
+           "r": 0.25, "low": 0.2, "high": 0.3, "share_significant": 0.5, "r_normalised": 0.8}  # fmt: skip
+    over = [
+        RegionRow(**row, region=region, n_voxels=n, rows=(k, k + 9))
+        for k, (region, n) in enumerate((("all", 12_000), ("top", 600), ("v1", 80)))
+    ]
+    bounds = [
+        {"mode": "corrected", "region": "v1", "source": "between subjects", "bound": bound, "value": value}
+        for bound, value in (("lower", 0.4), ("upper", 0.7), ("lower", 0.6), ("upper", 0.8))
+    ]
+    text = regions(over, bounds, "corrected")[0]
+    heads = re.findall(r'<th colspan="8">(.*?)</th>', text)
+    assert [re.sub(r"<[^>]+>", "", head) for head in heads] == [
+        "top: 600 voxels",
+        "v1: 80 voxels; ceiling 0.500 to 0.750 (between subjects)",
+        "all: 12,000 voxels",
+    ]
+    assert 'data-source="tables/ceiling.parquet#0,2"' in heads[1]
+    assert 'data-source="tables/encoding_scores.parquet#2,11"' in text
+    assert 'data-source="report/regions.parquet#2"' in text
+
+
 def test_planted_parts_and_predictions_are_judged_to_hold(study: Path):
     report = write_report(study)
     said = {each.statement: each.verdict for each in report.verdicts}
@@ -83,6 +122,24 @@ def test_comparison_is_judged_by_its_interval_alone(low: float | None, high: flo
     assert found.rows == (0,)
 
 
+def _part(region: str, value: float, low: float, high: float) -> dict:
+    return {"mode": "corrected", "subject": "01", "name": "both", "part": "unique:story", "metric": "r2",
+            "region": region, "value": value, "low": low, "high": high, "n_voxels": 9}  # fmt: skip
+
+
+def test_unique_parts_are_judged_where_cross_validation_predicts_and_not_by_the_voxels_that_nothing_predicts():
+    rows = [_part("all", -0.05, -0.06, -0.04), _part("top", 0.1, 0.08, 0.12), _part("v1", -0.2, -0.3, -0.1)]
+    (found,) = make_verdicts({**NONE, "partition": rows}, "corrected", 0.05)
+    assert (found.verdict, found.rows) == (HOLDS, (1,))
+    assert found.value == "unique R² 0.100 [0.080, 0.120]"
+    assert "cross-validation on training data" in found.rule
+
+
+def test_an_end_of_an_interval_that_is_not_0_does_not_read_as_0():
+    (found,) = make_verdicts({**NONE, "partition": [_part("top", 0.01, 0.0002, 0.02)]}, "corrected", 0.05)
+    assert found.value == "unique R² 0.0100 [0.0002, 0.0200]"
+
+
 def test_seconds_shown_in_training_make_the_claim_of_unseen_data_fail():
     row = {"metric": "held-out samples that training shows", "paper": 20.0, "corrected": 0.0}
     paper, corrected = make_verdicts({**NONE, "modes": [row]}, "corrected", 0.05)
@@ -110,3 +167,16 @@ def test_three_bands_are_drawn_as_circles_whose_numbers_are_the_parts():
     ]  # fmt: skip
     names = [each.name for each in draw_tables({**NONE, "partition": rows}, "corrected")]
     assert names == ["parts-three", "circles-three"]
+
+
+def test_circles_need_every_part_and_are_drawn_for_each_region_but_all_voxels():
+    parts = ["unique:a", "unique:b", "shared:a+b"]
+    rows = [
+        {**_part(region, 0.01 * k, 0.0, 0.1), "part": part}
+        for region in ("all", "top", "v1") for k, part in enumerate(parts)
+    ]  # fmt: skip
+    found = draw_circles(rows, "both")
+    assert found is not None
+    assert found.title == "Shared and unique R² of the bands of both, n = 1 subject"
+    assert draw_circles([row for row in rows if row["part"] != "shared:a+b"], "both") is None
+    assert draw_circles(rows, "other") is None
