@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import study_factory
 
-from release_kit.core.packages import PINS, PackageFiles, open_package, package_cache
+from release_kit.core.packages import PINS, PackageFiles, kept_name, open_package, package_cache
 from release_kit.core.study import Study
 
 REAL_CACHE = package_cache()
@@ -45,7 +45,7 @@ def real_package() -> Callable[[str], PackageFiles]:
 
     def open_it(name: str) -> PackageFiles:
         version, sha256 = PINS.get(name, ("", ""))
-        wheel = f"{name}-{version}-{sha256[:12]}.whl"
+        wheel = kept_name(name, version, sha256)
         if name in PINS:
             if not (REAL_CACHE / wheel).is_file():
                 pytest.skip(f"{wheel} is not in the cache; `make install` fetches it")
