@@ -104,7 +104,8 @@ def _compared(rows: Rows) -> Picture | None:
     low, high = min(*ends, 0), max(*ends, 0)
     for axis in axes:  # one scale: a small difference must look small
         axis.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    title = f"Models compared in the {100 * TOP_SHARE:g} % of voxels best by cross-validation, n = {counted(len(subjects), 'subject')}"
+    who = counted(len(subjects), "subject")
+    title = f"Models compared in the {100 * TOP_SHARE:g} % of voxels best by cross-validation, n = {who}"
     note = (
         "Points: each subject, with the 95 % block-bootstrap interval of held-out time; the same held-out samples and "
         "voxels for both models, each at its chosen layer."

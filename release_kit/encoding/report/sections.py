@@ -12,7 +12,7 @@ from release_kit.core.pictures import Picture
 from release_kit.core.wording import counted
 from release_kit.encoding.maps.flatmap import can_flatten, flats_of
 from release_kit.encoding.maps.regions import RegionRow
-from release_kit.encoding.pipeline.finished import Finished
+from release_kit.encoding.pipeline.finished import FINISHED_FILE, Finished
 from release_kit.encoding.pipeline.regions import ALL, TOP
 from release_kit.encoding.report.tables import (
     CEILING,
@@ -138,7 +138,9 @@ def _samples(rows: Rows, digests: Digests, mode: str) -> list[str]:
         sums = [sum(row[key] for _, row in found) for key in ("n_train", "n_held_out")]
         titles = ", ".join(dict.fromkeys(row["title"] for _, row in found))
         counts = [cell(value, source, numbers, 0) for value in sums]
-        lines.append((f"sub-{escape(subject)}", escape(split), str(len(found)), escape(titles), *counts))
+        lines.append(
+            (f"sub-{escape(subject)}", escape(split), cell(len(found), source, numbers, 0), escape(titles), *counts)
+        )
     heads = ("Subject", "Split", "Runs", "Titles", "Training", "Held out")
     return [traced_table(heads, lines, (2, 4, 5)), trace(source, dict(digests))] if lines else []
 
@@ -150,21 +152,24 @@ def sources(finished: Finished, digests: Digests) -> str:
     modes = list(record["choices"])
     keys = dict.fromkeys(key for mode in modes for key in record["choices"][mode])
     choices = [(key.replace("_", " "), *(_plain(record["choices"][mode].get(key)) for mode in modes)) for key in keys]
-    features = [
-        (each["name"], each["level"] or "—", each["kind"], each["model"] or "—", _plain(each["layers"]),
-         "—" if each["n_parameters"] is None else f"{each['n_parameters']:,}", ", ".join(each["keys"].values()))
-        for each in record["features"]
-    ]  # fmt: skip
+    features = [_feature(each, f"features[{k}]") for k, each in enumerate(record["features"])]
     made = [("release_kit", record["made_by"]["release_kit"]), ("code", record["made_by"]["code"])]
     made += sorted(record["made_by"]["libraries"].items())
     heads = ("Feature", "Level", "Kind", "Model", "Layers", "Parameters", "Key")
     parts = [
         plain_table(("File", "sha256"), files),
         "<h3>Choices</h3>", plain_table(("Choice", *modes), choices),
-        "<h3>Features</h3>", plain_table(heads, features, numbers=(5,)),
+        "<h3>Features</h3>", traced_table(heads, features, (5,)),
         "<h3>Made by</h3>", plain_table(("What", "Version"), made),
     ]  # fmt: skip
     return section("sources", "Where the numbers come from", parts)
+
+
+def _feature(facts: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    n = facts["n_parameters"]
+    size = "—" if n is None else traced(f"{n:,}", FINISHED_FILE, [f"{place}.n_parameters"])
+    texts = (facts["name"], facts["level"] or "—", facts["kind"], facts["model"] or "—", _plain(facts["layers"]))
+    return (*map(escape, texts), size, escape(", ".join(facts["keys"].values())))
 
 
 def _plain(value: Any) -> str:

@@ -11,7 +11,7 @@ from release_kit.core.pictures import number_text
 from release_kit.core.wording import counted
 from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE
-from release_kit.encoding.report.verdicts import Rows
+from release_kit.encoding.report.verdicts import Rows, decimals_of
 
 REGIONS_FILE = "report/regions.parquet"
 SCORES, STATISTICS, PARTITION, CEILING = (
@@ -27,8 +27,8 @@ def cell(value: float | None, source: str, rows: Iterable[int], decimals: int = 
     return "—" if value is None else traced(number_text(value, decimals), source, rows)
 
 
-def traced(text: str, source: str, rows: Iterable[int]) -> str:
-    """Return text that says which rows of which file it is made of."""
+def traced(text: str, source: str, rows: Iterable[int | str]) -> str:
+    """Return text that says which rows (or, in JSON, which key) of which file it is made of."""
     place = escape(f"{source}#{','.join(map(str, rows))}")
     return f'<span data-source="{place}" title="{place}">{escape(text)}</span>'
 
@@ -153,7 +153,7 @@ def _comparison_line(n: int, row: Mapping[str, Any], inside: Sequence[tuple[int,
     who = counted(row["n"], "subject") if over else f"sub-{row['subject']}"
     ps = [_p(row[name], n) for name in ("p_t", "p_sign_flip", "p_wilcoxon")]
     return (
-        escape(row["region"]), escape(who), cell(row["difference"], STATISTICS, [n]),
+        escape(row["region"]), escape(who), cell(row["difference"], STATISTICS, [n], decimals_of(row["difference"])),
         _interval(row["low"], row["high"], STATISTICS, [n]), *sides, *ps,
     )  # fmt: skip
 
@@ -219,7 +219,8 @@ def _voxels_cell(found: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
 def _interval(low: float | None, high: float | None, source: str, rows: Iterable[int]) -> str:
     if low is None or high is None:
         return "—"
-    return traced(f"{number_text(low, 3)} to {number_text(high, 3)}", source, rows)
+    decimals = decimals_of(low, high)
+    return traced(f"{number_text(low, decimals)} to {number_text(high, decimals)}", source, rows)
 
 
 def _p(value: float | None, row: int) -> str:

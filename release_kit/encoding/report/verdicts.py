@@ -159,12 +159,17 @@ def _reason(low: float | None, high: float | None) -> str:
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
     if not _known(value):
         return "no value"
-    known = [each for each in (value, low, high) if _known(each)]
-    decimals = 3
-    while decimals < _MOST_DECIMALS and any(each and not float(f"{each:.{decimals}f}") for each in known):
-        decimals += 1  # an end that is not 0 must not read as 0
+    decimals = decimals_of(value, low, high)
     ends = f" [{number_text(low, decimals)}, {number_text(high, decimals)}]" if _known(low) and _known(high) else ""
     return number_text(value, decimals) + ends
+
+
+def decimals_of(*values: float | None) -> int:
+    """Return how many decimals show numbers together: three, more where one that is not 0 would read as 0."""
+    decimals = 3
+    while decimals < _MOST_DECIMALS and any(each and not float(f"{each:.{decimals}f}") for each in values):
+        decimals += 1
+    return decimals
 
 
 def _known(value: float | None) -> bool:

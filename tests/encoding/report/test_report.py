@@ -56,7 +56,7 @@ def test_every_number_leads_to_the_rows_that_it_is_the_mean_of(study: Path):
 def test_numbers_of_comparisons_and_parts_are_the_means_of_their_rows(study: Path, table: str, column: str):
     text = (study / "report/report.html").read_text(encoding="utf-8")
     before = r"<td>[^<]*</td><td>[^<]*</td>" if table == "statistics" else ""  # the third cell is the difference
-    number = rf'<span data-source="tables/{table}.parquet#([\d,]+)"[^>]*>(\u2212?\d\.\d{{3}})</span>'
+    number = rf'<span data-source="tables/{table}.parquet#([\d,]+)"[^>]*>(\u2212?\d\.\d{{3,5}})</span>'
     found = re.findall(f'{before}<td class="n">(?:<strong>)?{number}', text)
     rows = pq.read_table(study / f"tables/{table}.parquet").to_pylist()
     assert len(found) >= 3
