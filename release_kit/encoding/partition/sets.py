@@ -35,7 +35,8 @@ def unique_unions(bands: Sequence[str]) -> list[Union]:
 
 def region_name(bands: Iterable[str], order: Sequence[str]) -> str:
     """Return how tables name a region: ``unique:story``, ``shared:object+story`` in the order of the bands."""
-    inside = [band for band in order if band in set(bands)]
+    named = set(bands)
+    inside = [band for band in order if band in named]
     return f"{'unique' if len(inside) == 1 else 'shared'}:{'+'.join(inside)}"
 
 
@@ -47,8 +48,9 @@ def unique(scores: Mapping[Union, npt.ArrayLike], bands: Sequence[str]) -> dict[
         bands: the bands, in the order of tables.
 
     Raises:
-        FitError: a union without a score.
+        FitError: a union without a score, bands that are named twice.
     """
+    _check_names(bands)
     whole = frozenset(bands)
     return {region_name([band], bands): _part(scores, whole, frozenset([band])) for band in bands}
 

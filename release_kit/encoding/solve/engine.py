@@ -71,6 +71,14 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return found if found.itemsize <= 8 else np.dtype(np.float64)
 
 
+def rounding_of(values: npt.NDArray[Any]) -> float:
+    """Return below what share of its size the spread of a column is what rounding leaves of a constant.
+
+    Stored values round to their type, their mean to float64.
+    """
+    return 8 * float(np.finfo(float_type(values.dtype)).eps) + len(values) * float(np.finfo(np.float64).eps)
+
+
 def to_tensor(values: npt.NDArray[Any], device: "torch.device", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
     """Return an array as a tensor that does not share memory with a read-only array."""
     import torch

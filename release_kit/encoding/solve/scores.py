@@ -30,7 +30,7 @@ def pearson(y: Array, predicted: Array) -> npt.NDArray[np.float32]:
     _same(y, predicted)
     found = np.empty(y.shape[1])
     for columns, true, guess in _pairs(y, predicted):
-        ratio = _ratio((true * guess).sum(0), np.sqrt((true**2).sum(0) * (guess**2).sum(0)))
+        ratio = _ratio((true * guess).sum(0), np.sqrt((true**2).sum(0)) * np.sqrt((guess**2).sum(0)))
         found[columns] = np.where(_same_all(true) | _same_all(guess), np.nan, ratio)
     return found.clip(-1, 1).astype(np.float32)
 
@@ -71,7 +71,7 @@ def split_r(y: Array, parts: Array) -> npt.NDArray[np.float32]:
     """
 
     def share(true: Array, centred: Array) -> Array:
-        scale = np.sqrt((centred.sum(0) ** 2).sum(0) * (true**2).sum(0))
+        scale = np.sqrt((centred.sum(0) ** 2).sum(0)) * np.sqrt((true**2).sum(0))
         return _ratio((centred * true).sum(1), scale[None])
 
     return _split(y, parts, share)

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.errors import FitError
+from release_kit.encoding.solve.engine import rounding_of
 
 FloatMap = npt.NDArray[np.float64]
 LEAST = 0.2
 """Below this ceiling a normalised score says more about the ceiling's error than about the model."""
-_ROUNDING = 1e-6
-"""A spread below this share of the values is what rounding leaves of a constant."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +48,7 @@ def repeat_ceiling(repeats: npt.NDArray[np.floating]) -> FloatMap:
         total += one
         variance = np.asarray(one, np.float64).var(axis=0)
         single += variance
-        constant |= ~(variance > (_ROUNDING * np.abs(one).max(axis=0)) ** 2)
+        constant |= ~(variance > (rounding_of(one) * np.abs(one).max(axis=0)) ** 2)
     signal = (total.var(axis=0) - single) / (k * (k - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.clip(signal, 0, None) / (single / k)
@@ -66,12 +65,17 @@ def subject_ceiling(responses: npt.NDArray[np.floating]) -> Bounds:
     Args:
         responses: (n_subjects, n_samples, n_voxels) in a common space, the same samples of the same film.
 
+    Returns:
+        NaN where a subject's response is constant; the others are compared among themselves. NaN for all where fewer
+        than two subjects have a response.
+
     Raises:
         FitError: fewer than two subjects.
     """
     _shape(responses, "subjects")
     units = np.stack([_unit(one) for one in responses])
-    total = units.sum(axis=0)
+    total = np.nansum(units, axis=0)
+    total[:, np.isfinite(units[:, 0]).sum(axis=0) < 2] = np.nan
     lower = np.stack([_column_r(one, total - one) for one in units])
     upper = np.stack([_column_r(one, total) for one in units])
     return Bounds(lower=lower, upper=upper)
@@ -119,7 +123,7 @@ def _unit(values: npt.NDArray[np.floating]) -> FloatMap:
     exact = exact - exact.mean(axis=0)
     length = np.sqrt((exact**2).sum(axis=0))
     size = np.sqrt((np.asarray(values, np.float64) ** 2).sum(axis=0))
-    return exact / np.where(length > _ROUNDING * size, length, np.nan)
+    return exact / np.where(length > rounding_of(values) * size, length, np.nan)
 
 
 def _column_r(left: FloatMap, right: FloatMap) -> FloatMap:

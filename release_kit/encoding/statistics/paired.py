@@ -9,6 +9,8 @@ from release_kit.encoding.errors import FitError
 
 _ALL_FLIPS = 16
 _DRAWS = 20_000
+_DIGITS = 12
+"""Differences count to this many digits of the largest score: 0.3 - 0.2 and 0.2 - 0.1 are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,13 @@ def paired_test(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Pai
     """
     if len(a) != len(b):
         raise FitError(f"{len(a)} and {len(b)} scores, expected one a subject in both", where="paired test")
-    differences = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    differences = differences[np.isfinite(differences)]
+    differences = _differences(np.asarray(a, np.float64), np.asarray(b, np.float64))
     n = len(differences)
     if not n:
         raise FitError("no subject has both scores", where="paired test")
     mean = float(differences.mean())
     t = p_t = low = high = None
-    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
+    spread = float(differences.std(ddof=1)) if n > 1 and np.ptp(differences) > 0 else 0.0
     if n > 1:
         from scipy import stats
 
@@ -77,6 +78,16 @@ def paired_test(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Pai
         p_wilcoxon=_wilcoxon(differences),
         n_greater=int((differences > 0).sum()),
     )
+
+
+def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return ``a - b`` where both are known, without the rounding of the subtraction."""
+    known = np.isfinite(a) & np.isfinite(b)
+    largest = float(np.abs([a[known], b[known]]).max(initial=0))
+    if not largest:
+        return np.zeros(int(known.sum()))
+    unit = 10.0 ** (np.ceil(np.log10(largest)) - _DIGITS)
+    return np.round((a[known] - b[known]) / unit) * unit
 
 
 def _sign_flip(differences: np.ndarray, seed: int) -> float:

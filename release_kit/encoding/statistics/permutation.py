@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.solve.engine import take, tiles
+from release_kit.encoding.solve.engine import rounding_of, take, tiles
 
 Null = Literal["block", "shift"]
 Progress = Callable[[int, int], None]
@@ -30,6 +30,10 @@ TILE = 32
 _STRETCH = 2048
 """Voxels that are read at once: pages of a memory map are given back after each, or all of it would count as memory."""
 _LEAST_BLOCKS = 2
+_TABLE_BYTES = 128 * 2**20
+"""What the block products of a tile may hold: many short blocks take fewer voxels at once."""
+_TIE = 2e-6
+"""How far below the observed r a repetition still reaches it: sums of float32 in another order differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,13 +84,13 @@ def permutation_test(
         progress: called with voxels done and voxels in all.
 
     Raises:
-        FitError: shapes that differ, a run too short for two blocks, fewer than one repetition.
+        FitError: shapes that differ, a run too short for two blocks, fewer than one repetition, a null with fewer
+            different orders or shifts than repetitions.
     """
     _check(y, predicted, borders, block, n)
-    if null == "block":
-        _check_orders(borders, block, n, across_runs)
+    _check_orders(borders, block, n, null, across_runs)
     draw: _Null = _Blocks(borders, block, n, seed, across_runs) if null == "block" else _Shifts(borders, block, n, seed)
-    n_voxels = y.shape[1]
+    n_voxels, tile = y.shape[1], min(tile, max(1, _TABLE_BYTES // draw.voxel_bytes))
     observed = np.empty(n_voxels, np.float32)
     exceed = np.zeros(n_voxels, np.int32)
     largest = np.full(n, -np.inf, np.float32)
@@ -95,9 +99,9 @@ def permutation_test(
         part, *values = read
         unit_y, unit_p, scored = _units(*values)
         observed[part], nulls = draw.correlations(unit_y, unit_p)
-        exceed[part] = (nulls >= observed[part]).sum(axis=0)
-        observed[part][~scored] = np.nan
-        return part, nulls[:, scored].max(axis=1) if scored.any() else None
+        exceed[part] = (nulls >= observed[part] - _TIE).sum(axis=0)
+        observed[part] = np.where(scored, observed[part].clip(-1, 1), np.nan)
+        return part, nulls[:, scored].max(axis=1).clip(-1, 1) if scored.any() else None
 
     with one_thread_each() as workers:
         for stretch in tiles(n_voxels, _STRETCH):
@@ -141,9 +145,10 @@ def one_thread_each() -> Iterator[ThreadPoolExecutor]:
 
 
 class _Null(abc.ABC):
-    """One way to draw a null: ``rows`` are the samples it uses."""
+    """One way to draw a null: ``rows`` are the samples it uses, ``voxel_bytes`` what a voxel of a tile holds."""
 
     rows: npt.NDArray[np.int64]
+    voxel_bytes: int
 
     @abc.abstractmethod
     def correlations(self, y: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -166,6 +171,7 @@ class _Blocks(_Null):
             [np.arange(part.start, part.start + count * block) for part, count in zip(borders, counts, strict=True)]
         )
         self._groups = [sum(counts)] if across_runs else counts
+        self.voxel_bytes = 8 * sum(count * count for count in self._groups)
         rng = np.random.default_rng([seed, 0])
         orders, start = [], 0
         for count in self._groups:
@@ -200,6 +206,7 @@ class _Shifts(_Null):
         rng = np.random.default_rng([seed, 1])
         self.rows = np.concatenate([np.arange(part.start, part.stop) for part in borders])
         self._lengths = [part.stop - part.start for part in borders]
+        self.voxel_bytes = 4 * n + 16 * max(self._lengths)
         self._lags = [
             np.concatenate([[0], rng.integers(least, length - least + 1, size=n)]) for length in self._lengths
         ]
@@ -221,10 +228,12 @@ def _units(y: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray
     units, scored = [], np.ones(y.shape[1], bool)
     for values in (y, predicted):
         exact = values.astype(np.float64)
-        exact -= exact.mean(axis=0)
-        length = np.sqrt((exact**2).sum(axis=0))
         # A constant column leaves rounding behind: judged against the size of its values, not against 0.
-        good = np.isfinite(length) & (length > 1e-6 * np.sqrt((values.astype(np.float64) ** 2).sum(axis=0)))
+        rounding = rounding_of(values) * np.sqrt((exact**2).sum(axis=0))
+        with np.errstate(invalid="ignore"):
+            exact -= exact.mean(axis=0)
+        length = np.sqrt((exact**2).sum(axis=0))
+        good = np.isfinite(length) & (length > rounding)
         exact[:, ~good] = 0
         units.append((exact / np.where(good, length, 1)).astype(np.float32))
         scored &= good
@@ -236,6 +245,8 @@ def _check(y: FloatArray, predicted: FloatArray, borders: Sequence[slice], block
         raise FitError(f"measured {y.shape} and predicted {predicted.shape} differ", where="permutation")
     if n < 1 or block < 1:
         raise FitError(f"{n} repetitions of blocks of {block}, expected at least 1 and 1", where="permutation")
+    if not borders:
+        raise FitError("no held-out runs", where="permutation", next_step="hold out at least one run")
     for k, part in enumerate(borders):
         if (length := part.stop - part.start) < _LEAST_BLOCKS * block or part.stop > len(y):
             raise FitError(
@@ -245,8 +256,17 @@ def _check(y: FloatArray, predicted: FloatArray, borders: Sequence[slice], block
             )
 
 
-def _check_orders(borders: Sequence[slice], block: int, n: int, across_runs: bool) -> None:
-    """Refuse a null that has fewer different orders than repetitions."""
+def _check_orders(borders: Sequence[slice], block: int, n: int, null: Null, across_runs: bool) -> None:
+    """Refuse a null that has fewer different orders, or shifts, than repetitions."""
+    if null == "shift":
+        shifts = math.prod(part.stop - part.start - 2 * block + 1 for part in borders)
+        if shifts < n:
+            raise FitError(
+                f"its runs can be turned in {shifts} ways for {n} repetitions",
+                where="permutation",
+                next_step="take a smaller smallest shift, hold out longer runs, or let blocks change places",
+            )
+        return
     counts = [(part.stop - part.start) // block for part in borders]
     orders = math.prod(math.factorial(min(count, 20)) for count in ([sum(counts)] if across_runs else counts))
     if orders < n:

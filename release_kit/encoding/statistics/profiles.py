@@ -79,11 +79,14 @@ def factor_slope(
         log10: take the logarithm of ``factor`` first.
 
     Raises:
-        FitError: lists of different length, a factor that has no logarithm, or no subject with two values.
+        FitError: lists of different length, a factor that is no number or has no logarithm, or no subject with two
+            values.
     """
     if not len(factor) == len(score) == len(subject):
         raise FitError("factor, score and subject differ in length", where="slope")
     x = np.asarray(factor, np.float64)
+    if not np.isfinite(x).all():
+        raise FitError("a value of the factor that is no finite number", where="slope")
     if log10 and not (x > 0).all():
         raise FitError("a value of 0 or below has no logarithm", where="slope")
     x = np.log10(x) if log10 else x
@@ -105,7 +108,9 @@ def _over_subjects(slopes: np.ndarray) -> Slope:
         return Slope(n=1, slope=mean, low=None, high=None, p=None)
     from scipy import stats
 
-    error = float(slopes.std(ddof=1) / np.sqrt(n))
+    # Equal slopes differ by rounding: no spread, so no test.
+    equal = np.ptp(slopes) <= 1e-12 * np.abs(slopes).max()
+    error = 0.0 if equal else float(slopes.std(ddof=1) / np.sqrt(n))
     half = float(stats.t.ppf(0.975, n - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else None
     return Slope(n=n, slope=mean, low=mean - half, high=mean + half, p=p)

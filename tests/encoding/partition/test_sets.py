@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from release_kit.encoding.errors import FitError
-from release_kit.encoding.partition.sets import all_unions, partition, unique, unique_unions
+from release_kit.encoding.partition.sets import all_unions, partition, region_name, unique, unique_unions
 
 BANDS = ("speech", "object", "story", "summary")
 
@@ -80,3 +80,9 @@ def test_bands_are_named_once(bands: list):
 
 def test_the_unions_are_every_one():
     assert all_unions("abc") == [frozenset(some) for n in (1, 2, 3) for some in combinations("abc", n)]
+
+
+def test_regions_are_named_from_any_iterable_in_the_order_of_tables():
+    assert region_name(iter(["story", "object"]), BANDS) == "shared:object+story"
+    with pytest.raises(FitError, match="each once"):
+        unique({frozenset(["a"]): 0.3}, ["a", "a"])

@@ -65,3 +65,54 @@ def test_constant_voxels_have_no_ceiling():
 def test_one_is_not_enough(ceiling):
     with pytest.raises(FitError, match="expected at least 2"):
         ceiling(np.zeros((1, 10, 2)))
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_the_signal_variance_is_that_of_sahani_and_linden(k: int):
+    """With n repeats: (n Power(mean) - mean Power) / (n - 1), and their share of the power of one presentation."""
+    _, repeats = presentations(k, 0.4, seed=3)
+    repeats = repeats[:, :50] * np.geomspace(1, 3, k)[:, None, None] + 1e6
+    power = repeats.var(axis=1).mean(axis=0)
+    signal = (k * repeats.mean(axis=0).var(axis=0) - power) / (k - 1)
+    expected = np.sqrt(np.clip(signal, 0, None) / power)
+    np.testing.assert_allclose(repeat_ceiling(repeats), expected, rtol=1e-6)
+
+
+def test_bounds_of_subjects_are_correlations_by_hand():
+    _, responses = presentations(4, 0.4, seed=1)
+    responses = responses[:, :60] * np.geomspace(0.1, 30, 4)[:, None, None] + 50
+    bounds = subject_ceiling(responses)
+    z = (responses - responses.mean(axis=1, keepdims=True)) / responses.std(axis=1, keepdims=True)
+    for subject in range(4):
+        for v in range(3):
+            others = np.delete(z[:, :, v], subject, axis=0).mean(axis=0)
+            assert bounds.lower[subject, v] == pytest.approx(np.corrcoef(z[subject, :, v], others)[0, 1])
+            assert bounds.upper[subject, v] == pytest.approx(
+                np.corrcoef(z[subject, :, v], z[:, :, v].mean(axis=0))[0, 1]
+            )
+
+
+def test_annotators_are_raised_by_the_formula_of_spearman_and_brown():
+    _, predictions = presentations(3, 0.5, seed=2)
+    between = [np.corrcoef(predictions[:, :, v])[np.triu_indices(3, 1)].mean() for v in range(3)]
+    expected = [np.sqrt(3 * r / (1 + 2 * r)) for r in between]
+    np.testing.assert_allclose(annotator_ceiling(predictions), expected)
+
+
+def test_a_voxel_that_one_subject_lacks_keeps_the_ceiling_of_the_others():
+    _, responses = presentations(4, 0.4)
+    without = responses.copy()
+    without[1, :, 0] = 0
+    found, others = subject_ceiling(without), subject_ceiling(np.delete(responses, 1, axis=0))
+    for mine, theirs in ((found.lower, others.lower), (found.upper, others.upper)):
+        assert np.isnan(mine[1, 0])
+        np.testing.assert_allclose(np.delete(mine, 1, axis=0)[:, 0], theirs[:, 0])
+    without[2:, :, 0] = 0
+    assert np.isnan(subject_ceiling(without).upper[:, 0]).all(), "one subject alone has nobody to share with"
+
+
+def test_a_spread_far_below_the_mean_is_a_spread_in_float64():
+    _, repeats = presentations(3, 0.5)
+    far = 1e-3 * repeats + 1e6
+    for ceiling in (repeat_ceiling, annotator_ceiling):
+        np.testing.assert_allclose(ceiling(far), ceiling(repeats), atol=1e-6)

@@ -1,10 +1,13 @@
 """Permutation tests are exact: they equal shuffling by hand, hold their level, and no p is ever 0."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 
 from release_kit.encoding.errors import FitError
+from release_kit.encoding.statistics import permutation
 from release_kit.encoding.statistics.permutation import permutation_test
 
 RUNS = (slice(0, 43), slice(43, 80), slice(80, 131))
@@ -112,6 +115,8 @@ def test_voxels_that_cannot_be_scored_are_left_out():
         ({"block": 20}, "run 1 has 37 held-out samples, expected at least 2 blocks of 20"),
         ({"n": 0}, "0 repetitions"),
         ({"block": 15, "n": 100}, "its blocks have 24 orders for 100 repetitions"),
+        ({"borders": [RUNS[0]], "block": 20, "n": 5, "null": "shift"}, "turned in 4 ways for 5 repetitions"),
+        ({"borders": []}, "no held-out runs"),
         ({"predicted": np.zeros((130, 2), np.float32)}, r"\(131, 2\) and predicted \(130, 2\) differ"),
     ],
 )
@@ -119,3 +124,52 @@ def test_what_cannot_be_permuted_is_named(changes: dict, said: str):
     given = {"y": noise(131, 2, 0), "predicted": noise(131, 2, 1), "borders": RUNS, **changes}
     with pytest.raises(FitError, match=said):
         permutation_test(**given)
+
+
+def test_p_of_repeated_blocks_counts_every_order_that_reaches_r():
+    """Equal blocks make ties: sums in another order must not lose them to rounding."""
+    rng = np.random.default_rng(0)
+    blocks_p, blocks_y = rng.standard_normal((2, 3, 5, 40)).astype(np.float32)
+    predicted, y = blocks_p[[0, 1, 2, 0, 1, 2]].reshape(30, 40), blocks_y[[0, 1, 2, 2, 0, 1]].reshape(30, 40)
+    found = permutation_test(y, predicted, [slice(0, 30)], block=5, n=700, seed=1)
+    orders = np.random.default_rng([1, 0]).permuted(np.broadcast_to(np.arange(6), (700, 6)), axis=1)
+    unit_y, unit_p = ((v - v.mean(0)) / np.linalg.norm(v - v.mean(0), axis=0) for v in (y.astype(float), predicted))
+    observed = (unit_y * unit_p).sum(axis=0)
+    null = np.array([(unit_y.reshape(6, 5, -1)[order].reshape(30, -1) * unit_p).sum(axis=0) for order in orders])
+    assert found.n_exceed.tolist() == (null >= observed - 1e-9).sum(axis=0).tolist()
+    assert ((null > observed - 1e-9) & (null < observed + 1e-9)).any(axis=0).all(), "every voxel has ties"
+
+
+def test_p_converges_to_that_of_all_orders():
+    y, predicted = noise(24, 6, 0), noise(24, 6, 1)
+    unit_y, unit_p = ((v - v.mean(0)) / np.linalg.norm(v - v.mean(0), axis=0) for v in (y.astype(float), predicted))
+    blocks = unit_y.reshape(6, 4, -1)
+    every = np.array([(blocks[list(order)].reshape(24, -1) * unit_p).sum(axis=0) for order in permutations(range(6))])
+    exact = (every >= every[0] - 1e-9).mean(axis=0)
+    found = permutation_test(y, predicted, [slice(0, 24)], block=4, n=719, seed=0)
+    # 719 draws from 720 orders: a share of p has a standard error of at most .019.
+    np.testing.assert_allclose(found.p, exact, atol=0.07)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_voxel_is_tested_wherever_it_is_scored(dtype: type):
+    y, predicted = noise(131, 4, 0).astype(dtype), noise(131, 4, 1).astype(dtype)
+    far = y * dtype(30) + dtype(1e6) if dtype is np.float32 else 1e-3 * y + 1e6
+    found, plain = (permutation_test(values, predicted, RUNS, block=7, n=50) for values in (far, y))
+    np.testing.assert_allclose(found.r, plain.r, atol=2e-3)
+    y[:, 1], y[3, 2] = 0.1, np.inf
+    assert np.isnan(permutation_test(y, predicted, RUNS, block=7, n=50).p).tolist() == [False, True, True, False]
+
+
+def test_many_short_blocks_are_worked_on_within_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+    y, predicted = noise(131, 30, 0), noise(131, 30, 1)
+    wanted = permutation_test(y, predicted, RUNS, block=1, n=30, across_runs=True)
+    monkeypatch.setattr(permutation, "_TABLE_BYTES", 3 * 8 * 131**2)
+    found = permutation_test(y, predicted, RUNS, block=1, n=30, across_runs=True)
+    np.testing.assert_array_equal(found.p, wanted.p)
+
+
+def test_r_of_a_perfect_prediction_is_not_above_1():
+    y = noise(131, 200, 0)
+    found = permutation_test(y, y, RUNS, block=1, n=10)
+    assert found.r.max() <= 1 and found.max_null.max() <= 1

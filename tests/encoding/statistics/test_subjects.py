@@ -1,5 +1,7 @@
 """Comparisons over subjects equal scipy's and statsmodels', and say when there are too few of them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -84,3 +86,42 @@ def test_slopes_that_cannot_be_are_refused():
     with pytest.raises(FitError, match="differ in length"):
         factor_slope([1], [0.1, 0.2], ["01", "01"])
     assert factor_slope([1, 2], [0.1, 0.2], ["01", "01"]).p is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 20])
+def test_equal_differences_are_equal_however_they_round(n: int):
+    """0.3 - 0.2 and 0.2 - 0.1 differ in float64: a t of 1e16 would come of it."""
+    a, b = np.resize([0.3, 0.2, 0.4], n), np.resize([0.2, 0.1, 0.3], n)
+    found = paired_test(a, b)
+    assert (found.t, found.p_t, found.low, found.high) == (None, None, found.difference, found.difference)
+    assert found.difference == pytest.approx(0.1)
+    slopes = factor_slope([1, 2] * n, np.stack([b, a], axis=1).ravel(), np.repeat(np.arange(n), 2).astype(str))
+    assert slopes.p is None and slopes.slope == pytest.approx(0.1)
+
+
+def test_differences_of_the_same_size_share_their_rank():
+    """Half the subjects gain 0.1, half lose it: nothing speaks for either model."""
+    found = paired_test([0.3] * 20, [0.2] * 10 + [0.4] * 10)
+    assert found.p_wilcoxon == pytest.approx(1) and found.p_sign_flip == 1
+    assert found.difference == pytest.approx(0)
+    assert paired_test([0.3, 0.5], [0.1 + 0.2, 0.4]).n_greater == 1
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_flips_of_few_subjects_equal_all_of_them_by_hand(n: int):
+    rng = np.random.default_rng(n)
+    a, b = np.round(rng.uniform(size=(2, n)), 1)
+    signs = np.array(list(product([1, -1], repeat=n)))
+    means = np.abs((signs * (a - b)).sum(axis=1))
+    assert paired_test(a, b).p_sign_flip == (means >= abs((a - b).sum()) - 1e-9).mean()
+
+
+def test_slopes_have_the_interval_and_p_of_a_t_test_over_subjects():
+    rng = np.random.default_rng(2)
+    sizes, scores = [1.0, 2.0, 4.0], rng.uniform(size=(5, 3))
+    found = factor_slope(sizes * 5, scores.ravel(), np.repeat(np.arange(5), 3).astype(str))
+    theirs = stats.ttest_1samp([np.polyfit(sizes, one, 1)[0] for one in scores], 0)
+    assert found.p == pytest.approx(theirs.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
+    with pytest.raises(FitError, match="no finite number"):
+        factor_slope([1, np.nan], [0.1, 0.2], ["01", "01"])
