@@ -152,8 +152,9 @@ def _comparison_line(n: int, row: Mapping[str, Any], inside: Sequence[tuple[int,
         sides = [traced(f"{count} of {len(inside)}", STATISTICS, [k for k, _ in inside]) for count in counts]
     who = counted(row["n"], "subject") if over else f"sub-{row['subject']}"
     ps = [_p(row[name], n) for name in ("p_t", "p_sign_flip", "p_wilcoxon")]
+    difference = cell(row["difference"], STATISTICS, [n], decimals_of(row["low"], row["high"]))
     return (
-        escape(row["region"]), escape(who), cell(row["difference"], STATISTICS, [n], decimals_of(row["difference"])),
+        escape(row["region"]), escape(who), difference,
         _interval(row["low"], row["high"], STATISTICS, [n]), *sides, *ps,
     )  # fmt: skip
 

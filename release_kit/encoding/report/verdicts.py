@@ -15,7 +15,7 @@ from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE
 HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
 Rows = Sequence[Mapping[str, Any]]
 _BEST = f"the {100 * TOP_SHARE:g} % of voxels that cross-validation on training data finds best"
-_MOST_DECIMALS = 5
+_MOST_DECIMALS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
