@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.stats import binom
 
 from release_kit.encoding.errors import FitError
 from release_kit.encoding.partition.bootstrap import block_bootstrap
@@ -44,11 +46,14 @@ def test_intervals_equal_resampling_by_hand(metric: str):
     values = np.array(resamples)
     interval = found.voxels["unique:a"]
     np.testing.assert_allclose(interval.estimate, values[0], atol=1e-6)
-    np.testing.assert_allclose(interval.low, np.quantile(values[1:], 0.025, axis=0), atol=1e-6)
-    np.testing.assert_allclose(interval.high, np.quantile(values[1:], 0.975, axis=0), atol=1e-6)
+    reach = stats.t.ppf(0.975, 8) * np.sqrt(9 / 8)
+    half = reach * values[1:].std(axis=0, ddof=1)
+    np.testing.assert_allclose(interval.low, values[0] - half, atol=1e-6)
+    np.testing.assert_allclose(interval.high, values[0] + half, atol=1e-6)
     mean = found.means["left", "unique:a"]
     assert float(mean.estimate) == pytest.approx(values[0, region].mean(), abs=1e-6)
-    assert float(mean.low) == pytest.approx(np.quantile(values[1:, region].mean(axis=1), 0.025), abs=1e-6)
+    spread = values[1:, region].mean(axis=1).std(ddof=1)
+    assert float(mean.high) == pytest.approx(values[0, region].mean() + reach * spread, abs=1e-6)
     assert found.counted == {"left": 3}
 
 
@@ -66,17 +71,24 @@ def test_tiles_change_nothing_and_the_same_seed_gives_the_same_bytes():
     assert ask(seed=1).voxels["unique:a"].low.tobytes() != whole.voxels["unique:a"].low.tobytes()
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = []
-    for _ in range(40):
-        signal, noise = rng.standard_normal((2, 400, 20))
-        y = (signal + noise).astype(np.float32)
-        found = block_bootstrap(y, {A: signal}, [slice(0, 400)], dict, block=10, n=200, seed=int(rng.integers(1 << 30)))
-        interval = found.voxels[A]
-        covered.append(((interval.low <= 0.5) & (interval.high >= 0.5)).mean())
-    # 40 x 20 intervals from 40 blocks: percentile intervals of few blocks are a little short.
-    assert 0.88 < np.mean(covered) < 0.98
+@pytest.mark.parametrize("n_blocks", [6, 12, 40])
+def test_the_interval_covers_the_truth_as_often_as_it_says_with_few_blocks_too(n_blocks: int):
+    rng = np.random.default_rng(n_blocks)
+    n_samples = 20 * n_blocks
+    voxels, regions = [], []
+    for draw in range(200):
+        common, own, noise = rng.standard_normal((3, n_samples, 10))
+        y = (common + own + noise).astype(np.float32)
+        found = block_bootstrap(
+            y, {A: common, BOTH: common + own}, [slice(0, n_samples)], lambda s: {"own": s[BOTH] - s[A]},
+            regions={"all": np.ones(10, bool)}, block=20, n=200, seed=draw,
+        )  # fmt: skip
+        interval, mean = found.voxels["own"], found.means["all", "own"]
+        voxels.append(((interval.low <= 1 / 3) & (interval.high >= 1 / 3)).mean())
+        regions.append(float(mean.low) <= 1 / 3 <= float(mean.high))
+    # Voxels of a draw are independent here; four standard errors either way, and .01 for the form of R².
+    assert abs(np.mean(voxels) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000) + 0.01
+    assert binom.ppf(0.0005, 200, 0.95) <= sum(regions) <= binom.ppf(0.9995, 200, 0.95)
 
 
 def test_voxels_without_a_score_are_left_out_of_means():
@@ -93,5 +105,7 @@ def test_what_cannot_be_resampled_is_named():
     y, predictions = case()
     with pytest.raises(FitError, match="2 blocks in 80 held-out samples, expected at least 5"):
         block_bootstrap(y, predictions, RUNS, dict, block=50)
+    with pytest.raises(FitError, match="3 resamples, an interval needs at least 10"):
+        block_bootstrap(y, predictions, RUNS, dict, block=10, n=3)
     with pytest.raises(FitError, match=r"a\+b: predicts \(79, 5\), but \(80, 5\) was measured"):
         block_bootstrap(y, {BOTH: predictions[BOTH][1:]}, RUNS, dict, block=10)
