@@ -116,6 +116,19 @@ class ByFeature:
             matrix = torch.sparse_csr_tensor(self.offsets, self.rows, placed, shape, check_invariants=False)
             torch.addmm(out, matrix, dense, beta=0, out=out)
 
+    def narrow(self, start: int, stop: int) -> "ByFeature":
+        """Return the entries of features ``[start, stop)`` alone."""
+        offsets = self.offsets[start : stop + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        if first == 0 and last == len(self.order):
+            return self if stop - start == len(self.offsets) - 1 else self._part(offsets, slice(None))
+        return self._part(offsets - first, slice(first, last))
+
+    def _part(self, offsets: "torch.Tensor", entries: slice) -> "ByFeature":
+        return ByFeature(
+            order=self.order[entries], offsets=offsets.contiguous(), rows=self.rows[entries], n_rows=self.n_rows
+        )
+
     def sums(self, values: "torch.Tensor") -> "torch.Tensor":
         """Return (n_features,) sums of ``values`` (nnz,) over each feature's entries."""
         out = values.new_empty(len(self.offsets) - 1, 1)
