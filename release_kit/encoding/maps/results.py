@@ -32,10 +32,9 @@ def write_maps(folder: Path) -> list[WrittenMap]:
     finished = read_finished(folder)
     record = finished.record
     name = f"{record['name']}: encoding models of {record['dataset']['name']}"
-    source = {key: value for key, value in {"URL": record["dataset"].get("url")}.items() if value}
     description = record["description"] or f"Statistical maps of encoding models of {record['dataset']['name']}."
     return write_derivative(
-        folder / DERIVATIVE, analysis_maps(finished), name=name, sources=[source] if source else (),
+        folder / DERIVATIVE, analysis_maps(finished), name=name, sources=record["dataset"].get("sources", ()),
         description=description,
     )  # fmt: skip
 

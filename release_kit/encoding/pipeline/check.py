@@ -124,6 +124,11 @@ def check_analysis(analysis: Analysis) -> Check:
             read_regions(analysis.regions, mask, subject)
         except ReleaseKitError as error:
             problems += problems_of(error, subject)
+    problems += [
+        DataProblem(subject=subject, what="has a flatmap, but is no subject here", next_step="see flatmaps")
+        for subject in analysis.flatmaps
+        if subject not in (analysis.subjects or dataset.subjects)
+    ]
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
     estimate = _estimate(analysis, plans, features, sizes)
     unique = {problem.sentence(): problem for problem in problems}

@@ -136,6 +136,7 @@ class Choices:
     metric: str
     """Of the partition: ``r2`` or ``r``."""
     bootstrap: int
+    average_repeats: bool
 
 
 def modes_of(analysis: Analysis) -> tuple[str, ...]:
@@ -213,4 +214,5 @@ def _said(analysis: Analysis) -> Choices:
         ),
         metric="r2",
         bootstrap=statistics.bootstrap,
+        average_repeats=samples.repeats == "mean",
     )

@@ -92,6 +92,14 @@ def spec_of(use: FeatureUse, choices: Choices) -> FeatureSpec:
         missing=use.missing,
         bin_s=BIN_S,
         media=use.media,
+        start_token=use.start_token,
+        max_tokens=use.max_tokens,
+        dtype=use.dtype,
+        device=use.device,
+        batch_size=use.batch_size,
+        min_count=use.min_count,
+        max_words=use.max_words,
+        weighting=use.weighting,
     )
 
 

@@ -23,9 +23,10 @@ from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.pipeline.identity import FIT_CODE, PARTITION_CODE, TEST_CODE, code_digest, libraries
 from release_kit.encoding.pipeline.partitions import PARTITIONS
 from release_kit.encoding.pipeline.results import ModeResult
+from release_kit.encoding.pipeline.source import dataset_facts
 from release_kit.encoding.pipeline.tables import read_rows
 from release_kit.encoding.pipeline.units import FITS, read_columns
-from release_kit.encoding.spec.model import Analysis
+from release_kit.encoding.spec.model import Analysis, settings_of
 
 FINISHED_FILE, MASKS = "analysis.json", "masks"
 SCHEMA_VERSION = 1
@@ -157,21 +158,14 @@ def write_finished(analysis: Analysis, results: Sequence[ModeResult], tables: Se
     main = results[0]
     for subject in main.inputs.plans:
         _write_mask(analysis.folder / MASKS / f"sub-{subject}", main.inputs.dataset.mask(subject))
-    use = analysis.dataset
     record = {
         "schema_version": SCHEMA_VERSION,
         "name": analysis.name,
         "description": analysis.description,
         "subjects": list(main.inputs.plans),
         "modes": [result.choices.mode for result in results],
-        "dataset": {
-            "name": _dataset_name(analysis),
-            "layout": use.layout,
-            "derivative": use.derivative,
-            "kind": use.kind,
-            "space": use.space,
-            "desc": use.desc,
-        },
+        "dataset": dataset_facts(analysis, main.inputs),
+        "flatmaps": {subject: dict(vars(flat)) for subject, flat in analysis.flatmaps.items()},
         "features": [_feature(main, name) for name in analysis.features],
         "statistics": dict(vars(analysis.statistics)),
         "choices": {result.choices.mode: _choices(result) for result in results},
@@ -240,6 +234,7 @@ def _feature(result: ModeResult, name: str) -> dict[str, Any]:
         "pooling": use.pooling,
         "pca": use.pca,
         "missing": use.missing,
+        **{key: getattr(use, key) for key in settings_of(use.kind)},
         "n_parameters": result.n_parameters(name),
         "layers": list(result.features.first(name).layers),
         "keys": {split or "every split": each.key for split, each in files.items()},
@@ -262,15 +257,8 @@ def _choices(result: ModeResult) -> dict[str, Any]:
         "test": choices.test.to_dict(),
         "metric": choices.metric,
         "bootstrap": choices.bootstrap,
+        "average_repeats": choices.average_repeats,
     }
-
-
-def _dataset_name(analysis: Analysis) -> str:
-    """Return the name that the dataset gives itself, else that of its folder."""
-    try:
-        return str(read_json(analysis.dataset.path / "dataset_description.json")["Name"])
-    except (RecordError, KeyError, TypeError):
-        return analysis.dataset.path.resolve().name
 
 
 def _write_mask(stem: Path, mask: Mask) -> None:

@@ -23,6 +23,7 @@ from release_kit.encoding.pipeline.choices import Choices
 from release_kit.encoding.pipeline.designs import Designs, Event, Part
 from release_kit.encoding.pipeline.identity import FIT_CODE, code_digest, libraries, responses_identity
 from release_kit.encoding.pipeline.inputs import Inputs, Split, SubjectPlan
+from release_kit.encoding.pipeline.repeats import write_means
 from release_kit.encoding.pipeline.responses import Cleaned, cleaned_responses
 from release_kit.encoding.pipeline.units import FITS, PREDICTION_FILE, Fitted, Unit, finish_fit, read_fit
 from release_kit.encoding.solve.checks import Inspected, check_problem, inspect_responses
@@ -56,6 +57,7 @@ class Group:
     on_event: Event
     _cleaned: dict[str, Cleaned] = field(default_factory=dict)
     _inspected: dict[tuple[str, str], Inspected] = field(default_factory=dict)
+    _means: dict[str, FloatArray] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -87,8 +89,14 @@ class Group:
         return self._inspected[key]
 
     def held_out(self, subject: str) -> FloatArray:
-        """Return (n_held_out, n_voxels) measured responses in the order of predictions."""
-        return self.cleaned(subject).rows(self.plan(subject).held_out)
+        """Return (n_held_out, n_voxels) measured responses in the order of predictions; repeats are their mean."""
+        plan, cleaned = self.plan(subject), self.cleaned(subject)
+        if len(plan.held_out) == len(plan.all_held_out):
+            return cleaned.rows(plan.held_out)
+        if subject not in self._means:
+            path = cleaned.home / "means.npy"
+            self._means[subject] = write_means(path, cleaned.rows, plan.held_out, plan.repeats, cleaned.n_voxels)
+        return self._means[subject]
 
     def unit(self, subject: str, parts: Sequence[Part], label: str, search: Mapping[str, Any] | None = None) -> Unit:
         """Return the fit of a model, with everything that it depends on."""
@@ -165,7 +173,8 @@ def _fit_split(
     pending: Mapping[str, "_Running"],
     search: Mapping[str, Any] | None,
 ) -> None:
-    pairs = [group.designs.matrices(part, split) for part in parts]
+    scored = group.plans[0].scored(split)
+    pairs = [(x, x_test[scored]) for x, x_test in (group.designs.matrices(part, split) for part in parts)]
     if len(parts) > 1 and search:
         for running in pending.values():
             fit = search_bands(
@@ -219,7 +228,7 @@ class _Running:
 
     def take(self, split: Split, predicted: FloatArray, alpha: FloatArray, cv: FloatArray, solver: str) -> None:
         """Keep what one split gave."""
-        rows = [self._place[row] for row in split.test.tolist()]
+        rows = [self._place[row] for row in split.test[self.plan.scored(split)].tolist()]
         self._target()[rows] = predicted
         self._alphas.append(alpha)
         self._cv.append(cv)

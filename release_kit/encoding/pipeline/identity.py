@@ -19,6 +19,7 @@ FIT_CODE = (
     "pipeline/designs.py",
     "pipeline/fits.py",
     "pipeline/banded.py",
+    "pipeline/repeats.py",
     "pipeline/responses.py",
 )
 TEST_CODE = ("statistics", "pipeline/judging.py", "pipeline/pooled.py")

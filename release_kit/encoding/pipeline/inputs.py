@@ -4,7 +4,7 @@ Owns what is held out and who shares samples with whom. No voxel is read here.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.runs import RunInfo
 from release_kit.encoding.data.samples import leave_one_title_out, plan_samples, run_folds, title_folds
 from release_kit.encoding.pipeline.choices import PAPER_N_FOLDS, Choices, paper_groups
+from release_kit.encoding.pipeline.repeats import find_repeats, later_rows
 from release_kit.encoding.spec.model import Analysis
 
 
@@ -48,11 +49,13 @@ class SubjectPlan:
         subject: label.
         runs: all runs of the dataset.
         splits: one, or one a title; all have the same rows.
+        average_repeats: judge models by the mean over held-out repeats, not by each of them.
     """
 
     subject: str
     runs: tuple[RunInfo, ...]
     splits: tuple[Split, ...]
+    average_repeats: bool = True
 
     @property
     def samples(self) -> Samples:
@@ -71,9 +74,25 @@ class SubjectPlan:
         return tuple(by_name[self.samples.runs[self.samples.run[part.start]]] for part in self.samples.borders)
 
     @cached_property
-    def held_out(self) -> npt.NDArray[np.int64]:
-        """Rows that any split holds out, in order: the rows of predictions."""
+    def all_held_out(self) -> npt.NDArray[np.int64]:
+        """Rows that any split holds out, in order."""
         return np.unique(np.concatenate([split.test for split in self.splits]))
+
+    @cached_property
+    def repeats(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Held-out rows that show the same, (n_presentations, n_times) for every set of runs."""
+        return find_repeats(self.runs, self.samples, self.all_held_out)
+
+    @cached_property
+    def held_out(self) -> npt.NDArray[np.int64]:
+        """The rows of predictions: held-out ones; where repeats are averaged, the first of them stands for all."""
+        if not self.average_repeats:
+            return self.all_held_out
+        return np.setdiff1d(self.all_held_out, later_rows(self.repeats))
+
+    def scored(self, split: Split) -> npt.NDArray[np.bool_]:
+        """Return which held-out rows of a split are predicted: (n_test,)."""
+        return np.isin(split.test, self.held_out)
 
     @cached_property
     def test_borders(self) -> tuple[slice, ...]:
@@ -93,12 +112,13 @@ class SubjectPlan:
             [split.name, split.train.tolist(), [[f.train.tolist(), f.test.tolist()] for f in split.folds]]
             for split in self.splits
         ]
-        return digest([shown, rows, list(self.samples.titles), splits])
+        averaged = np.setdiff1d(self.all_held_out, self.held_out).tolist()
+        return digest([shown, rows, list(self.samples.titles), splits, averaged])
 
     def without(self, dropped: npt.NDArray[np.bool_], choices: Choices) -> "SubjectPlan":
         """Return the plan without the samples marked in ``dropped (n_samples,)``."""
         splits = tuple(_split(each.name, each.samples.only(~dropped), choices) for each in self.splits)
-        return SubjectPlan(subject=self.subject, runs=self.runs, splits=splits)
+        return replace(self, splits=splits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,7 +190,7 @@ def plan_subject(subject: str, runs: tuple[RunInfo, ...], choices: Choices) -> S
         if samples.train.all():
             raise DataError([DataProblem(subject=subject, what="no sample is held out", next_step="see samples.test")])
         splits = (_split("held-out", samples, choices),)
-    return SubjectPlan(subject=subject, runs=runs, splits=splits)
+    return SubjectPlan(subject=subject, runs=runs, splits=splits, average_repeats=choices.average_repeats)
 
 
 def problems_of(error: ReleaseKitError, subject: str | None) -> Iterable[DataProblem]:

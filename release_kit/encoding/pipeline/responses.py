@@ -39,6 +39,7 @@ class Cleaned:
         nonfinite: (n_voxels,) bool, voxels with a value that is no number; they hold zeros.
         constant: (n_voxels,) bool, voxels that never change.
         text: what is to be said of voxels that cannot be scored.
+        home: folder of the file.
     """
 
     values: FloatArray
@@ -46,6 +47,7 @@ class Cleaned:
     nonfinite: npt.NDArray[np.bool_]
     constant: npt.NDArray[np.bool_]
     text: str
+    home: Path
 
     @property
     def n_voxels(self) -> int:
@@ -58,6 +60,10 @@ class Cleaned:
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
             return self.values[places[0] : places[0] + len(places)]
         return self.values[places]
+
+    def columns(self, rows: npt.NDArray[np.int64], voxels: slice) -> FloatArray:
+        """Return the responses of some voxels in these rows of samples; nothing else is read."""
+        return self.values[:, voxels][self.place[rows]]
 
 
 def cleaned_responses(
@@ -88,7 +94,7 @@ def cleaned_responses(
     marked = {name: np.zeros(values.shape[1], bool) for name in ("nonfinite", "constant")}
     for name, voxels in marked.items():
         voxels[facts[name]] = True
-    return Cleaned(values=values, place=place, **marked, text=facts["text"])
+    return Cleaned(values=values, place=place, **marked, text=facts["text"], home=home)
 
 
 def remove_cleaned(folder: Path) -> None:

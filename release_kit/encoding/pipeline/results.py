@@ -18,12 +18,14 @@ from release_kit.encoding.pipeline.judging import Judged
 from release_kit.encoding.pipeline.model_facts import model_facts
 from release_kit.encoding.pipeline.partitions import Partitioned
 from release_kit.encoding.pipeline.regions import Regions, top_voxels
+from release_kit.encoding.pipeline.repeats import ceiling_of_repeats
 from release_kit.encoding.pipeline.units import Fitted
 from release_kit.encoding.spec.model import Analysis
 from release_kit.encoding.statistics.ceiling import annotator_ceiling, subject_ceiling
 from release_kit.encoding.statistics.profiles import LayerProfile, layer_profile
 
 CEILING_TILE = 4096
+REPEATS, SUBJECTS = "repeats", "between subjects"
 _OWN_SPACES = ("T1w", "T2w", "native", "func", "boldref", "individual")
 """Spaces in which a voxel of one subject is no voxel of another."""
 
@@ -43,6 +45,7 @@ class ModeResult:
         profiles: (subject, feature, annotator) → its layers, the chosen one among them.
         judged: (subject, part) → test of chosen fits.
         partitions: of banded models.
+        repeats: subject → (n_voxels,) the ceiling that its held-out repeats set.
         ceiling: subject → (lower, upper) bound of each voxel, between subjects.
         agreement: (subject, feature) → (n_voxels,) the ceiling that disagreement of annotators sets, where features are
             those of each annotator.
@@ -58,6 +61,7 @@ class ModeResult:
     profiles: dict[tuple[str, str, str], LayerProfile] = field(default_factory=dict)
     judged: dict[tuple[str, Part], Judged] = field(default_factory=dict)
     partitions: list[Partitioned] = field(default_factory=list)
+    repeats: dict[str, npt.NDArray] = field(default_factory=dict)
     ceiling: dict[str, tuple[npt.NDArray, npt.NDArray]] = field(default_factory=dict)
     agreement: dict[tuple[str, str], npt.NDArray] = field(default_factory=dict)
 
@@ -77,6 +81,13 @@ class ModeResult:
     def n_parameters(self, feature: str) -> int | None:
         """Return the size of a feature's model, as the file says it or counted; None for features without one."""
         return model_facts(self.analysis.features[feature]).n_parameters
+
+    def best_ceiling(self, subject: str) -> tuple[str, npt.NDArray] | None:
+        """Return the source of the ceiling that scores of a subject are divided by, and its values: of repeats where
+        there are any, else the lower bound between subjects; None where there is neither."""
+        if subject in self.repeats:
+            return REPEATS, self.repeats[subject]
+        return (SUBJECTS, self.ceiling[subject][0]) if subject in self.ceiling else None
 
     def fit_ids(self) -> set[str]:
         """Return the folders of fits that these results are made of."""
@@ -110,6 +121,18 @@ def shared_space(analysis: Analysis) -> bool:
     if use.layout != "bids" or (use.space in _OWN_SPACES) or (use.space or "").startswith("fsnative"):
         return False
     return use.space is not None
+
+
+def between_repeats(result: ModeResult) -> None:
+    """Fill ``repeats`` for every subject some of whose held-out runs show the same seconds again."""
+    for group in result.groups:
+        for plan in group.plans:
+            if plan.repeats:
+                cleaned = group.cleaned(plan.subject)
+                averaged = plan.average_repeats
+                found = ceiling_of_repeats(cleaned.columns, plan.repeats, cleaned.n_voxels, averaged=averaged)
+                if found is not None:
+                    result.repeats[plan.subject] = np.where(cleaned.nonfinite, np.nan, found)
 
 
 def between_subjects(result: ModeResult) -> None:

@@ -21,7 +21,13 @@ from release_kit.encoding.pipeline.judging import judge
 from release_kit.encoding.pipeline.partitions import PARTITIONS, partition_model
 from release_kit.encoding.pipeline.regions import read_regions
 from release_kit.encoding.pipeline.responses import remove_cleaned
-from release_kit.encoding.pipeline.results import ModeResult, between_annotators, between_subjects, choose_layers
+from release_kit.encoding.pipeline.results import (
+    ModeResult,
+    between_annotators,
+    between_repeats,
+    between_subjects,
+    choose_layers,
+)
 from release_kit.encoding.pipeline.summary import headline, write_tables
 from release_kit.encoding.pipeline.units import FITS
 from release_kit.encoding.spec.model import Analysis
@@ -143,6 +149,7 @@ def run_mode(analysis: Analysis, mode: str, say: Event) -> ModeResult:
     choose_layers(result)
     _judge(result, say)
     _partition(result, say)
+    between_repeats(result)
     between_subjects(result)
     between_annotators(result)
     return result

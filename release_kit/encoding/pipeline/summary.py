@@ -16,8 +16,8 @@ from release_kit.encoding.pipeline.banded import SPLIT
 from release_kit.encoding.pipeline.choices import CORRECTED, PAPER
 from release_kit.encoding.pipeline.designs import Part
 from release_kit.encoding.pipeline.judging import block_samples
-from release_kit.encoding.pipeline.regions import ALL, TOP, top_voxels
-from release_kit.encoding.pipeline.results import ModeResult, mean_of
+from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE, top_voxels
+from release_kit.encoding.pipeline.results import REPEATS, SUBJECTS, ModeResult, mean_of
 from release_kit.encoding.pipeline.tables import write_rows
 from release_kit.encoding.spec.model import Comparison
 from release_kit.encoding.statistics.ceiling import normalised
@@ -54,8 +54,8 @@ def score_rows(result: ModeResult) -> Iterator[Row]:
         values = {"cv_r": fit.cv, "r": fit.r, "r2": fit.columns["r2"]}
         if judged is not None:
             values["share_significant"] = np.where(np.isfinite(judged.q), judged.significant, np.nan)
-        if subject in result.ceiling:
-            values["r_normalised"] = normalised(fit.r, result.ceiling[subject][0])
+        if best := result.best_ceiling(subject):
+            values["r_normalised"] = normalised(fit.r, best[1])
         regions = {ALL: np.ones(len(fit.r), bool), TOP: _top(result, subject, part), **result.regions[subject]}
         for region, inside in regions.items():
             for metric, each in values.items():
@@ -212,9 +212,10 @@ def factor_rows(scores: Sequence[Row], mode: str) -> Iterator[Row]:
 
 
 def ceiling_rows(result: ModeResult) -> Iterator[Row]:
-    """Yield the mean ceiling of every region, between subjects and between annotators."""
-    found = [
-        (subject, "between subjects", bound, values)
+    """Yield the mean ceiling of every region: of repeats, between subjects, between annotators."""
+    found = [(subject, REPEATS, "upper", values) for subject, values in result.repeats.items()]
+    found += [
+        (subject, SUBJECTS, bound, values)
         for subject, bounds in result.ceiling.items()
         for bound, values in zip(("lower", "upper"), bounds, strict=True)
     ]
@@ -224,6 +225,7 @@ def ceiling_rows(result: ModeResult) -> Iterator[Row]:
     ]
     for subject, source, bound, values in found:
         regions = {ALL: np.ones(len(values), bool), **result.regions[subject]}
+        best = result.best_ceiling(subject)
         for region, inside in regions.items():
             yield {
                 "mode": result.choices.mode,
@@ -233,6 +235,7 @@ def ceiling_rows(result: ModeResult) -> Iterator[Row]:
                 "region": region,
                 "value": mean_of(values, inside),
                 "n_voxels": int((np.isfinite(values) & inside).sum()),
+                "normalises": best is not None and values is best[1],
             }
 
 
@@ -306,7 +309,7 @@ def headline(result: ModeResult) -> list[str]:
         layer = f"layer {part.layer}, the best of {len(profile.layers)}; " if len(profile.layers) > 1 else ""
         over_all = mean_of(fit.r, np.ones(len(fit.r), bool))
         lines.append(f"sub-{subject} {feature}{who}: {layer}r {over_all:.3f} over all, "
-                     f"{top:.3f} over the best 5 % by cross-validation{called}")  # fmt: skip
+                     f"{top:.3f} over the best {100 * TOP_SHARE:g} % by cross-validation{called}")  # fmt: skip
     return lines
 
 

@@ -98,6 +98,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "region": "string",
         "value": "float64",
         "n_voxels": "int32",
+        "normalises": "bool",
     },
     "samples": {
         **_LABELS,

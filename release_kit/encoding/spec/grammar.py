@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from release_kit.core.grammar.kinds import Flag, Free, Key, Many, Named, Number, Numbers, Record, Text, Texts
-from release_kit.encoding.spec.model import KINDS, MODES
+from release_kit.encoding.spec.model import DTYPES, KINDS, MODES, WEIGHTINGS
 
 NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
 NAME_WORDS = "lower-case letters, digits, '-' and '.'"
@@ -42,6 +42,9 @@ SAMPLES: Mapping[str, Key] = {
     "test_titles": _may(Texts(), "Held-out titles (test: titles).", ()),
     "test_last": _may(Free(scalars=True), "Title: how many of its last runs are held out, where it is not 1.", {}),
     "leave_out": _may(Texts(), "Stimuli or runs that are not used.", ()),
+    "repeats": _may(
+        _one_of("mean", "each"), "Held-out runs that show the same: judged by their mean, or each.", "mean"
+    ),
     "folds": _may(_one_of("title", "run"), "What stays together in a fold of cross-validation.", "title"),
     "n_folds": _may(Number(least=2, whole=True), "Number of folds; without it one a title, or a run."),
 }
@@ -65,6 +68,14 @@ FEATURE: Mapping[str, Key] = {
     "missing": _may(_one_of("zero", "carry", "drop"), "A second that nobody annotated.", "zero"),
     "pca": _may(Number(least=1, whole=True), "Principal components, fitted on training samples."),
     "media": _may(_line, "Folder of frames or sounds of each stimulus."),
+    "start_token": _may(Flag(), "Begin texts with the tokenizer's start token; it is not pooled.", True),
+    "max_tokens": _may(Number(least=3, whole=True), "Tokens of one input; none: what the model can read."),
+    "dtype": _may(_one_of(*DTYPES), "What the model calculates in.", "float32"),
+    "device": _may(_line, "Where the model calculates: cpu, cuda, or another name that torch knows.", "cpu"),
+    "batch_size": _may(Number(least=1, whole=True), "Inputs of one pass of the model.", 16),
+    "min_count": _may(Number(least=1, whole=True), "Bag of words: training texts that a word stands in at least.", 2),
+    "max_words": _may(Number(least=1, whole=True), "Bag of words: the most frequent ones are kept.", 5000),
+    "weighting": _may(_one_of(*WEIGHTINGS), "Bag of words: counts, or counts times rarity.", "tf-idf"),
     "n_parameters": _may(Number(least=1, whole=True), "Size of the model; counted from its weights without it."),
 }
 ALPHAS: Mapping[str, Key] = {
@@ -100,6 +111,10 @@ STATISTICS: Mapping[str, Key] = {
     "level": _may(_share, "Of significance.", 0.05),
     "bootstrap": _may(Number(least=0, whole=True), "Resamples for intervals; 0: none.", 1000),
 }
+FLATMAP: Mapping[str, Key] = {
+    "surface": _need(_line, "pycortex's name of the subject's surface."),
+    "transform": _may(_line, "pycortex's name of the way from volumes to it; none: values of its own vertices."),
+}
 ANALYSIS = Record(
     keys={
         "schema_version": _need(Number(whole=True), "Version of this format."),
@@ -117,6 +132,7 @@ ANALYSIS = Record(
         "bands": _may(Named(value=Record(keys=BAND), pattern=NAME, words=NAME_WORDS), "Banded models by name.", {}),
         "compare": _may(Many(record=Record(keys=COMPARISON)), "Features held against each other.", ()),
         "statistics": _may(Record(keys=STATISTICS), "Tests and intervals.", {}),
+        "flatmaps": _may(Named(value=Record(keys=FLATMAP)), "Flat surfaces of subjects by label, for pictures.", {}),
         "regions": _may(_line, "A label map (NIfTI, GIFTI) or a TSV of voxel and region."),
         "mode": _may(
             _one_of(*MODES),

@@ -7,8 +7,28 @@ from pathlib import Path
 SCHEMA_VERSION = 1
 KINDS = ("causal", "encoder", "static", "bag-of-words", "vision", "vision-language", "audio")
 """Kinds of feature: hidden states of models of text, images or sound; vectors of words; counts of words."""
+DTYPES = ("float32", "bfloat16", "float16")
+WEIGHTINGS = ("count", "tf-idf")
+_TEXT_MODELS = ("causal", "encoder")
+_MODELS = (*_TEXT_MODELS, "vision", "vision-language", "audio")
+SETTINGS = {
+    "start_token": _TEXT_MODELS,
+    "max_tokens": (*_TEXT_MODELS, "vision-language"),
+    "dtype": _MODELS,
+    "device": _MODELS,
+    "batch_size": _MODELS,
+    "min_count": ("bag-of-words",),
+    "max_words": ("bag-of-words",),
+    "weighting": ("bag-of-words",),
+}
+"""Keys of a feature that only some kinds know."""
 MODES = ("corrected", "paper", "both")
 """What is done where the published code and careful practice part; ``both`` runs the two and compares them."""
+
+
+def settings_of(kind: str) -> tuple[str, ...]:
+    """Return the keys of ``SETTINGS`` that a kind of feature knows."""
+    return tuple(name for name, kinds in SETTINGS.items() if kind in kinds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +49,8 @@ class SampleUse:
     """Which samples are used, which are held out, and how training samples are folded.
 
     ``test``: ``last-run`` of each title, ``runs`` (``test_runs``), ``titles`` (``test_titles``) or
-    ``leave-one-title-out``. ``folds``: ``title`` or ``run``.
+    ``leave-one-title-out``. ``repeats``: held-out runs that show the same are judged by their ``mean``, or ``each``.
+    ``folds``: ``title`` or ``run``.
     """
 
     drop_start_s: float
@@ -40,6 +61,7 @@ class SampleUse:
     test_titles: tuple[str, ...]
     test_last: Mapping[str, int]
     leave_out: tuple[str, ...]
+    repeats: str
     folds: str
     n_folds: int | None
 
@@ -77,6 +99,14 @@ class FeatureUse:
         missing: ``zero``, ``carry`` or ``drop``, for a second without an annotation.
         pca: principal components that are kept; None: all dimensions.
         media: folder of frames or sounds, for a medium.
+        start_token: texts begin with the tokenizer's start token, which is not pooled.
+        max_tokens: of one input; None: what the model can read.
+        dtype: one of ``DTYPES``, of the model.
+        device: where the model calculates.
+        batch_size: inputs of one pass; it decides how sums are rounded.
+        min_count: of a bag of words: training texts that a word stands in at least.
+        max_words: of a bag of words.
+        weighting: of a bag of words, one of ``WEIGHTINGS``.
         n_parameters: of the model, as a factor of comparisons; None: counted.
     """
 
@@ -92,6 +122,14 @@ class FeatureUse:
     missing: str
     pca: int | None
     media: Path | None
+    start_token: bool
+    max_tokens: int | None
+    dtype: str
+    device: str
+    batch_size: int
+    min_count: int
+    max_words: int
+    weighting: str
     n_parameters: int | None
 
 
@@ -141,6 +179,14 @@ class StatisticsUse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlatmapUse:
+    """Where pycortex's database has a subject: ``surface``, and ``transform`` from volumes (None: vertices)."""
+
+    surface: str
+    transform: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """An ``encoding.yaml`` that was read and found good; paths are joined to the folder of the file."""
 
@@ -157,6 +203,7 @@ class Analysis:
     bands: Mapping[str, BandUse]
     compare: tuple[Comparison, ...]
     statistics: StatisticsUse
+    flatmaps: Mapping[str, FlatmapUse]
     regions: Path | None
     mode: str
     seed: int

@@ -18,6 +18,7 @@ from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.spec import grammar
 from release_kit.encoding.spec.model import (
     SCHEMA_VERSION,
+    SETTINGS,
     Analysis,
     BandUse,
     CleanUse,
@@ -25,6 +26,7 @@ from release_kit.encoding.spec.model import (
     DatasetUse,
     DelayUse,
     FeatureUse,
+    FlatmapUse,
     RidgeUse,
     SampleUse,
     StatisticsUse,
@@ -137,6 +139,10 @@ def _check(values: Mapping[str, Any], found: Findings) -> None:
         )
     if values["statistics"]["level"] >= 1:
         found.refuse("statistics.level", "is 1 or more", "take 0.05")
+    for label in values["flatmaps"]:
+        if values["subjects"] and label not in values["subjects"]:
+            hint = nearest(label, list(values["subjects"])).removeprefix("; ")
+            found.refuse(f"flatmaps.{label}", "is no subject of this analysis", hint)
     for label in values["subjects"]:
         if not re.fullmatch(r"[A-Za-z0-9]+", label):
             found.refuse("subjects", f"names {label!r}", "write labels without sub-: letters and digits")
@@ -156,6 +162,9 @@ def _check_feature(key: str, feature: Mapping[str, Any], found: Findings) -> Non
         found.refuse(f"{key}.level", "is missing", "name the level of annotations that is read")
     if kind in ("static", "bag-of-words") and (feature["layers"] or feature["context_s"]):
         found.refuse(key, f"has layers or a context, but {kind} knows neither", "leave them out")
+    for name, kinds in SETTINGS.items():
+        if kind not in kinds and feature[name] != grammar.FEATURE[name].default:
+            found.refuse(f"{key}.{name}", f"is of no use to {kind}", f"leave it out: it is for {', '.join(kinds)}")
 
 
 def _check_known(key: str, name: str, features: Mapping[str, Any], found: Findings) -> None:
@@ -193,6 +202,7 @@ def _build(values: Mapping[str, Any], file: Path) -> Analysis:
         bands={name: BandUse(name=name, **value) for name, value in values["bands"].items()},
         compare=tuple(Comparison(**value) for value in values["compare"]),
         statistics=StatisticsUse(**values["statistics"]),
+        flatmaps={subject: FlatmapUse(**value) for subject, value in values["flatmaps"].items()},
         regions=path(values["regions"]),
         mode=values["mode"],
         seed=values["seed"],

@@ -1,5 +1,6 @@
 """An analysis from its file to its tables: planted words are found where they are, and nothing is done twice."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from encoding_study_factory import ANALYSIS, BOTH, BROKEN, N_VOLUMES, OBJECT, STILL, STORY, write_study
 
 from release_kit.encoding.data.problems import DataError
+from release_kit.encoding.pipeline.finished import read_finished
 from release_kit.encoding.pipeline.run import RunReport, run_analysis
 from release_kit.encoding.pipeline.tables import COLUMNS, read_rows
 from release_kit.encoding.spec.model import Analysis
@@ -96,6 +98,31 @@ def test_subjects_of_one_film_give_a_ceiling(study):
     wanted = {"subject": "01", "feature": "story-words", "region": "story"}
     normalised, plain = (one(scores, **wanted, metric=name)["value"] for name in ("r_normalised", "r"))
     assert normalised > plain
+
+
+def test_the_record_names_what_was_analysed_and_where_flat_surfaces_are(study):
+    analysis, _ = study
+    source = read_finished(analysis.folder).record["dataset"]["sources"][0]
+    assert source["URL"] == "bids:small-films:" and re.fullmatch("sha256:[0-9a-f]{64}", source["Version"])
+    assert read_finished(analysis.folder).record["flatmaps"] == {}
+
+
+def test_a_dataset_with_a_doi_and_changes_is_named_by_them(tmp_path: Path):
+    text = ANALYSIS + "flatmaps: {'01': {surface: S1}}\n"
+    analysis = read_analysis(write_study(tmp_path, subjects=("01",), analysis=text))
+    description = tmp_path / "dataset/dataset_description.json"
+    description.write_text(description.read_text().replace("{", '{"DatasetDOI": "https://doi.org/10.1/x", ', 1))
+    (tmp_path / "dataset/CHANGES").write_text("1.2.0 2026-01-02\n - more films\n1.1.0 2025-01-02\n")
+    run_analysis(analysis)
+    record = read_finished(tmp_path).record
+    assert record["dataset"]["sources"] == [{"DOI": "doi:10.1/x", "Version": "1.2.0"}]
+    assert record["flatmaps"] == {"01": {"surface": "S1", "transform": None}}
+
+
+def test_a_flatmap_of_nobody_is_refused(tmp_path: Path):
+    text = ANALYSIS + "flatmaps: {'03': {surface: S1}}\n"
+    with pytest.raises(DataError, match=r"sub-03.*has a flatmap, but is no subject"):
+        run_analysis(read_analysis(write_study(tmp_path, subjects=("01",), analysis=text)))
 
 
 def test_samples_are_counted_run_by_run(study):

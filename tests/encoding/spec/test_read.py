@@ -1,10 +1,17 @@
 """An analysis is read by its grammar: defaults are filled in, everything wrong is said at once, with its line."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from release_kit.encoding.errors import AnalysisError
+from release_kit.encoding.features import spec
+from release_kit.encoding.features.spec import FeatureSpec
+from release_kit.encoding.pipeline.choices import choices_of
+from release_kit.encoding.pipeline.designs import spec_of
+from release_kit.encoding.spec.grammar import FEATURE
+from release_kit.encoding.spec.model import DTYPES, SETTINGS, WEIGHTINGS, settings_of
 from release_kit.encoding.spec.read import AnalysisFileError, parse_analysis, read_analysis
 
 TEXT = """\
@@ -85,6 +92,17 @@ def test_everything_wrong_is_said_at_once_by_line():
         ("name: films", "name: films\nsamples: {test_last: {a: 0}}", "expected a whole number from 1"),
         ("name: films", "name: films\nsubjects: [sub-01]", "write labels without sub-"),
         ("name: films", "name: films\nstatistics: {level: 1}", "is 1 or more"),
+        ("kind: bag-of-words,", "kind: bag-of-words, batch_size: 8,", "`features.story-words.batch_size` is of no use"),
+        ("context_s: 8", "min_count: 3", "leave it out: it is for bag-of-words"),
+        ("context_s: 8", "max_tokens: 2", "`features.story-lm.max_tokens` is 2, expected 3 or more"),
+        ("context_s: 8", "dtype: float8", "`features.story-lm.dtype` is 'float8'"),
+        ("name: films", "name: films\nflatmaps: {'01': {transform: full}}", "`flatmaps.01.surface` is missing"),
+        (
+            "name: films",
+            "name: films\nsubjects: ['01']\nflatmaps: {'02': {surface: S2}}",
+            "`flatmaps.02` is no subject of this analysis",
+        ),
+        ("name: films", "name: films\nsamples: {repeats: both}", "`samples.repeats` is 'both'"),
         ("layers: [0, 6]", "layers: [0, -6]", "`features.story-lm.layers[1]` is -6, expected 0 or more"),
     ],
 )
@@ -92,6 +110,42 @@ def test_a_mistake_is_named_with_what_to_do(old: str, new: str, said: str):
     assert old in TEXT
     found = problems_of(TEXT.replace(old, new))
     assert any(said in line for line in found), found
+
+
+def test_settings_of_a_feature_reach_what_makes_it(tmp_path: Path):
+    text = (
+        TEXT.replace("context_s: 8", "start_token: false, max_tokens: 64, dtype: bfloat16, device: cuda, batch_size: 4")
+        .replace("pca: 50", "min_count: 3, max_words: 10, weighting: count")
+        .replace("name: films", "name: films\nflatmaps: {'01': {surface: S1, transform: full}, '02': {surface: S2}}")
+    )
+    analysis = parse_analysis(text, file=tmp_path / "encoding.yaml")
+    choices = choices_of(analysis, "corrected")
+    model, words = (spec_of(use, choices) for use in analysis.features.values())
+    assert (model.start_token, model.max_tokens, model.dtype, model.device) == (False, 64, "bfloat16", "cuda")
+    assert (model.batch_size, words.min_count, words.max_words, words.weighting) == (4, 3, 10, "count")
+    flat = analysis.flatmaps
+    assert (flat["01"].surface, flat["01"].transform, flat["02"].transform) == ("S1", "full", None)
+
+
+def test_what_is_not_said_of_a_feature_is_what_its_maker_takes():
+    known = {field.name: field.default for field in fields(FeatureSpec)}
+    for name in (*SETTINGS, "pooling", "context_s", "missing"):
+        assert FEATURE[name].default == known[name], name
+    assert known["dtype"] in DTYPES and set(DTYPES) == set(spec.DTYPES) and set(WEIGHTINGS) == set(spec.WEIGHTINGS)
+
+
+def test_a_setting_is_in_the_key_of_features_where_it_changes_values(tmp_path: Path):
+    analysis = parse_analysis(TEXT, file=tmp_path / "encoding.yaml")
+    choices = choices_of(analysis, "corrected")
+    other = {"start_token": False, "max_tokens": 9, "dtype": "float16", "device": "cuda", "batch_size": 3,
+             "min_count": 7, "max_words": 8, "weighting": "count"}  # fmt: skip
+    assert set(other) == set(SETTINGS)
+    for use in analysis.features.values():
+        said = spec_of(use, choices).identity()
+        for name in settings_of(use.kind):
+            assert spec_of(replace(use, **{name: other[name]}), choices).identity() != said, name
+        # The size of a model is a factor of tables, components are taken after the store.
+        assert spec_of(replace(use, n_parameters=5, pca=3), choices).identity() == said
 
 
 def test_a_file_that_is_not_there_says_what_to_name(tmp_path: Path):
