@@ -1,6 +1,8 @@
 """The report of a finished analysis: one page that needs nothing else, whose numbers lead to their rows."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ from encoding_study_factory import ANALYSIS, write_study
 
 from release_kit.bids.validate.reference import run_reference
 from release_kit.encoding.errors import AnalysisError
+from release_kit.encoding.maps.flatmap import can_flatten
 from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.maps.results import write_maps
 from release_kit.encoding.pipeline.run import run_analysis
@@ -105,6 +108,20 @@ def test_same_analysis_same_bytes(study: Path):
     write_report(study)
     assert {path.name: path.read_bytes() for path in (study / "report").rglob("*") if path.is_file()} == before
     assert {"regions.parquet", "compared.svg", "circles-both.svg", "parts-both.svg"} <= set(before)
+
+
+@pytest.mark.skipif(can_flatten(), reason="pycortex is installed: tests of flat pictures draw them")
+def test_flat_surfaces_that_cannot_be_drawn_are_said_and_cost_nothing_else(study: Path, tmp_path: Path):
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    record = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+    record["flatmaps"] = {"01": {"surface": "S1", "transform": "fullhead"}}
+    (folder / "analysis.json").write_text(json.dumps(record), encoding="utf-8")
+    report = write_report(folder)
+    text = report.path.read_text(encoding="utf-8")
+    assert "pycortex is not installed here, so that none is drawn" in text
+    assert "pycortex" not in (study / "report/report.html").read_text(encoding="utf-8")
+    assert any(each.name.startswith("map-") for each in report.pictures)
 
 
 def test_derivative_of_an_analysis_passes_the_reference_validator(study: Path):
