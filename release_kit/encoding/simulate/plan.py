@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from release_kit.encoding.errors import AnalysisError
 
 NOISES = ("white", "ar1", "real")
+LAGS = ("voxel", "run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class SimulationSpec:
         delay_s: how much later than the features the response comes.
         noise: ``white``, ``ar1``, or ``real``: columns of recordings that are given.
         noise_carry: coefficient of AR(1) noise.
+        noise_lag: of real noise: turned by a lag a ``voxel``, or by one lag a ``run``, see ``noise.py``.
         n_subjects: who see the same titles.
         likeness: share of the weights' variance that subjects have in common.
         n_constant: voxels that never change, after all others.
@@ -58,6 +60,7 @@ class SimulationSpec:
     delay_s: float = 6.0
     noise: str = "ar1"
     noise_carry: float = 0.5
+    noise_lag: str = "voxel"
     n_subjects: int = 1
     likeness: float = 1.0
     n_constant: int = 0
@@ -79,6 +82,8 @@ class SimulationSpec:
                 problems.append(f"the shares of region {region.name} leave no room for noise")
         if self.noise not in NOISES:
             problems.append(f"noise is {self.noise!r}, expected one of {', '.join(NOISES)}")
+        if self.noise_lag not in LAGS:
+            problems.append(f"noise_lag is {self.noise_lag!r}, expected one of {', '.join(LAGS)}")
         if self.delay_s % self.tr_s:
             problems.append(f"the delay of {self.delay_s} s is no whole number of volumes of {self.tr_s} s")
         if problems:

@@ -1,45 +1,45 @@
 """What an analysis recovers of a planted truth: scores, unique variance, the right voxels, and how often it errs.
 
-Two ways to analyse one subject: ``corrected`` (features of the own run alone, blocks of 40 samples, a null a voxel) and
-``paper`` (delays shifted over borders and zeros before the first, the first run of a title kept whole, one shuffle of
-blocks of 10 samples pooled over voxels, unique parts as differences of r). Owns both and their figures.
+Owns the figures of one subject in one mode; the models are ``analyse.py``'s. What a finished analysis on disk recovered
+is ``score.py``'s.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from release_kit.encoding.arrays import FloatArray, Fold
-from release_kit.encoding.data.samples import title_folds
-from release_kit.encoding.features.delays import delayed
-from release_kit.encoding.partition.sets import FloatMap, Union, unique_unions
+from release_kit.encoding.partition.bootstrap import Bootstrap, block_bootstrap
+from release_kit.encoding.partition.sets import FloatMap, Union, unique
 from release_kit.encoding.pipeline.choices import PAPER_BLOCK
 from release_kit.encoding.pipeline.pooled import pooled_shuffle_p
+from release_kit.encoding.simulate.analyse import Analysed, Mode, analyse
 from release_kit.encoding.simulate.make import Simulated
-from release_kit.encoding.solve.ridge import fit_ridge
 from release_kit.encoding.solve.scores import pearson, r2
-from release_kit.encoding.solve.settings import RidgeSettings
 from release_kit.encoding.statistics.multiple import fdr
 from release_kit.encoding.statistics.permutation import permutation_test
 
-Mode = Literal["corrected", "paper"]
-DROP_S = 20.0
+BLOCK = 40
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recovery:
     """What one analysis of one subject recovered.
 
     Attributes:
         r: mean r of voxels with a signal.
         attainable_r: the mean over them of the r that endless data would give.
-        unique_error: band → mean over voxels with a signal of measured unique part minus planted unique R². In mode
-            paper the measured one is a difference of r, and the planted one is the difference of attainable r.
+        unique_error: band → mean over voxels with a signal of measured unique part minus planted one, the R² (mode
+            paper: r) that the best models reach on endless new data.
+        attained_error: the same against what the fitted models reach on endless new data.
+        coverage: band → share of these voxels whose 95 % interval holds what the fitted models reach; empty in mode
+            paper, which has no intervals.
+        mean_coverage: (region, band) → whether the interval of the region's mean holds the mean of that.
         overlap: share of the k best voxels that have a signal, k being how many have.
-        n_null: voxels without any signal.
+        null_p: (n_null,) p of voxels without any signal.
+        n_null: how many they are.
         false_p: how many of them have p below .05.
         false_q: how many of them are called at FDR .05.
         n_called: how many voxels are called at FDR .05.
@@ -49,7 +49,11 @@ class Recovery:
     r: float
     attainable_r: float
     unique_error: Mapping[str, float]
+    attained_error: Mapping[str, float]
+    coverage: Mapping[str, float]
+    mean_coverage: Mapping[tuple[str, str], bool]
     overlap: float
+    null_p: FloatMap
     n_null: int
     false_p: int
     false_q: int
@@ -58,7 +62,14 @@ class Recovery:
 
 
 def recover(
-    made: Simulated, subject: str, mode: Mode = "corrected", *, permutations: int = 199, seed: int = 0
+    made: Simulated,
+    subject: str,
+    mode: Mode = "corrected",
+    *,
+    permutations: int = 199,
+    bootstrap: int = 200,
+    block: int = BLOCK,
+    seed: int = 0,
 ) -> Recovery:
     """Analyse one subject of a simulated study and say what came out against what was planted.
 
@@ -67,28 +78,30 @@ def recover(
         subject: who.
         mode: whose choices.
         permutations: repetitions of the null in mode corrected.
-        seed: of the null.
+        bootstrap: resamples of its intervals; 0: none.
+        block: samples of its blocks, of both.
+        seed: of the null and of resamples.
     """
-    train, held, borders, design = _rows(made, mode)
-    y = made.responses[subject]
-    folds = title_folds(made.samples.only(train))
-    predicted = {
-        union: _predict(design, union, y, train, held, folds) for union in unique_unions(list(made.spec.bands))
-    }
-    everything, truth, measured = frozenset(made.spec.bands), made.truth(subject), y[held]
-    full = predicted[everything]
+    found = analyse(made, subject, mode)
+    everything = frozenset(made.spec.bands)
+    full = found.predicted[everything]
     if mode == "paper":
-        p = pooled_shuffle_p(measured, full, block=PAPER_BLOCK, seed=seed)
+        p = pooled_shuffle_p(found.measured, full, block=PAPER_BLOCK, seed=seed)
     else:
-        p = permutation_test(measured, full, borders, n=permutations, seed=seed).p
-    r, called = pearson(measured, full), fdr(p) <= 0.05
+        p = permutation_test(found.measured, full, found.borders, block=block, n=permutations, seed=seed).p
+    r, called = pearson(found.measured, full), fdr(p) <= 0.05
     signal, null = ~made.null & (made.region >= 0), made.null
     best = np.argsort(np.nan_to_num(r, nan=-1), kind="stable")[::-1][: int(signal.sum())]
+    coverage, mean_coverage = _coverage(made, found, signal, bootstrap if mode == "corrected" else 0, block, seed)
     return Recovery(
         r=float(r[signal].mean()),
-        attainable_r=float(np.sqrt(truth[everything][signal]).mean()),
-        unique_error=_unique_errors(measured, predicted, truth, everything, signal, mode),
+        attainable_r=float(np.sqrt(made.truth(subject)[everything][signal]).mean()),
+        unique_error=_errors(made, found, found.endless, signal),
+        attained_error=_errors(made, found, found.attained, signal),
+        coverage=coverage,
+        mean_coverage=mean_coverage,
         overlap=float(signal[best].mean()),
+        null_p=p[null],
         n_null=int(null.sum()),
         false_p=int((p[null] < 0.05).sum()),
         false_q=int(called[null].sum()),
@@ -97,52 +110,40 @@ def recover(
     )
 
 
-def _rows(
-    made: Simulated, mode: Mode
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], tuple[slice, ...], dict[str, FloatArray]]:
-    """Return training rows, held-out rows, the runs of the latter, and each band's delayed features."""
-    samples, spec = made.samples, made.spec
-    skipped = samples.volume * spec.tr_s < DROP_S
-    if mode == "paper":
-        first = np.array([title not in samples.titles[:k] for k, title in enumerate(samples.titles)])
-        skipped &= ~first[samples.run]
-        ends = np.flatnonzero(np.diff(samples.title_of_sample)) + 1
-        stretches = [slice(a, b) for a, b in zip([0, *ends], [*ends, samples.n], strict=True)]
-    else:
-        stretches = list(samples.borders)
-    delays = [spec.delay_s + step * spec.tr_s for step in (-1, 0, 1)]
-    kind = "average" if mode == "paper" else "concatenate"
-    design = {band.name: delayed(band.x, delays, spec.tr_s, stretches, kind) for band in made.bands}
-    held = ~samples.train & ~skipped
-    return samples.train & ~skipped, held, samples.only(held).borders, design
+def _unique(made: Simulated, scores: Mapping[Union, npt.NDArray]) -> dict[str, FloatMap]:
+    """Return band → its unique part."""
+    return {name.removeprefix("unique:"): values for name, values in unique(scores, list(made.spec.bands)).items()}
 
 
-def _predict(
-    design: Mapping[str, FloatArray],
-    union: Union,
-    y: FloatArray,
-    train: npt.NDArray[np.bool_],
-    held: npt.NDArray[np.bool_],
-    folds: tuple[Fold, ...],
-) -> FloatArray:
-    x = np.concatenate([design[name] for name in design if name in union], axis=1)
-    return fit_ridge(x[train], y[train], folds, RidgeSettings(device="cpu")).predict(x[held])
-
-
-def _unique_errors(
-    y: FloatArray,
-    predicted: Mapping[Union, FloatArray],
-    truth: Mapping[Union, FloatMap],
-    everything: Union,
-    signal: npt.NDArray[np.bool_],
-    mode: Mode,
+def _errors(
+    made: Simulated, found: Analysed, truth: Mapping[Union, FloatMap], signal: npt.NDArray[np.bool_]
 ) -> dict[str, float]:
-    score = pearson if mode == "paper" else r2
-    found = {}
-    for band in sorted(everything):
-        rest = everything - {band}
-        measured = score(y, predicted[everything]) - (score(y, predicted[rest]) if rest else 0.0)
-        planted = [np.sqrt(truth[u]) if mode == "paper" else truth[u] for u in (everything, rest) if u]
-        expected = planted[0] - (planted[1] if rest else 0.0)
-        found[band] = float((measured - expected)[signal].mean())
-    return found
+    score = pearson if found.mode == "paper" else r2
+    measured = _unique(made, {union: score(found.measured, each) for union, each in found.predicted.items()})
+    true = _unique(made, truth)
+    return {band: float((values - true[band])[signal].mean()) for band, values in measured.items()}
+
+
+def _coverage(
+    made: Simulated, found: Analysed, signal: npt.NDArray[np.bool_], n: int, block: int, seed: int
+) -> tuple[dict[str, float], dict[tuple[str, str], bool]]:
+    """Return which share of intervals holds what the fitted models reach, per voxel, and which of the means' do."""
+    if not n:
+        return {}, {}
+    regions = {
+        region.name: made.region == k for k, region in enumerate(made.spec.regions) if any(region.shares.values())
+    }
+    resampled: Bootstrap = block_bootstrap(
+        found.measured, found.predicted, found.borders, partial(_unique, made), regions=regions, block=block, n=n,
+        seed=seed,
+    )  # fmt: skip
+    true = _unique(made, found.attained)
+    voxels = {
+        band: float(((each.low <= true[band]) & (true[band] <= each.high))[signal].mean())
+        for band, each in resampled.voxels.items()
+    }
+    means = {
+        (region, band): bool(each.low <= true[band][regions[region]].mean() <= each.high)
+        for (region, band), each in resampled.means.items()
+    }
+    return voxels, means

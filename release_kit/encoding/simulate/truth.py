@@ -1,4 +1,10 @@
-"""What was planted, calculated: the covariance of all features, and the R² that each union of bands reaches with it."""
+"""What was planted, calculated: the covariance of all features, and what a model reaches on endless new data.
+
+Two truths. ``planted_scores``: of the best model of each union of bands, which takes endless training data.
+``attained_scores``: of the model that was fitted to the training data there were. A held-out score estimates the second.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -46,3 +52,43 @@ def planted_scores(spec: SimulationSpec, weights: FloatMap, noise_variance: Floa
         solved = np.linalg.solve(covariance[np.ix_(rows, rows)], towards[rows])
         scores[union] = (towards[rows] * solved).sum(axis=0) / variance
     return scores
+
+
+def attained_scores(
+    spec: SimulationSpec,
+    weights: FloatMap,
+    noise_variance: FloatMap,
+    fitted: Mapping[int, FloatMap],
+    offset: FloatMap,
+) -> tuple[FloatMap, FloatMap]:
+    """Return R² and r (n_voxels,) that a fitted model reaches on endless new data.
+
+    With ``d`` the difference of true and fitted weights at each delay, ``S`` the covariance of features and ``c`` their
+    correlation from volume to volume, the expected squared error is ``sum over delays a, b of c^|a - b| d_a' S d_b``
+    plus the noise and the squared offset.
+
+    Args:
+        spec: the study.
+        weights: (n_features, n_voxels) that made the responses, ``spec.delay`` volumes later.
+        noise_variance: (n_voxels,).
+        fitted: delay in volumes → (n_features, n_voxels), 0 for features of bands that are not in the model.
+        offset: (n_voxels,) the prediction where all features are at their mean.
+    """
+    covariance = feature_covariance(spec)
+    carry = feature_carry(spec)
+
+    def product(one: Mapping[int, FloatMap], two: Mapping[int, FloatMap]) -> FloatMap:
+        pairs = ((a, b, carry ** abs(a - b)) for a in one for b in two)
+        return np.sum([near * (one[a] * (covariance @ two[b])).sum(axis=0) for a, b, near in pairs], axis=0)
+
+    true = {spec.delay: weights}
+    variance = product(true, true) + noise_variance
+    predicted, common = product(fitted, fitted), product(true, fitted)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = common / np.sqrt(variance * predicted)
+    return (2 * common - predicted - offset**2) / variance, r
+
+
+def feature_carry(spec: SimulationSpec) -> float:
+    """Return the correlation of a feature with itself one volume earlier."""
+    return float(np.exp(-spec.tr_s / spec.smooth_s)) if spec.smooth_s > 0 else 0.0
