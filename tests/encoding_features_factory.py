@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -21,6 +22,9 @@ from transformers import (
 from transformers.utils import logging
 
 from release_kit.bids.annotations.table import Row, annotation_table
+from release_kit.encoding.features.spec import FeatureSpec
+from release_kit.encoding.features.store import FeatureFiles, feature_files
+from release_kit.encoding.features.texts import BinnedTexts
 
 WORDS = [
     *("the", "a", "man", "woman", "dog", "walks", "runs", "sleeps", "eats", "in", "on", "house", "garden", "slowly"),
@@ -28,6 +32,10 @@ WORDS = [
 ]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "<s>"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+N_WORDS = len(SPECIAL) + len(WORDS) + 2
+IMAGE_SIZE = {"height": 32, "width": 32}
+FRAME_TIMES = (0.0, 0.5, 1.0, 1.5, 2.6)
+"""Of four bins of a second: bin 2 has only its second frame, bin 3 none."""
 SMALL_IMAGE = {**SMALL, "num_hidden_layers": 2, "image_size": 32, "patch_size": 8}
 
 
@@ -106,3 +114,26 @@ def sentences(n: int, seed: int = 0, longest: int = 12) -> list[str]:
     """Return random sentences of 1 to ``longest`` known words."""
     random = np.random.default_rng(seed)
     return [" ".join(random.choice(WORDS, random.integers(1, longest + 1))) for _ in range(n)]
+
+
+def image(seed: int, size: int = 40) -> Image.Image:
+    """Return an image of 16 random colours."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    return Image.fromarray(blocks).resize((size, size), Image.Resampling.NEAREST)
+
+
+def write_frames(media: Path) -> Path:
+    """Write the frames of a film at ``FRAME_TIMES``: image ``k`` is the k-th."""
+    (media / "film").mkdir(parents=True)
+    for k, time in enumerate(FRAME_TIMES):
+        image(k).save(media / "film" / f"{time:08.1f}.png")
+    return media
+
+
+def media_features(
+    store: Path, model: Path, media: Path, kind: str, binned: BinnedTexts | None = None, **settings
+) -> FeatureFiles:
+    """Return the features of the film, of four bins where no texts say how many."""
+    level = "story" if kind == "vision-language" else None
+    spec = FeatureSpec(name=kind, kind=kind, model=model, media=media, level=level, **settings)
+    return feature_files(spec, [binned or BinnedTexts(stim_id="film", bin_s=1.0, n_bins=4)], store)

@@ -21,6 +21,10 @@ from release_kit.encoding.features.spec import FeatureSpec
 from release_kit.encoding.features.texts import BinnedTexts
 from release_kit.encoding.features.tokens import TokenIds, Tokens
 
+OWN_CODE_ONLY = {"local_files_only": True, "trust_remote_code": False}
+"""Of every folder that is loaded: nothing is fetched. Without the second, transformers asks on the terminal whether to
+run the code of a model folder, and a ``y`` from anywhere runs it."""
+
 
 class TextModel:
     """A causal or encoder language model in memory.
@@ -39,11 +43,11 @@ class TextModel:
         assert spec.model is not None
         self._spec = spec
         where = f"features.{spec.name}, model {spec.model}"
-        tokenizer = load(lambda: AutoTokenizer.from_pretrained(spec.model, local_files_only=True), where)
+        tokenizer = load(lambda: AutoTokenizer.from_pretrained(spec.model, **OWN_CODE_ONLY), where)
         model = load_weights(AutoModel, spec.model, spec.dtype, spec.device, where)
-        self._tokens = Tokens(tokenizer, model.config, spec)
+        self._tokens = Tokens(tokenizer, model, spec)
         self._model = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
-        probe = self._states([self._probe(where)])
+        probe = first_states(lambda: self._states([self._probe(where)]), "texts", where)
         self.layers = chosen_layers(spec, len(probe), where)
         self._widths = tuple(int(probe[k].shape[-1]) for k in self.layers)
 
@@ -139,6 +143,28 @@ def load(read: Callable[[], Any], where: str) -> Any:
             logging.enable_progress_bar()
 
 
+def first_states(ask: Callable[[], Any], read: str, where: str) -> Sequence[Any]:
+    """Return the hidden states of a model's smallest input: the first time that it is asked for any.
+
+    Args:
+        ask: the call.
+        read: what the input is, for the sentence.
+        where: the feature space and its model.
+
+    Raises:
+        FeatureError: the model cannot read such an input, or gives no hidden states.
+    """
+    step = "name a model of this kind, or another kind for this model"
+    try:
+        states = ask()
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise FeatureError(f"it cannot read {read} ({lines[0][:300]})", where=where, next_step=step) from error
+    if not isinstance(states, (tuple, list)) or any(not hasattr(state, "shape") for state in states):
+        raise FeatureError("it gives no hidden states that could be pooled", where=where, next_step=step)
+    return states
+
+
 def load_weights(kind: Any, folder: Path, dtype: str, device: str, where: str) -> Any:
     """Return a model with the weights of a folder on a device, ready to be asked.
 
@@ -150,7 +176,7 @@ def load_weights(kind: Any, folder: Path, dtype: str, device: str, where: str) -
 
     model, facts = load(
         lambda: kind.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **OWN_CODE_ONLY
         ),
         where,
     )

@@ -68,7 +68,9 @@ class Frames:
     def __init__(self, files: Sequence[Path], bin_s: float, n_bins: int):
         self._video = files[0] if files[0].suffix.lower() in VIDEOS else None
         self._files = () if self._video else tuple(files)
-        times = _video_times(self._video) if self._video else [float(path.stem) for path in files]
+        stamped = _video_times(self._video) if self._video else []
+        self._stamps = [stamp for _, stamp in stamped]
+        times = [time for time, _ in stamped] if self._video else [float(path.stem) for path in files]
         wanted = np.arange(2 * n_bins) * (bin_s / 2)
         first = np.searchsorted(np.asarray(times), wanted - EDGE_S)
         near = [k < len(times) and times[k] < t + bin_s / 2 - EDGE_S for k, t in zip(first, wanted, strict=True)]
@@ -87,7 +89,8 @@ class Frames:
         listed = list(bins)
         # Half bins do not overlap, so no frame is wanted twice and the order is that of the film.
         wanted = [place for k in listed for place in self._of_bin[k]]
-        images = _video_images(self._video, wanted) if self._video else map(self._open, wanted)
+        stamps = (self._stamps[place] for place in wanted)
+        images = _video_images(self._video, stamps) if self._video else map(self._open, wanted)
         for k in listed:
             yield k, [next(images) for _ in self._of_bin[k]]
 
@@ -115,27 +118,41 @@ def _open_video(path: Path) -> Any:
         raise FeatureError(f"the video cannot be read ({error})", where=str(path)) from error
 
 
-def _video_times(path: Path) -> list[float]:
-    """Return the times of a video's frames, in order, from the packets: nothing is decoded."""
+def _video_times(path: Path) -> list[tuple[float, int]]:
+    """Return time and stamp of every frame that is shown, in order, from the packets: nothing is decoded.
+
+    Time 0 is where the file begins to play: some begin at another stamp, or keep frames before it that are not shown
+    (a film cut without encoding it again).
+    """
     with _open_video(path) as container:
-        stream = container.streams.video[0]
-        base = stream.time_base or Fraction(1)
-        return sorted(float(packet.pts * base) for packet in container.demux(stream) if packet.pts is not None)
+        streams = container.streams.video[:1]
+        stamps = [
+            packet.pts
+            for stream in streams
+            for packet in container.demux(stream)
+            if packet.size and not packet.is_discard
+        ]
+        if not stamps or None in stamps:
+            step = "encode it again as .mp4, or give frames as images"
+            raise FeatureError("the video does not say when its frames are shown", where=str(path), next_step=step)
+        base, start = streams[0].time_base or Fraction(1), Fraction(container.start_time or 0, 1_000_000)
+        return [(float(stamp * base - start), stamp) for stamp in sorted(stamps)]
 
 
-def _video_images(path: Path, wanted: Sequence[int]) -> Iterator[Any]:
+def _video_images(path: Path, wanted: Iterable[int]) -> Iterator[Any]:
+    """Yield the frames with the wanted stamps, which grow."""
     left = iter(wanted)
-    place = next(left, None)
+    stamp = next(left, None)
     with _open_video(path) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if place is None:
+        for frame in container.decode(video=0):
+            if stamp is None:
                 return
-            if number == place:
+            if frame.pts == stamp:
                 yield frame.to_image()
-                place = next(left, None)
-    if place is not None:
+                stamp = next(left, None)
+    if stamp is not None:
         step = "encode it again, or give frames as images"
-        raise FeatureError(f"the video ends before its frame {place}", where=str(path), next_step=step)
+        raise FeatureError(f"a frame of the video cannot be read (stamp {stamp})", where=str(path), next_step=step)
 
 
 class Sound:

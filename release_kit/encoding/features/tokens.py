@@ -32,21 +32,21 @@ class Tokens:
 
     Args:
         tokenizer: of transformers.
-        config: the model's configuration, for its positions.
+        model: for its positions.
         spec: special tokens, limit.
 
     Raises:
         FeatureError: ``max_tokens`` is more than the model reads, or too few for any text.
     """
 
-    def __init__(self, tokenizer: Any, config: Any, spec: FeatureSpec):
+    def __init__(self, tokenizer: Any, model: Any, spec: FeatureSpec):
         self._tokenizer, self._with_special = tokenizer, spec.special_tokens
         where = f"features.{spec.name}"
         self._before, self._after = _around(tokenizer)
         wanted = spec.start_token and not spec.special_tokens and tokenizer.bos_token_id is not None
         if wanted and not self._before:
             self._before = (tokenizer.bos_token_id,)
-        readable = readable_tokens(tokenizer, config)
+        readable = readable_tokens(tokenizer, model)
         if spec.max_tokens is not None and readable is not None and spec.max_tokens > readable:
             raise FeatureError(f"max_tokens is {spec.max_tokens}, the model reads {readable}", where=where)
         self._limit = spec.max_tokens or readable or _NO_LIMIT
@@ -77,7 +77,7 @@ class Tokens:
         found = self._tokenizer(joined, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         pairs = []
         for ids, offsets, start in zip(found["input_ids"], found["offset_mapping"], starts, strict=True):
-            first = next((k for k, (_, end) in enumerate(offsets) if end > start), len(ids))
+            first = next((k for k, (_, end) in enumerate(offsets) if end > start), len(ids)) if start else 0
             pairs.append((ids[:first], ids[first:]))
         return pairs
 
@@ -105,15 +105,21 @@ class Tokens:
         return replace(result, own_start=0 if not before else start, own_end=len(ids))
 
 
-def readable_tokens(tokenizer: Any, config: Any) -> int | None:
+def readable_tokens(tokenizer: Any, model: Any) -> int | None:
     """Return how many tokens a model reads, None where neither tokenizer nor configuration set a limit."""
+    config = getattr(model.config, "text_config", model.config)
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _NO_LIMIT else []
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin count positions from the padding token on (`padding_idx + 1` in their embeddings).
-        offset = (config.pad_token_id or 0) + 1 if "roberta" in str(config.model_type) else 0
-        limits.append(positions - offset)
+        limits.append(positions - _unused_positions(model))
     return min(limits) if limits else None
+
+
+def _unused_positions(model: Any) -> int:
+    """Return how many positions no token has: RoBERTa, CamemBERT, MPNet and their kin count from the padding on."""
+    tables = (part for name, part in model.named_modules() if name.endswith("position_embeddings"))
+    padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
+    return max(padding, default=-1) + 1
 
 
 def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

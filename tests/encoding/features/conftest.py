@@ -20,3 +20,9 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Return a folder of media with the frames of one film."""
+    return factory.write_frames(tmp_path / "frames")

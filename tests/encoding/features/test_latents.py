@@ -1,6 +1,8 @@
 """Hidden states of language models: which layer is which, which tokens are pooled, and that batches change nothing."""
 
+import io
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import encoding_features_factory as factory
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, CamembertConfig, ViTConfig, ViTImageProcessor
 
 from release_kit.core.sentence_encoder import installed_encoder
 from release_kit.encoding.errors import FeatureError
@@ -209,3 +211,44 @@ def test_gpu_gives_what_the_cpu_gives(models, pooling):
     one, _ = states(TextModel(spec(models["llama"], pooling=pooling)), TEXTS)
     two, _ = states(TextModel(spec(models["llama"], pooling=pooling, device="cuda")), TEXTS)
     np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+def test_code_of_a_model_folder_is_not_run_whatever_stands_on_the_input(models, tmp_path, monkeypatch):
+    folder, ran = Path(shutil.copytree(models["gpt2"], tmp_path / "model")), tmp_path / "ran"
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    factory.change_config(folder, model_type="own", auto_map=classes)
+    (folder / "own.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\nfrom transformers import GPT2Config as OwnConfig, GPT2Model as OwnModel\n"
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    with pytest.raises(FeatureError, match="transformers cannot read it"):
+        TextModel(spec(folder))
+    assert not ran.exists()
+
+
+def test_model_that_reads_no_text_is_named(models, tmp_path):
+    folder = factory.write_media_model(tmp_path / "vit", ViTConfig(**factory.SMALL_IMAGE), ViTImageProcessor())
+    for path in models["gpt2"].glob("tokenizer*"):
+        shutil.copy(path, folder)
+    with pytest.raises(FeatureError, match="it cannot read texts"):
+        TextModel(spec(folder))
+
+
+def test_longest_text_fits_where_positions_are_counted_from_the_padding_on(tmp_path):
+    n_words = len(factory.SPECIAL) + len(factory.WORDS) + 2
+    config = CamembertConfig(**factory.SMALL, vocab_size=n_words, max_position_embeddings=20, pad_token_id=0)
+    folder = tmp_path / "camembert"
+    with factory.quiet():
+        AutoModel.from_config(config).save_pretrained(folder)
+        factory.tokenizer(around=True, limit=10**30).save_pretrained(folder)
+    found, counts = states(TextModel(spec(folder, "encoder")), [" ".join(["dog"] * 60), "dog"])
+    assert np.isfinite(found).all()
+    assert counts == {"without_tokens": 0, "tokens": 17 + 1, "truncated": 1, "contexts_truncated": 0}
+
+
+def test_each_layer_is_that_of_the_text_whatever_the_signs(models):
+    texts = ["dog 😀👨‍👩‍👧", "男が家に入る。", "\u200b", "dog\u0301 \ufe0f", "dog " * 300]
+    found, counts = states(TextModel(spec(models["bert"])), texts)
+    assert counts["truncated"] == 1 and np.isfinite(found[[0, 1, 3, 4]]).all()
+    alone = np.concatenate([states(TextModel(spec(models["bert"])), [text])[0] for text in texts])
+    np.testing.assert_allclose(found, alone, atol=1e-5)

@@ -7,15 +7,10 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
     AutoImageProcessor,
     AutoModel,
-    AutoProcessor,
-    BlipImageProcessor,
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPProcessor,
-    GitConfig,
-    GitProcessor,
     ResNetConfig,
     ViTConfig,
     ViTImageProcessor,
@@ -29,36 +24,13 @@ from release_kit.encoding.errors import FeatureError
 from release_kit.encoding.features.media_files import Frames, Sound, media_of
 from release_kit.encoding.features.spec import FeatureSpec
 from release_kit.encoding.features.store import feature_files
-from release_kit.encoding.features.texts import BinnedTexts, bin_texts
+from release_kit.encoding.features.texts import BinnedTexts
 
-SIZE = {"height": 32, "width": 32}
-N_BINS = 4
-TIMES = (0.0, 0.5, 1.0, 1.5, 2.6)
-"""Bin 2 has only its second frame, bin 3 none."""
+SIZE = factory.IMAGE_SIZE
 
 
-def image(seed: int, size: int = 40) -> Image.Image:
-    blocks = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-    return Image.fromarray(blocks).resize((size, size), Image.Resampling.NEAREST)
-
-
-@pytest.fixture
-def frames(tmp_path):
-    folder = tmp_path / "frames" / "film"
-    folder.mkdir(parents=True)
-    for k, time in enumerate(TIMES):
-        image(k).save(folder / f"{time:08.1f}.png")
-    return folder.parent
-
-
-def no_texts() -> BinnedTexts:
-    return BinnedTexts(stim_id="film", bin_s=1.0, n_bins=N_BINS)
-
-
-def made(tmp_path, model, media, kind, binned=None, **settings):
-    level = "story" if kind == "vision-language" else None
-    spec = FeatureSpec(name=kind, kind=kind, model=model, media=media, level=level, **settings)
-    return feature_files(spec, [binned or no_texts()], tmp_path / "store")
+def made(tmp_path, model, media, kind, **settings):
+    return factory.media_features(tmp_path / "store", model, media, kind, **settings)
 
 
 def direct_images(model_folder, places, **asked):
@@ -68,7 +40,7 @@ def direct_images(model_folder, places, **asked):
     model = getattr(model, "vision_model", model)
     found = []
     for place in places:
-        inputs = processor(images=image(place), return_tensors="pt")
+        inputs = processor(images=factory.image(place), return_tensors="pt")
         with torch.inference_mode():
             found.append(model(**inputs, output_hidden_states=True).hidden_states)
     return found
@@ -99,71 +71,6 @@ def test_layers_of_a_convolutional_model_have_widths_of_their_own(tmp_path, fram
         direct = direct_images(folder, [4])[0]
     assert [files.layer("film", layer).shape for layer in files.layers] == [(4, 8), (4, 8), (4, 16)]
     np.testing.assert_allclose(files.layer("film", 2)[2], direct[2][0].mean(dim=(1, 2)).numpy(), atol=1e-5)
-
-
-@pytest.fixture
-def clip(tmp_path):
-    n_words = len(factory.SPECIAL) + len(factory.WORDS) + 2
-    text = {**factory.SMALL, "num_hidden_layers": 2, "vocab_size": n_words, "max_position_embeddings": 16}
-    config = CLIPConfig(
-        text_config={**text, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0},
-        vision_config={**factory.SMALL_IMAGE, "hidden_size": 48},
-        projection_dim=16,
-    )
-    processor = CLIPProcessor(CLIPImageProcessor(size=SIZE, crop_size=SIZE), factory.tokenizer(around=True, limit=16))
-    return factory.write_media_model(tmp_path / "clip", config, processor)
-
-
-def captions(text_of_bin_1: str = "the old dog sleeps") -> BinnedTexts:
-    rows = [("a", 0.0, 1.0, "a man walks"), ("a", 1.0, 1.0, text_of_bin_1), ("b", 1.0, 3.0, "the house")]
-    return bin_texts(factory.table(rows), "film", "story", "en", 4.0, 1.0)
-
-
-def test_model_of_two_towers_gives_both_side_by_side(tmp_path, frames, clip):
-    with factory.quiet():
-        files = made(tmp_path, clip, frames, "vision-language", captions())
-        processor, model = AutoProcessor.from_pretrained(clip), AutoModel.from_pretrained(clip).eval()
-        inputs = processor(images=[image(0), image(1)], text=["a man walks"] * 2, return_tensors="pt")
-        with torch.inference_mode():
-            direct = model(**inputs, output_hidden_states=True)
-    assert files.missing("film").tolist() == [False, False, False, True], "a text without a frame is missing"
-    for layer in files.layers:
-        towers = [direct.text_model_output.hidden_states[layer], direct.vision_model_output.hidden_states[layer]]
-        expected = np.concatenate([tower.mean(1).mean(0).numpy() for tower in towers])
-        assert expected.shape == (80,)
-        np.testing.assert_allclose(files.layer("film", layer)[0], expected, atol=1e-5)
-
-
-def test_long_captions_are_cut_and_counted(tmp_path, frames, clip):
-    with factory.quiet():
-        files = made(tmp_path, clip, frames, "vision-language", captions(" ".join(["dog"] * 20)))
-    assert files.counts()["truncated"] == 1
-
-
-def test_tower_of_images_alone_is_used_where_only_images_are_read(tmp_path, frames, clip):
-    with factory.quiet():
-        files = made(tmp_path, clip, frames, "vision")
-        direct = direct_images(clip, [4])[0]
-    assert files.layer("film", 1).shape == (4, 48)
-    np.testing.assert_allclose(files.layer("film", 1)[2], direct[1][0].mean(0).numpy(), atol=1e-5)
-
-
-def test_joint_states_pool_the_image_and_the_text_without_its_padding(tmp_path, frames):
-    n_words = len(factory.SPECIAL) + len(factory.WORDS) + 2
-    config = GitConfig(
-        **{**factory.SMALL, "num_hidden_layers": 2}, vocab_size=n_words, bos_token_id=2, eos_token_id=3,
-        pad_token_id=0, max_position_embeddings=32, vision_config=factory.SMALL_IMAGE,
-    )  # fmt: skip
-    images = BlipImageProcessor(size=SIZE)
-    with factory.quiet():
-        processor = GitProcessor(images, factory.tokenizer(around=True, limit=32))
-        folder = factory.write_media_model(tmp_path / "git", config, processor)
-        one = made(tmp_path, folder, frames, "vision-language", captions(), batch_size=1)
-        many = made(tmp_path, folder, frames, "vision-language", captions(), batch_size=16)
-    assert one.key != many.key
-    for layer in one.layers:
-        assert one.layer("film", layer)[:3].any(axis=1).all()
-        np.testing.assert_allclose(many.layer("film", layer), one.layer("film", layer), atol=1e-5)
 
 
 def write_wav(path, rate, seconds=3.4, dtype=np.int16, hz=440.0):
@@ -251,7 +158,7 @@ def test_changed_frame_is_another_key(tmp_path, frames):
             tmp_path / "vit", ViTConfig(**factory.SMALL_IMAGE), ViTImageProcessor(size=SIZE)
         )
         one = made(tmp_path, folder, frames, "vision", layers=(1,))
-        image(9).save(frames / "film" / "000000.5.png")
+        factory.image(9).save(frames / "film" / "000000.5.png")
         two = made(tmp_path, folder, frames, "vision", layers=(1,))
     assert one.key != two.key
     assert not np.array_equal(one.layer("film", 1)[0], two.layer("film", 1)[0])
@@ -270,3 +177,64 @@ def test_media_that_are_absent_or_have_no_times_are_named(tmp_path, frames):
     with pytest.raises(FeatureError, match="the frame cannot be read") as caught:
         list(Frames(media_of(frames, "film", sound=False), 1.0, 4).read([3]))
     assert "000003.0.png" in caught.value.sentence()
+
+
+def write_ast(folder):
+    config = ASTConfig(
+        **{**factory.SMALL, "num_hidden_layers": 2},
+        max_length=128,
+        num_mel_bins=32,
+        frequency_stride=10,
+        time_stride=10,
+    )
+    return factory.write_media_model(folder, config, ASTFeatureExtractor(num_mel_bins=32, max_length=128))
+
+
+def test_spectrum_of_a_bin_is_read_by_itself_and_all_of_its_places_are_pooled(tmp_path):
+    write_wav(tmp_path / "sound" / "film.wav", 16000)
+    with factory.quiet():
+        folder = write_ast(tmp_path / "ast")
+        files = made(tmp_path, folder, tmp_path / "sound", "audio", batch_size=2)
+        model = AutoModel.from_pretrained(folder).eval()
+        wave = Sound(tmp_path / "sound" / "film.wav", 1.0).read(1, 16000)
+        with torch.inference_mode():
+            inputs = ASTFeatureExtractor(num_mel_bins=32, max_length=128)(
+                wave, sampling_rate=16000, return_tensors="pt"
+            )
+            direct = model(**inputs, output_hidden_states=True).hidden_states
+    for layer in files.layers:
+        np.testing.assert_allclose(files.layer("film", layer)[1], direct[layer][0].mean(0).numpy(), atol=1e-5)
+
+
+def test_bins_longer_than_a_model_reads_are_refused_and_not_cut(tmp_path):
+    write_wav(tmp_path / "sound" / "film.wav", 16000)
+    with factory.quiet():
+        folder = write_ast(tmp_path / "ast")
+        with pytest.raises(FeatureError, match=r"it reads 1.28 s at once, a bin has 2 s"):
+            spec = FeatureSpec(name="a", kind="audio", model=folder, media=tmp_path / "sound", bin_s=2.0)
+            feature_files(spec, [BinnedTexts(stim_id="film", bin_s=2.0, n_bins=2)], tmp_path / "store")
+
+
+def test_time_of_a_video_is_counted_from_where_it_begins_to_play(tmp_path):
+    av = pytest.importorskip("av", reason="av is not installed")
+    whole, later = tmp_path / "whole.mp4", tmp_path / "film.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.bit_rate, stream.max_b_frames = "yuv420p", 4_000_000, 2
+        for k in range(8):
+            gray = Image.new("RGB", (64, 64), (20 * k + 20,) * 3)
+            container.mux(stream.encode(av.VideoFrame.from_image(gray)))
+        container.mux(stream.encode())
+    with av.open(str(whole)) as source, av.open(str(later), "w") as target:
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts = (stamp + round(2 / stream.time_base) for stamp in (packet.pts, packet.dts))
+                packet.stream = copied
+                target.mux(packet)
+    found = Frames([later], 1.0, 3)
+    assert [found.count(k) for k in range(3)] == [2, 2, 0]
+    shades = [np.asarray(each).mean() for _, images in found.read([0, 1]) for each in images]
+    np.testing.assert_allclose(shades, [20, 60, 100, 140], atol=6)
