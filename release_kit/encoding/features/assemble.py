@@ -105,10 +105,7 @@ def _filling(folder: Path, names: list[str], n_bins: int, widths: tuple[int, ...
     paths = [folder / f"{TEMPORARY_PREFIX}{mark}-{name}" for name in names]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = [
-            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_bins, width))
-            for path, width in zip(paths, widths, strict=True)
-        ]
+        arrays = [_zeros_on_disk(path, (n_bins, width)) for path, width in zip(paths, widths, strict=True)]
         yield arrays
         for array in arrays:
             array.flush()
@@ -121,6 +118,15 @@ def _filling(folder: Path, names: list[str], n_bins: int, widths: tuple[int, ...
     except BaseException:
         _remove(paths)
         raise
+
+
+def _zeros_on_disk(path: Path, shape: tuple[int, int]) -> npt.NDArray:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # A file with holes takes no space before it is filled: a disk that is full then kills the process by a signal.
+        with open(path, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _remove(paths: list[Path]) -> None:

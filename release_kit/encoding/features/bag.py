@@ -26,22 +26,23 @@ class Vocabulary:
     weights: tuple[float, ...]
 
 
-def fit_vocabulary(spec: FeatureSpec, texts: Sequence[str]) -> Vocabulary:
+def fit_vocabulary(spec: FeatureSpec, texts: Sequence[str], language: str | None = None) -> Vocabulary:
     """Return the words of training texts that stand in at least ``min_count`` of them, the most frequent ones.
 
     The weight of a word is 1 (``count``), or ``ln((1 + n) / (1 + d)) + 1`` of ``n`` different texts of which ``d`` hold
     it (``tf-idf``; the smoothed form that scikit-learn uses).
 
     Args:
-        spec: ``min_count``, ``max_words``, ``weighting``, ``language``.
+        spec: ``min_count``, ``max_words``, ``weighting``.
         texts: different training texts.
+        language: of the texts.
 
     Raises:
         FeatureError: no word is frequent enough, or the texts are not cut into words.
     """
     where = f"features.{spec.name}, level {spec.level}"
-    check_cut_into_words(texts, spec.language, where)
-    holding = Counter(word for text in set(texts) for word in set(_folded(text, spec.language)))
+    check_cut_into_words(texts, language, where)
+    holding = Counter(word for text in set(texts) for word in set(_folded(text, language)))
     frequent = sorted((-n, word) for word, n in holding.items() if n >= spec.min_count)[: spec.max_words]
     if not frequent:
         what = f"none of {len(holding)} words stands in {spec.min_count} of {len(set(texts))} different training texts"
@@ -74,7 +75,7 @@ class BagOfWords:
 
     def prepare(self, binned: BinnedTexts, items: Sequence[Item]) -> Prepared:
         """Return the known words of every item; a text without any has a row of zeros, it is not missing."""
-        found = [_folded(item.text, self._spec.language) for item in items]
+        found = [_folded(item.text, binned.language) for item in items]
         known = [[self._place[word] for word in words if word in self._place] for words in found]
         n_words = sum(map(len, found))
         counts = {"words": n_words, "words_unknown": n_words - sum(map(len, known))}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.encoding.errors import FeatureError
-from release_kit.encoding.features.bag import BagOfWords, fit_vocabulary
+from release_kit.encoding.features.bag import BagOfWords, Vocabulary, fit_vocabulary
 from release_kit.encoding.features.items import Encoder
 from release_kit.encoding.features.spec import TEXT_MODELS, FeatureSpec
 from release_kit.encoding.features.static import StaticVectors
@@ -33,7 +33,7 @@ def open_encoder(spec: FeatureSpec, binned: Sequence[BinnedTexts], train_bins: T
     if spec.kind == "static":
         return StaticVectors(spec, binned)
     if spec.kind == "bag-of-words":
-        return BagOfWords(spec, fit_vocabulary(spec, _train_texts(spec, binned, train_bins)))
+        return BagOfWords(spec, _vocabulary(spec, binned, train_bins))
     from release_kit.encoding.features.media import open_media_model
 
     return open_media_model(spec)
@@ -43,8 +43,12 @@ def private_identity(spec: FeatureSpec, binned: Sequence[BinnedTexts], train_bin
     """Return what decides values of one kind only, as JSON: the vocabulary of a bag of words."""
     if spec.kind != "bag-of-words":
         return {}
-    vocabulary = fit_vocabulary(spec, _train_texts(spec, binned, train_bins))
+    vocabulary = _vocabulary(spec, binned, train_bins)
     return {"vocabulary": list(vocabulary.words), "rarity": [float(value) for value in vocabulary.weights]}
+
+
+def _vocabulary(spec: FeatureSpec, binned: Sequence[BinnedTexts], train_bins: TrainBins) -> Vocabulary:
+    return fit_vocabulary(spec, _train_texts(spec, binned, train_bins), binned[0].language)
 
 
 def _train_texts(spec: FeatureSpec, binned: Sequence[BinnedTexts], train_bins: TrainBins) -> list[str]:

@@ -10,8 +10,13 @@ from release_kit.core.digest_cache import DigestCache, default_cache_path, diges
 from release_kit.core.errors import ReleaseKitError
 from release_kit.encoding.errors import FeatureError
 
-_DECIDING = ("*.safetensors", "*.json", "*.model", "*.tiktoken", "*.jinja", "vocab.txt", "merges.txt")
-"""What transformers may read of a folder; README, licence and training logs of other kinds do not count."""
+_NEVER_READ = (
+    *(".md", ".rst", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".log", ".lock", ".py", ".pyc"),
+    *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite"),
+)
+"""Endings of what is not read of a folder: descriptions, code, weights of other forms. Everything else counts, for
+tokenizers have files of many names (``vocab.txt``, ``spiece.model``, ``bpe.codes``)."""
+_NO_ENDING = ("readme", "license", "licence", "notice", "copying", "changelog")
 
 
 def model_digests(model: Path, name: str) -> dict[str, str]:
@@ -32,7 +37,7 @@ def model_digests(model: Path, name: str) -> dict[str, str]:
     if not model.is_dir():
         step = "name the folder of the model, or the file of word vectors"
         raise FeatureError("there is no such model", where=where, next_step=step)
-    files = sorted({path for pattern in _DECIDING for path in model.glob(pattern) if path.is_file()})
+    files = sorted(path for path in model.iterdir() if path.is_file() and _decides(path))
     names = {path.name for path in files}
     missing = [] if "config.json" in names else ["config.json"]
     if not any(path.suffix == ".safetensors" for path in files):
@@ -44,6 +49,11 @@ def model_digests(model: Path, name: str) -> dict[str, str]:
             step = f"convert {pickled[0]} to safetensors: pickled weights can run code and are not read"
         raise FeatureError(f"the folder lacks {' and '.join(missing)}", where=where, next_step=step)
     return sha256_of(files, model)
+
+
+def _decides(path: Path) -> bool:
+    name = path.name.casefold()
+    return not (name.startswith((".", *_NO_ENDING)) or path.suffix.casefold() in _NEVER_READ)
 
 
 def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
@@ -64,7 +74,13 @@ def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 
 def runtime_versions(names: Iterable[str]) -> Mapping[str, str]:
-    """Return the installed versions of the packages that calculate."""
+    """Return the installed versions of the packages that calculate; ``absent`` where one is not installed."""
     import importlib.metadata
 
-    return {name: importlib.metadata.version(name) for name in names}
+    def version(name: str) -> str:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return "absent"
+
+    return {name: version(name) for name in names}

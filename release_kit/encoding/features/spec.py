@@ -84,8 +84,8 @@ class FeatureSpec:
         return self.kind not in ("vision", "audio")
 
     def identity(self) -> dict[str, Any]:
-        """Return what changes values, as JSON; model, texts and media go into the key by their digests."""
-        names = ["kind", "annotators", "missing", "bin_s"]
+        """Return what changes values, as JSON; model, texts (with who wrote them) and media are digested."""
+        names = ["kind", "missing", "bin_s"]
         if self.kind in (*TEXT_MODELS, *MEDIA):
             names += ["layers", "pooling", "batch_size", "dtype", "device"]
         if self.kind in TEXT_MODELS:
@@ -94,9 +94,8 @@ class FeatureSpec:
             names += ["max_tokens"]
         if self.kind == "bag-of-words":
             names += ["min_count", "max_words", "weighting"]
-        if self.kind in WORDS:
-            names += ["language"]
         values = {name: getattr(self, name) for name in names}
+        values["annotators"] = "each" if self.annotators == "each" else "mean"
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _unknown(self) -> list[str]:

@@ -23,7 +23,7 @@ class StaticVectors:
     its parts.
 
     Args:
-        spec: file of the vectors, language.
+        spec: file of the vectors.
         binned: all texts; no other word is read.
 
     Raises:
@@ -34,10 +34,11 @@ class StaticVectors:
 
     def __init__(self, spec: FeatureSpec, binned: Sequence[BinnedTexts]):
         assert spec.model is not None
-        self._language = spec.language
-        texts = {text for each in binned for rows in each.rows for text in rows}
-        check_cut_into_words(texts, spec.language, f"features.{spec.name}, level {spec.level}")
-        wanted = {form for text in texts for word in words_of(text, spec.language) for form in _forms(word)}
+        texts = {(text, each.language) for each in binned for rows in each.rows for text in rows}
+        for language in sorted({each.language or "" for each in binned}):
+            of_language = [text for text, written in texts if (written or "") == language]
+            check_cut_into_words(of_language, language, f"features.{spec.name}, level {spec.level}")
+        wanted = {form for text, language in texts for word in words_of(text, language) for form in _forms(word)}
         self._table, self._place = read_word_vectors(spec.model, wanted)
 
     def widths(self) -> tuple[int, ...]:
@@ -46,7 +47,7 @@ class StaticVectors:
 
     def prepare(self, binned: BinnedTexts, items: Sequence[Item]) -> Prepared:
         """Return the known words of every item; a text without any cannot be used."""
-        words = [words_of(item.text, self._language) for item in items]
+        words = [words_of(item.text, binned.language) for item in items]
         known = [[self._known(word) for word in each] for each in words]
         flat = {word: self._known(word) for each in words for word in each}
         counts = {

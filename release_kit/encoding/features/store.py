@@ -25,13 +25,24 @@ from release_kit.encoding.errors import FeatureError
 from release_kit.encoding.features.assemble import layer_file, write_stimulus
 from release_kit.encoding.features.items import Encoder
 from release_kit.encoding.features.model_files import model_digests, runtime_versions, sha256_of
-from release_kit.encoding.features.spec import MEDIA, TEXT_MODELS, FeatureSpec
+from release_kit.encoding.features.spec import TEXT_MODELS, WORDS, FeatureSpec
 from release_kit.encoding.features.texts import BinnedTexts
 
 SCHEMA_VERSION = 1
 FEATURES_FILE, STIMULUS_FILE = "features.json", "stimulus.json"
 _AFTER_STORE = frozenset({"delays.py", "place.py", "placement.py", "pca.py", "__init__.py"})
 """Files of this room that take features out of the store: what they do is no part of its values."""
+
+_TEXT_LIBRARIES = ("torch", "transformers", "tokenizers")
+_IMAGE_LIBRARIES = ("torch", "transformers", "pillow", "torchvision", "av")
+_LIBRARIES = {
+    **dict.fromkeys(TEXT_MODELS, _TEXT_LIBRARIES),
+    "vision": _IMAGE_LIBRARIES,
+    "vision-language": (*_IMAGE_LIBRARIES, "tokenizers"),
+    "audio": ("torch", "transformers", "scipy", "torchaudio"),
+}
+"""What calculates besides numpy. transformers takes torchvision and torchaudio where they are installed, and its own
+code, which rounds otherwise, where they are not."""
 
 Progress = Callable[[str, int, int], None]
 """Told the stimulus, how many are done, and how many there are."""
@@ -139,6 +150,8 @@ def feature_files(
         encoder: Encoder | None = None
         for each in sorted(binned, key=lambda one: one.stim_id):
             place = home / safe_relative_path(each.stim_id, where="stimulus")
+            for leftover in place.glob(f"{TEMPORARY_PREFIX}*"):
+                leftover.unlink()
             facts = _finished(place, identities[each.stim_id]) or _taken_over(place, identities[each.stim_id])
             if facts is None:
                 encoder = encoder or open_encoder(spec, binned, train_bins)
@@ -161,12 +174,11 @@ def _as_files(key: str, home: Path, done: Mapping[str, Mapping[str, Any]]) -> Fe
 
 def _shared_identity(spec: FeatureSpec) -> dict[str, Any]:
     """Return what decides values of every stimulus, as JSON."""
-    libraries = ("numpy", "torch", "transformers") if spec.kind in (*TEXT_MODELS, *MEDIA) else ("numpy",)
     return {
         "spec": spec.identity(),
         "model": None if spec.model is None else model_digests(spec.model, spec.name),
         "code": code_digest(),
-        "libraries": dict(runtime_versions(libraries)),
+        "libraries": dict(runtime_versions(["numpy", *_LIBRARIES.get(spec.kind, ())])),
     }
 
 
@@ -181,6 +193,8 @@ def _content(spec: FeatureSpec, binned: BinnedTexts) -> dict[str, Any]:
     content: dict[str, Any] = {"n_bins": binned.n_bins, "bin_s": binned.bin_s}
     if spec.reads_text:
         content |= {"annotators": binned.annotators, "rows": binned.rows, "held": binned.held}
+    if spec.kind in WORDS:
+        content["language"] = binned.language
     if spec.media is not None:
         from release_kit.encoding.features.media_files import media_of
 
@@ -190,8 +204,6 @@ def _content(spec: FeatureSpec, binned: BinnedTexts) -> dict[str, Any]:
 
 
 def _make(spec: FeatureSpec, binned: BinnedTexts, encoder: Encoder, place: Path, identity: str) -> dict[str, Any]:
-    for leftover in place.glob(f"{TEMPORARY_PREFIX}*"):
-        leftover.unlink()
     made = write_stimulus(spec, binned, encoder, place)
     facts = {
         "schema_version": SCHEMA_VERSION,

@@ -31,6 +31,7 @@ class BinnedTexts:
         stim_id: label of the stimulus.
         bin_s: width of a bin in seconds.
         n_bins: how many.
+        language: of the texts; None for a medium without text.
         annotators: who wrote, sorted; empty for a medium without text.
         rows: of each annotator, the texts of its rows in order of time.
         held: of each annotator and bin, the rows that have a part in the bin (places in ``rows``).
@@ -39,6 +40,7 @@ class BinnedTexts:
     stim_id: str
     bin_s: float
     n_bins: int
+    language: str | None = None
     annotators: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     held: tuple[tuple[tuple[int, ...], ...], ...] = ()
@@ -110,6 +112,7 @@ def bin_texts(
         stim_id=stim_id,
         bin_s=bin_s,
         n_bins=n_bins,
+        language=language,
         annotators=tuple(names),
         rows=tuple(rows for rows, _ in written),
         held=tuple(held for _, held in written),
@@ -125,7 +128,8 @@ def bin_stimuli(table: "pa.Table | None", runs: Iterable[RunInfo], spec: Feature
         spec: level, language, annotators and width of the bins.
 
     Raises:
-        FeatureError: runs whose stimulus lacks the level; each is named, with its level.
+        FeatureError: runs whose stimulus lacks the level, each named with its level; no language is named, and stimuli
+            have different ones.
     """
     shown: dict[str, list[RunInfo]] = {}
     for run in runs:
@@ -145,6 +149,7 @@ def bin_stimuli(table: "pa.Table | None", runs: Iterable[RunInfo], spec: Feature
         what = problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} stimuli:", *problems])
         step = "annotate it, get its files, or leave these runs out"
         raise FeatureError(what, where=f"features.{spec.name}, level {spec.level}", next_step=step)
+    _check_one_language(found, f"features.{spec.name}, level {spec.level}")
     return tuple(found)
 
 
@@ -173,6 +178,16 @@ def _one_language(rows: Sequence[dict], level: str, language: str | None, where:
         asked = "a language must be named" if language is None else f"there is none in {language!r}"
         raise FeatureError(f"{asked}: it is written in {', '.join(languages)}", where=where)
     return language
+
+
+def _check_one_language(binned: Sequence[BinnedTexts], where: str) -> None:
+    of: dict[str | None, list[str]] = {}
+    for each in binned:
+        of.setdefault(each.language, []).append(each.stim_id)
+    if len(of) > 1:
+        listed = "; ".join(f"{', '.join(names)} in {language}" for language, names in sorted(of.items()))
+        step = "name the language, or leave the runs of the others out"
+        raise FeatureError(f"stimuli are annotated in different languages: {listed}", where=where, next_step=step)
 
 
 def _of_annotator(

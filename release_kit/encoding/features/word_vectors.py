@@ -34,7 +34,8 @@ def read_word_vectors(path: Path, wanted: Collection[str]) -> tuple[FloatArray, 
     try:
         with open(path, "rb") as stream:
             width, n_words = _header(stream, path)
-            pairs = _binary(stream, width, n_words or 0, path) if _is_binary(path) else _text(stream, width, path)
+            read = _binary if _is_binary(path) else _text
+            pairs = read(stream, width, n_words, path)
             wanted_bytes = {word.encode("utf-8", "surrogatepass") for word in wanted}
             found: dict[str, np.ndarray] = {}
             for word, values in pairs:
@@ -72,14 +73,15 @@ def _header(stream: BinaryIO, path: Path) -> tuple[int, int | None]:
     return len(parts) - 1, None
 
 
-def _text(stream: BinaryIO, width: int, path: Path) -> Iterator[tuple[bytes, list[bytes]]]:
+def _text(stream: BinaryIO, width: int, n_words: int | None, path: Path) -> Iterator[tuple[bytes, list[bytes]]]:
     """Yield every word and its values; a word may hold blanks, as some of GloVe's do."""
     problems: list[str] = []
-    n_wrong = 0
+    n_wrong = n_read = 0
     for number, line in enumerate(stream, start=1 if stream.tell() == 0 else 2):
         stripped = line.rstrip()
         if not stripped:
             continue
+        n_read += 1
         word, *values = stripped.rsplit(b" ", width)
         if len(values) == width and _are_numbers(values) and not (b" " in word and _is_number(word.rsplit(b" ")[-1])):
             yield word, values
@@ -89,6 +91,8 @@ def _text(stream: BinaryIO, width: int, path: Path) -> Iterator[tuple[bytes, lis
             n_fields = len(stripped.split(b" ")) - 1
             shown = printable(word[:20].decode("utf-8", "replace"))
             problems.append(f"line {number} ({shown!r}) has {n_fields} values, expected {width} numbers")
+    if not problems and n_words is not None and n_read < n_words:
+        problems = [f"ends after {n_read:,} of {n_words:,} words"]
     if problems:
         more = f"; {n_wrong} such lines in all" if n_wrong > len(problems) else ""
         step = "the file is damaged or cut off: get it again"
@@ -116,9 +120,9 @@ def _is_number(value: bytes) -> bool:
     return True
 
 
-def _binary(stream: BinaryIO, width: int, n_words: int, path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
+def _binary(stream: BinaryIO, width: int, n_words: int | None, path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
     size = 4 * width
-    for number in range(1, n_words + 1):
+    for number in range(1, (n_words or 0) + 1):
         word = bytearray()
         while (letter := stream.read(1)) not in (b" ", b"") and len(word) < _LONGEST_WORD_BYTES:
             word += letter

@@ -13,7 +13,11 @@ import torch
 from killing import run_child
 
 from release_kit.core.canonical import read_json
+from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.encoding.errors import FeatureError
+from release_kit.encoding.features.assemble import write_stimulus
+from release_kit.encoding.features.bag import BagOfWords, fit_vocabulary
+from release_kit.encoding.features.model_files import model_digests
 from release_kit.encoding.features.spec import FeatureSpec
 from release_kit.encoding.features.store import feature_files
 from release_kit.encoding.features.texts import bin_texts
@@ -221,3 +225,58 @@ def test_folder_that_is_no_model_says_what_it_lacks(models, tmp_path, what):
     }
     with pytest.raises(FeatureError, match=expected[what]):
         feature_files(model_spec(folder), FILMS, tmp_path / "store")
+
+
+def test_every_file_that_a_tokenizer_may_read_decides_and_no_other(models, tmp_path):
+    folder = Path(shutil.copytree(models["gpt2"], tmp_path / "model"))
+    known = model_digests(folder, "latents")
+    for name in ("README.md", "LICENSE", "pytorch_model.bin", ".gitattributes", "modeling_own.py"):
+        (folder / name).write_bytes(b"x")
+    assert model_digests(folder, "latents") == known
+    for name in ("bpe.codes", "dict.txt", "vocab.bpe", "prophetnet.tokenizer"):
+        (folder / name).write_bytes(b"x")
+        assert name in model_digests(folder, "latents"), name
+
+
+def test_key_says_every_library_that_calculates(models, tmp_path):
+    files = feature_files(model_spec(models["gpt2"]), FILMS[:1], tmp_path)
+    libraries = read_json(files.folder / "features.json")["identity"]["libraries"]
+    assert set(libraries) == {"numpy", "torch", "transformers", "tokenizers"}
+    assert "absent" not in libraries.values()
+
+
+def test_order_of_annotators_in_a_list_is_no_part_of_the_key(tmp_path):
+    keys = {
+        bag(tmp_path, replace(BAG, annotators=names), [binned(ROWS, annotators=names)], {"film": np.ones(6, bool)}).key
+        for names in (("a", "b"), ("b", "a"), "mean")
+    }
+    assert len(keys) == 1
+    only = bag(tmp_path, BAG, [binned(ROWS, annotators=("a",))], {"film": np.ones(6, bool)})
+    assert only.key not in keys
+
+
+def test_disk_that_is_full_is_found_before_anything_is_filled(tmp_path):
+    """A page of a file with holes that finds no room ends the process by a signal; so there are none."""
+    taken = []
+
+    class Looking(BagOfWords):
+        def vectors(self, prepared):
+            taken.extend(path.stat() for path in tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
+            return super().vectors(prepared)
+
+    long = binned([("a", 0.0, 1.0, "dog")], duration_s=20_000.0)
+    write_stimulus(BAG, long, Looking(BAG, fit_vocabulary(BAG, ["dog"])), tmp_path)
+    (file,) = taken
+    assert file.st_size > 80_000 and file.st_blocks * 512 >= file.st_size
+
+
+def test_what_a_killed_copy_left_is_removed_by_the_next_one(models, tmp_path):
+    asked = model_spec(models["gpt2"])
+    feature_files(asked, FILMS, tmp_path / "a")
+    feature_files(asked, FILMS, tmp_path / "b")
+    expected = feature_files(asked, FILMS[:2], tmp_path / "a")
+    leftover = tmp_path / "b" / expected.key / "film" / f"{TEMPORARY_PREFIX}layer-00.npy-12345678"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    feature_files(asked, FILMS[:2], tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -130,3 +130,13 @@ def test_name_is_no_part_of_what_features_are():
     one, two = (FeatureSpec(name=name, kind="bag-of-words", level="story") for name in ("one", "two"))
     assert one.identity() == two.identity()
     assert np.array_equal(binned([("a", 0, 1, "x")]).missing, [False, True, True, True, True, True])
+
+
+def test_stimuli_in_different_languages_are_not_mixed_where_none_is_named():
+    spec = FeatureSpec(name="words", kind="bag-of-words", level="story")
+    both = pa.concat_tables([
+        factory.table([("a", 0.0, 1.0, "x")]), factory.table([("a", 0.0, 1.0, "猫")], language="ja", stim_id="glee"),
+    ])  # fmt: skip
+    with pytest.raises(FeatureError, match="different languages: film in en; glee in ja"):
+        bin_stimuli(both, [run("1", "film"), run("1", "glee")], spec)
+    assert bin_stimuli(both, [run("1", "glee")], spec)[0].language == "ja"

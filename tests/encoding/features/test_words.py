@@ -133,3 +133,49 @@ def test_most_frequent_words_are_kept_and_none_at_all_is_refused():
     assert fit_vocabulary(spec, ["a b c", "a b", "a c", "a"]).words == ("a", "b")
     with pytest.raises(FeatureError, match="none of 3 words stands in 2 of 2 different training texts"):
         fit_vocabulary(spec, ["a b", "c"])
+
+
+def test_signs_written_onto_letters_are_parts_of_their_words():
+    assert words_of("cafe\u0301s \u2764\ufe0f na\u00efve", "fr") == ["caf\u00e9s", "na\u00efve"]
+    assert words_of("हिन्दी भाषा।", "hi") == ["हिन्दी", "भाषा"]
+    assert words_of("\u0645\u06cc\u200c\u062e\u0648", "fa") == ["\u0645\u06cc\u200c\u062e\u0648"]
+    assert words_of("ที่ นี่ 「家」", "th") == ["ที่", "นี่", "家"]
+
+
+UNCUT = "男がゆっくりと古い家に入っていくところだ"
+
+
+THAI = "ผู้ชายคนหนึ่งกำลังเดินเข้าไปในบ้าน"
+
+
+@pytest.mark.parametrize(("language", "text"), [("th", THAI), ("jpn", UNCUT), ("ja_JP", UNCUT)])
+def test_uncut_texts_are_refused_whatever_marks_and_codes_they_have(tmp_path, language, text):
+    path = write(tmp_path / "v.txt", vectors={"家": [1, 0, 0]})
+    with pytest.raises(FeatureError, match="are not cut into words"):
+        features(tmp_path, [("a", 0.0, 1.0, text)], path, language)
+
+
+def test_language_that_need_not_be_named_is_that_of_the_annotations(tmp_path):
+    rows = [("a", 0.0, 1.0, UNCUT), ("a", 1.0, 1.0, UNCUT)]
+    films = [bin_texts(factory.table(rows, language="ja"), "film", "story", None, 4.0, 1.0)]
+    for spec in (
+        FeatureSpec(name="words", kind="bag-of-words", level="story", min_count=1),
+        FeatureSpec(name="vectors", kind="static", level="story", model=write(tmp_path / "v.txt")),
+    ):
+        with pytest.raises(FeatureError, match="1 of 1 texts in ja are not cut into words"):
+            feature_files(spec, films, tmp_path / "store", train_bins={"film": np.ones(4, bool)})
+
+
+def test_named_or_not_the_same_language_is_the_same_key(tmp_path):
+    films = [bin_texts(factory.table([("a", 0.0, 1.0, "dog")]), "film", "story", None, 4.0, 1.0)]
+    specs = [FeatureSpec(name="words", kind="bag-of-words", level="story", language=language, min_count=1)
+             for language in (None, "en")]  # fmt: skip
+    train = {"film": np.ones(4, bool)}
+    assert len({feature_files(spec, films, tmp_path, train_bins=train).key for spec in specs}) == 1
+
+
+def test_file_that_ends_between_two_words_is_not_half_used(tmp_path):
+    path = write(tmp_path / "v.vec", "word2vec", {"dog": [1, 2, 3], "cat": [1, 2, 3], "man": [1, 2, 3]})
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(FeatureError, match="ends after 2 of 3 words"):
+        read_word_vectors(path, {"dog"})
