@@ -3,11 +3,10 @@
 Every problem of every subject and run is returned at once; no voxel is read.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from release_kit.bids.annotations.tokens import is_placeholder
 from release_kit.core.errors import ReleaseKitError
-from release_kit.core.records import nearest
-from release_kit.core.wording import counted
 from release_kit.encoding.data.layout import Dataset
 from release_kit.encoding.data.problems import DataError, DataProblem
 from release_kit.encoding.data.runs import EDGE_S, RunInfo
@@ -54,29 +53,6 @@ def check_dataset(
     return tuple(problems)
 
 
-def check_features(runs: Sequence[RunInfo], n_bins: Mapping[str, int], bin_s: float, name: str) -> list[DataProblem]:
-    """Return the runs that show more of a film than a feature covers, or a film that it lacks.
-
-    Args:
-        runs: of any subjects.
-        n_bins: stimulus → bins of the feature from the begin of the stimulus.
-        bin_s: seconds of a bin.
-        name: of the feature, for the sentence.
-    """
-    problems = []
-    for run in {run.name: run for run in runs}.values():
-        if run.stim_id not in n_bins:
-            what = f"feature {name} lacks its stimulus {run.stim_id!r}{nearest(run.stim_id, tuple(n_bins))}"
-            problems.append(DataProblem(run=run.name, what=what))
-        elif run.stim_end_s > n_bins[run.stim_id] * bin_s + max(bin_s, run.tr_s) + EDGE_S:
-            what = (
-                f"shows {run.stim_id} until {run.stim_end_s:g} s, but feature {name} ends at "
-                f"{n_bins[run.stim_id] * bin_s:g} s ({counted(n_bins[run.stim_id], 'bin')} of {bin_s:g} s)"
-            )
-            problems.append(DataProblem(run=run.name, what=what, next_step="make the features of the whole stimulus"))
-    return problems
-
-
 def _check_trs(runs: Sequence[RunInfo]) -> list[DataProblem]:
     counts: dict[float, int] = {}
     for run in runs:
@@ -105,7 +81,7 @@ def _check_levels(
         return _problems_of(error, None)
     spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in table.to_pylist():
-        if row["text"]:
+        if row["text"] and not is_placeholder(row["text"]):
             key = (row["stim_id"], row["level"], row["language"])
             spans.setdefault(key, []).append((row["onset_s"], row["onset_s"] + row["duration_s"]))
     problems = []
@@ -123,7 +99,7 @@ def _check_levels(
                 if (stimulus, has) == (run.stim_id, level) and language in (None, spoken)
                 for span in found
             ]
-            if not any(begin < run.stim_end_s and end >= run.stim_start_s for begin, end in shown):
+            if not any(begin < run.stim_end_s and max(end, begin + EDGE_S) > run.stim_start_s for begin, end in shown):
                 text = f"has no annotation of {what} ({run.stim_id}, {run.stim_start_s:g} to {run.stim_end_s:g} s)"
                 problems.append(
                     DataProblem(run=run.name, what=text, next_step="get the level for it, or leave the run out")

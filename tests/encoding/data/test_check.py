@@ -3,7 +3,7 @@
 import encoding_data_factory as files
 import numpy as np
 
-from release_kit.encoding.data.check import check_dataset, check_features
+from release_kit.encoding.data.check import check_dataset
 from release_kit.encoding.data.layout import ResponsesSpec, open_dataset
 
 SPEC = ResponsesSpec(derivative="clean", mask="sub-{subject}/anat/sub-{subject}_space-T1w_mask.nii.gz")
@@ -51,10 +51,12 @@ def test_a_run_of_another_tr_is_named(write_dataset):
     assert problem.what == "its TR is 2 s, that of the other runs 1 s"
 
 
-def test_features_that_end_before_the_run_are_named(write_dataset):
-    runs = open_dataset(write_dataset().root, SPEC).runs("01")
-    assert check_features(runs, {"crown": 50, "glee": 50}, 1.0, "story") == []
-    problems = check_features(runs, {"crown": 40, "glee1": 50}, 1.0, "story")
-    assert [problem.run for problem in problems] == ["task-crown_run-02", "task-glee_run-01", "task-glee_run-02"]
-    assert problems[0].what == "shows crown until 50 s, but feature story ends at 40 s (40 bins of 1 s)"
-    assert problems[1].what.startswith("feature story lacks its stimulus 'glee'") and "'glee1'" in problems[1].what
+def test_signs_for_no_text_and_rows_that_end_where_a_run_begins_are_no_annotation_of_it(write_dataset):
+    root = write_dataset().root
+    path = root / "stimuli/stim-crown_annot-objectA01_events.tsv"
+    files.text(path, "onset\tduration\ttext\n0\t20\tdoor\n25\t5\t..\n")
+    problems = check_dataset(open_dataset(root, SPEC), levels=[("object", "en")], leave_out=["glee"])
+    assert [problem.run for problem in problems] == ["task-crown_run-02"]
+    files.text(path, "onset\tduration\ttext\n20\t0\tdoor\n")
+    problems = check_dataset(open_dataset(root, SPEC), levels=[("object", "en")], leave_out=["glee"])
+    assert problems == (), "run 01 shows seconds 0 to 30, run 02 those from 20 on"
