@@ -58,6 +58,7 @@ def _lines(found: Any) -> list[str]:
                      f"{counted(feature.n_stimuli, 'stimulus', 'stimuli')}{missing}")  # fmt: skip
     if found.runs:
         lines.append(sentence(found))
+    lines += [f"note     {text}" for text in found.notes]
     lines += [f"error    {problem.sentence()}" for problem in found.problems]
     lines.append(f"{counted(len(found.problems), 'error')}" + ("" if found.problems else ": it can be run"))
     return lines

@@ -52,9 +52,10 @@ def test_run_says_scores_and_what_it_did_and_continues(folder: Path):
     assert outcome.returncode == 0, outcome.stderr
     assert "sub-01 story-words: r 0.2" in outcome.stdout
     assert "of 38 voxels at q <= 0.05" in outcome.stdout
-    assert (
-        "sub-01: 1 voxel without any change and 1 voxel with values that are no numbers: not scored" in outcome.stdout
+    unusable = (
+        "1 voxel without any change and 1 voxel with values that are no numbers (task-crown_run-01 and 5 more runs)"
     )
+    assert f"note     sub-01: {unusable}: not scored" in outcome.stdout
     assert "3 models fitted, 2 kept" in outcome.stdout
     again = json.loads(release_kit("encoding", "run", folder, "--json").stdout)
     assert (again["ok"], again["fitted"], again["kept"], again["modes"]) == (True, 0, 5, ["corrected"])

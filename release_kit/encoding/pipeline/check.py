@@ -4,7 +4,8 @@ Headers, annotations and the names of models are read; no voxel, no weight. The 
 from sizes, and are no promise.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from release_kit.core.wording import counted
 from release_kit.encoding.data.check import check_dataset
 from release_kit.encoding.data.layout import Dataset, open_dataset
 from release_kit.encoding.data.problems import DataError, DataProblem
-from release_kit.encoding.features.texts import bin_stimuli
+from release_kit.encoding.data.runs import RunInfo
+from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
 from release_kit.encoding.pipeline.designs import spec_of
 from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, plan_subject, problems_of, responses_spec
@@ -21,8 +23,10 @@ from release_kit.encoding.pipeline.judging import why_untestable
 from release_kit.encoding.pipeline.model_facts import model_facts
 from release_kit.encoding.pipeline.partitions import wanted_unions
 from release_kit.encoding.pipeline.regions import read_regions
-from release_kit.encoding.spec.model import Analysis
+from release_kit.encoding.spec.model import Analysis, FeatureUse
 
+LACKING = 0.1
+"""Share of a run's seconds without annotation from which on it is said: sparse levels are nothing unusual."""
 FLOPS_PER_S = 4e10
 """What two ordinary cores reach in matrix products of float32, taken low."""
 
@@ -51,6 +55,7 @@ class Check:
         problems: what keeps the analysis from being run.
         runs: for each mode, a row a run of a subject: subject, run, title, n_volumes, n_train, n_held_out.
         features: what each will be.
+        notes: what does not keep the analysis from being run, but should be known: a run that a level covers in part.
         n_fits: of all modes, features, layers and subjects; None where a model's layers are not known.
         n_unions: further fits of banded models.
         memory_bytes: of the largest fit, about.
@@ -61,6 +66,7 @@ class Check:
     problems: tuple[DataProblem, ...]
     runs: tuple[Mapping[str, Any], ...]
     features: tuple[FeatureFacts, ...]
+    notes: tuple[str, ...]
     n_fits: int | None
     n_unions: int
     memory_bytes: int
@@ -79,6 +85,7 @@ class Check:
             "problems": [vars(problem) for problem in self.problems],
             "runs": [dict(row) for row in self.runs],
             "features": [feature.to_dict() for feature in self.features],
+            "notes": list(self.notes),
             "fits": self.n_fits,
             "unions": self.n_unions,
             "memory_bytes": self.memory_bytes,
@@ -108,12 +115,15 @@ def check_analysis(analysis: Analysis) -> Check:
             if why := why_untestable(plan, choices.test):
                 step = "shorter statistics.block_s, or permutations: 0"
                 problems.append(DataProblem(subject=subject, what=why, next_step=step))
-    features = []
+    features: list[FeatureFacts] = []
+    notes: list[str] = []
     main = modes_of(analysis)[0]
     inputs = Inputs(dataset=dataset, plans=plans[main])
     for name in analysis.features:
         try:
-            features.append(_feature(analysis, inputs, choices_of(analysis, main), name))
+            found, thin = _feature(analysis, inputs, choices_of(analysis, main), name)
+            features.append(found)
+            notes += thin
         except ReleaseKitError as error:
             problems.append(DataProblem(what=str(error)))
     sizes = {}
@@ -132,7 +142,13 @@ def check_analysis(analysis: Analysis) -> Check:
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
     estimate = _estimate(analysis, plans, features, sizes)
     unique = {problem.sentence(): problem for problem in problems}
-    return Check(problems=tuple(unique.values()), runs=tuple(rows), features=tuple(features), **estimate)
+    return Check(
+        problems=tuple(unique.values()),
+        runs=tuple(rows),
+        features=tuple(features),
+        notes=tuple(dict.fromkeys(notes)),
+        **estimate,
+    )
 
 
 def refuse_problems(analysis: Analysis) -> None:
@@ -156,7 +172,8 @@ def _of_dataset(analysis: Analysis, dataset: Dataset) -> Iterator[DataProblem]:
     )
 
 
-def _feature(analysis: Analysis, inputs: Inputs, choices: Choices, name: str) -> FeatureFacts:
+def _feature(analysis: Analysis, inputs: Inputs, choices: Choices, name: str) -> tuple[FeatureFacts, list[str]]:
+    """Return what is known of a feature, and a sentence for every run that its level covers in part."""
     use = analysis.features[name]
     spec = spec_of(use, choices)
     table = inputs.dataset.annotations() if use.level is not None else None
@@ -164,7 +181,7 @@ def _feature(analysis: Analysis, inputs: Inputs, choices: Choices, name: str) ->
     binned = bin_stimuli(table, runs, spec)
     facts = model_facts(use)
     layers = len(use.layers) or facts.n_layers
-    return FeatureFacts(
+    facts_of = FeatureFacts(
         name=name,
         layers=layers,
         width=min(use.pca, facts.width) if use.pca and facts.width else use.pca or facts.width,
@@ -172,6 +189,20 @@ def _feature(analysis: Analysis, inputs: Inputs, choices: Choices, name: str) ->
         n_bins=sum(each.n_bins for each in binned),
         n_missing=sum(int(each.missing.sum()) for each in binned) if use.level is not None else 0,
     )
+    return facts_of, list(_covered_in_part(use, runs, binned)) if use.level is not None else []
+
+
+def _covered_in_part(use: FeatureUse, runs: Sequence[RunInfo], binned: Sequence[BinnedTexts]) -> Iterator[str]:
+    """Yield a sentence for every run of which a level lacks more than ``LACKING`` of its seconds."""
+    missing = {each.stim_id: each.missing for each in binned}
+    for run in {run.name: run for run in runs}.values():
+        part = missing[run.stim_id][int(run.stim_start_s) : math.ceil(run.stim_end_s)]
+        if len(part) and part.mean() > LACKING:
+            language = f" in {use.language!r}" if use.language else ""
+            yield (
+                f"{run.name}: level {use.level!r}{language} lacks {int(part.sum()):,} of its "
+                f"{counted(len(part), 'second')} (missing: {use.missing})"
+            )
 
 
 def _rows(mode: str, plan: SubjectPlan) -> Iterator[dict[str, Any]]:
@@ -233,6 +264,7 @@ def _nothing(problems: list[DataProblem]) -> Check:
         problems=tuple(problems),
         runs=(),
         features=(),
+        notes=(),
         n_fits=None,
         n_unions=0,
         memory_bytes=0,

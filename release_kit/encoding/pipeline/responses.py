@@ -111,6 +111,11 @@ def _facts(home: Path) -> dict[str, Any] | None:
         return None
 
 
+def _named(runs: list[str], most: int = 3) -> str:
+    """Return the names of runs; of many the first."""
+    return ", ".join(runs) if len(runs) <= most else f"{runs[0]} and {len(runs) - 1} more runs"
+
+
 def _make(
     dataset: Dataset,
     plan: SubjectPlan,
@@ -124,6 +129,7 @@ def _make(
     place[order] = np.arange(samples.n)
     n_voxels = dataset.mask(plan.subject).n_voxels
     nonfinite = np.zeros(n_voxels, bool)
+    broken, silent = [], []
     problems: list[DataProblem] = []
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -141,9 +147,14 @@ def _make(
             continue
         bad = ~np.isfinite(y).all(axis=0)
         nonfinite |= bad
+        name = samples.runs[samples.run[part.start]]
+        if bad.any():
+            broken.append(name)
+        if (bad | inspect(y).constant).all():
+            silent.append(name)
         values[place[part]] = np.where(bad, 0, y)
         if say:
-            say(samples.runs[samples.run[part.start]])
+            say(name)
     refuse(problems, str(dataset.root))
     values[:, nonfinite] = 0
     values.flush()
@@ -151,11 +162,14 @@ def _make(
     still = int((constant & ~nonfinite).sum())
     said = [f"{counted(still, 'voxel')} without any change"] if still else []
     if nonfinite.any():
-        said.append(f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers")
+        what = f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers ({_named(broken)})"
+        said.append(what)
+    text = [f"{' and '.join(said)}: not scored"] if said else []
+    text += [f"no voxel changes in {_named(silent)}"] if silent else []
     facts = {
         "nonfinite": np.flatnonzero(nonfinite).tolist(),
         "constant": np.flatnonzero(constant).tolist(),
-        "text": f"sub-{plan.subject}: {' and '.join(said)}: not scored" if said else "",
+        "text": f"sub-{plan.subject}: {'; '.join(text)}" if text else "",
         "size_bytes": (home / "values.npy").stat().st_size,
     }
     write_atomic(home / "facts.json", document_bytes(facts))

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from cli_in_process import release_kit
 from encoding_data_factory import nifti
-from encoding_study_factory import ANALYSIS, N_VOLUMES, SHAPE, write_study
+from encoding_study_factory import ANALYSIS, N_VOLUMES, SHAPE, TITLES, write_study
 
 from release_kit.encoding.data.problems import DataError
+from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.pipeline.check import check_analysis
 from release_kit.encoding.pipeline.run import run_analysis
 from release_kit.encoding.spec.read import read_analysis
@@ -33,6 +36,23 @@ def lack_a_level(folder: Path) -> None:
 def break_an_annotation(folder: Path) -> None:
     path = annotation(folder, "crown", "story")
     path.write_text(path.read_text().replace("3\t1\t", "three\t1\t", 1))
+
+
+def make_an_annotation_binary(folder: Path) -> None:
+    annotation(folder, "suits", "object").write_bytes(bytes(range(256)) * 4)
+
+
+def write_an_annotation_in_another_encoding(folder: Path) -> None:
+    annotation(folder, "suits", "object").write_bytes("onset\tduration\ttext\n0\t1\tT\u00fcr\n".encode("latin-1"))
+
+
+def lack_a_column(folder: Path) -> None:
+    annotation(folder, "glee", "story").write_text("onset\ttext\n0\tlove\n")
+
+
+def end_an_annotation_before_its_run(folder: Path) -> None:
+    path = annotation(folder, "glee", "story")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + N_VOLUMES]))
 
 
 def truncate_a_recording(folder: Path) -> None:
@@ -65,11 +85,20 @@ def name_a_model_that_there_is_not(folder: Path) -> None:
     file.write_text(file.read_text().replace("{level: story, kind: bag-of-words}", lm))
 
 
+def ask_for_long_blocks(folder: Path) -> None:
+    file = folder / "encoding.yaml"
+    file.write_text(file.read_text().replace("block_s: 10", "block_s: 60"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lack_a_level, ("task-glee_run-02", "level 'object'")),
         (break_an_annotation, ("stim-crown_annot-storyA01_events.tsv", "three")),
+        (make_an_annotation_binary, ("stim-suits_annot-objectA01_events.tsv",)),
+        (write_an_annotation_in_another_encoding, ("stim-suits_annot-objectA01_events.tsv", "UTF-8")),
+        (lack_a_column, ("stim-glee_annot-storyA01_events.tsv", "duration")),
+        (end_an_annotation_before_its_run, ("task-glee_run-02", "level 'story'")),
         (truncate_a_recording, ("sub-01, task-suits_run-02",)),
         (shorten_a_recording, ("sub-01, task-crown_run-02", "70")),
         (change_a_tr, ("sub-01, task-glee_run-01", "TR", "2 s")),
@@ -100,3 +129,56 @@ def test_more_features_than_samples_and_columns_that_repeat_are_fitted(tmp_path:
     whole = result.partitions[0].fitted
     assert whole.facts["n_train"] == [258] and 2 * 4 * 70 > 258
     assert np.nanmean(whole.r[:18]) > 0.3
+
+
+def test_a_level_that_covers_a_part_of_a_run_is_noted_with_both(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    path = annotation(tmp_path, "glee", "story")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + N_VOLUMES + 60]))
+    found = check_analysis(read_analysis(tmp_path))
+    assert found.ok and found.notes == ("task-glee_run-02: level 'story' lacks 30 of its 90 seconds (missing: zero)",)
+
+
+def test_voxels_without_numbers_are_counted_with_their_run_and_left_out(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    path = responses(tmp_path, "task-suits_run-01")
+    values = np.asarray(nibabel.load(path).dataobj).copy()
+    values[0, 0, 0, 3], values[0, 0, 1, 4] = np.inf, np.nan
+    nifti(path, values)
+    other = responses(tmp_path, "task-glee_run-02")
+    nifti(other, np.full((*SHAPE, N_VOLUMES), 3, np.float32))
+    report = run_analysis(read_analysis(tmp_path))
+    assert len(report.notes) == 1 and report.notes[0].endswith("not scored; no voxel changes in task-glee_run-02")
+    assert "3 voxels with values that are no numbers" in report.notes[0]
+    for fit in report.results[0].fits.values():
+        assert fit.columns["reason"][:2] == ["not finite"] * 2 and np.isnan(fit.r[:2]).all()
+
+
+def test_features_that_never_change_are_refused_with_subject_and_level(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    for film in TITLES:
+        path = annotation(tmp_path, film, "object")
+        lines = [f"{second}\t1\tdoor boat" for second in range(2 * N_VOLUMES)]
+        path.write_text("\n".join(["onset\tduration\ttext", *lines]) + "\n")
+    file = tmp_path / "encoding.yaml"
+    file.write_text(
+        file.read_text().replace(
+            "{level: object, kind: bag-of-words}", "{level: object, kind: bag-of-words, min_count: 1}"
+        )
+    )
+    with pytest.raises(AnalysisError) as caught:
+        run_analysis(read_analysis(tmp_path))
+    assert "object-words" in str(caught.value) and "sub-01" in str(caught.value), str(caught.value)
+
+
+def test_everything_bad_is_named_in_one_call_of_the_command(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    spoils = (lack_a_level, name_a_voxel_that_there_is_not, name_a_model_that_there_is_not, ask_for_long_blocks)
+    for spoil in spoils:
+        spoil(tmp_path)
+    for command in ("check", "run"):
+        outcome = release_kit("encoding", command, tmp_path)
+        said = outcome.stdout + outcome.stderr
+        assert outcome.returncode == 1 and "Traceback" not in said
+        for part in ("task-glee_run-02", "level 'object'", "voxel '40'", "no config.json", "2 blocks of 60"):
+            assert part in said, (part, said)
