@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK_ROWS = 1024
+_SUMMED_ROWS = 64
 
 
 def put_gradients(
@@ -38,6 +39,8 @@ def put_gradients(
         l0_slope: d loss / d (an active feature of one token), for JumpReLU.
         out: parameter → array of its shape.
     """
+    import torch
+
     active = selected.active
     sorted_entries = by_feature(active, sae.config.n_features)
     slopes = found.entry_gradients(active, sae.w_dec)
@@ -49,9 +52,9 @@ def put_gradients(
     out["b_enc"].copy_(sorted_entries.sums(slopes))
     if dead is not None:
         dead.add_gradients(sae, given, out)
-    out["b_dec"].copy_(found.parts[0].error.sum(dim=0).mul_(found.slope))
-    if sae.config.subtract_decoder_bias:
-        out["b_dec"].sub_(out["b_enc"] @ sae.w_enc)
+    through_output = found.parts[0].error.sum(dim=0, dtype=torch.float64).mul_(found.slope)
+    through_input = _weighted_rows(out["b_enc"], sae.w_enc) if sae.config.subtract_decoder_bias else 0.0
+    out["b_dec"].copy_(through_output - through_input)
 
 
 def project_decoder(gradient: "torch.Tensor", w_dec: "torch.Tensor") -> None:
@@ -66,6 +69,17 @@ def normalise_decoder(w_dec: "torch.Tensor") -> None:
     import torch
 
     w_dec.div_(torch.linalg.vector_norm(w_dec, dim=1, keepdim=True).clamp_(min=1e-30))
+
+
+def _weighted_rows(weights: "torch.Tensor", rows: "torch.Tensor") -> "torch.Tensor":
+    """Return (d,) float64 ``weights @ rows``: short sums in float32, their sum in float64, since the two ways of
+    ``b_dec`` nearly cancel.
+    """
+    import torch
+
+    whole = len(rows) // _SUMMED_ROWS * _SUMMED_ROWS
+    short = torch.bmm(weights[:whole].view(-1, 1, _SUMMED_ROWS), rows[:whole].view(-1, _SUMMED_ROWS, rows.shape[1]))
+    return short.sum(dim=(0, 1), dtype=torch.float64) + weights[whole:] @ rows[whole:]
 
 
 def _put_decoder(entries: ByFeature, values: "torch.Tensor", found: Reconstruction, out: "torch.Tensor") -> None:
