@@ -78,7 +78,8 @@ def encode_above(
     """
     import torch
 
-    found = []
+    nothing = torch.empty(0, dtype=torch.int64, device=x.device)
+    found = [(nothing, nothing, x.new_empty(0))]
     for start, scores in tiles(x, w_enc, b_enc, tile_rows):
         mask = scores > bound
         rows, columns = mask.nonzero(as_tuple=True)

@@ -76,8 +76,9 @@ class StepSettings:
             values[name] = source.take(name, int, getattr(default, name))
         for name in ("loss", "precision"):
             values[name] = source.take(name, str, getattr(default, name))
+        # Null is a value here: no clipping. Only a missing key has the default.
         given = source.raw("clip_norm", default.clip_norm)
-        values["clip_norm"] = None if given is None else float(source.take("clip_norm", number))
+        values["clip_norm"] = None if given is None else float(source.take("clip_norm", number, default.clip_norm))
         source.done()
         return cls(**values)
 
