@@ -4,7 +4,7 @@ Owns what of sidecars, headers and events must agree. Which file is which run is
 ``events.py``'s, voxels ``images.py``'s, annotations ``bids_annotations.py``'s.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from release_kit.encoding.data.images import (
     surface_values,
     volume_head,
     volume_mask,
+    voxels_apart,
 )
 from release_kit.encoding.data.layout import Dataset, ResponsesSpec, check_left_out
 from release_kit.encoding.data.masks import SURFACE, Mask, whole_surface, whole_volume
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 HEMISPHERES = ("L", "R")
 _TR_TOLERANCE = 1e-3
+_MOST_APART = 0.5
+"""Voxels: beyond it a voxel's number means another place."""
 
 
 @dataclass
@@ -69,24 +72,17 @@ class BidsDataset(Dataset):
         """Return the runs of a subject; see ``Dataset.runs``."""
         self.check_subject(subject)
         if subject not in self._runs:
-            found, problems, shapes = [], [], {}
+            found, problems, heads = [], [], {}
             for recorded in self._recorded[subject].values():
                 try:
                     found.append(self._run_info(recorded))
-                    shapes[recorded.name] = _shape(self._heads(recorded))
+                    heads[recorded.name] = self._heads(recorded)
                 except DataError as error:
                     problems += error.problems
                 except ReleaseKitError as error:
                     problems.append(_problem(recorded, error))
             problems += self._without_response(subject)
-            first = next(iter(shapes), "")
-            problems += [
-                DataProblem(
-                    subject=subject, run=name, what=f"its volumes are {shape}, those of {first} {shapes[first]}"
-                )
-                for name, shape in shapes.items()
-                if shape != shapes[first]
-            ]
+            problems += _grid_problems(subject, heads)
             refuse(problems, str(self.root))
             self._runs[subject] = with_joined_titles(with_overlaps(found))
         return self._runs[subject]
@@ -289,6 +285,9 @@ class BidsDataset(Dataset):
             return whole_volume(heads[0].shape, heads[0].affine)
         mask = volume_mask(paths[0])
         self._check_shape(subject, paths[0], mask.shape, heads[0].shape)
+        if (apart := voxels_apart(heads[0], volume_head(paths[0]))) > _MOST_APART:
+            what = f"the mask {paths[0].name} lies {apart:.1f} voxels from the responses"
+            raise DataError([DataProblem(subject=subject, what=what, next_step="name the mask of the same space")])
         return mask
 
     def _check_shape(self, subject: str, path: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -306,6 +305,17 @@ class BidsDataset(Dataset):
 
 def _shape(heads: Sequence[Head]) -> str:
     return " and ".join(" x ".join(map(str, head.shape)) for head in heads)
+
+
+def _grid_problems(subject: str, heads: Mapping[str, Sequence[Head]]) -> Iterator[DataProblem]:
+    """Yield a problem for each run whose voxels are others than those of the first: more of them, or elsewhere."""
+    first = next(iter(heads), "")
+    for name, own in heads.items():
+        if (shape := _shape(own)) != (expected := _shape(heads[first])):
+            yield DataProblem(subject=subject, run=name, what=f"its volumes are {shape}, those of {first} {expected}")
+        elif (apart := voxels_apart(heads[first][0], own[0])) > _MOST_APART:
+            what = f"its volumes lie {apart:.1f} voxels from those of {first}"
+            yield DataProblem(subject=subject, run=name, what=what, next_step="resample all runs into one space")
 
 
 def _said(recorded: Recorded, what: str, next_step: str | None = None) -> DataProblem:

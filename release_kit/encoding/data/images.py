@@ -27,12 +27,14 @@ class Head:
     """What can be said about a recording before its values are read.
 
     ``shape`` is (x, y, z), or (vertices,) of one hemisphere; ``tr_s`` is None where the file does not say it.
+    ``placed`` is whether the file says where its voxels lie; without that the affine is no more than their sizes.
     """
 
     shape: tuple[int, ...]
     n_volumes: int
     tr_s: float | None
     affine: npt.NDArray[np.float64] | None = None
+    placed: bool = False
 
 
 def volume_head(path: Path) -> Head:
@@ -49,7 +51,21 @@ def volume_head(path: Path) -> Head:
         n_volumes=facts.n_volumes,
         tr_s=facts.tr_s if facts.tr_unit_known else None,
         affine=np.array(facts.affine, np.float64),
+        placed=bool(facts.qform_code or facts.sform_code),
     )
+
+
+def voxels_apart(one: Head, other: Head) -> float:
+    """Return how far two grids of one shape lie apart, in voxels, where that is most (at a corner).
+
+    0 where one of them does not say where it lies. A mirrored or turned grid, or one of another scan, is voxels away.
+    """
+    if not (one.placed and other.placed) or one.affine is None or other.affine is None or one.shape != other.shape:
+        return 0.0
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)], np.float64)
+    corners[:, :3] *= np.array(one.shape) - 1
+    moved = np.linalg.norm(((one.affine - other.affine) @ corners.T)[:3], axis=0).max()
+    return float(moved / np.linalg.norm(one.affine[:3, :3], axis=0).min())
 
 
 def volume_mask(path: Path) -> Mask:

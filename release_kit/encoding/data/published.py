@@ -174,8 +174,9 @@ class PublishedDataset(Dataset):
         """Return the recipe's TR; the sidecar of the raw recording, where it is here, must agree."""
         sidecar = self.root / f"sub-{subject}/func/sub-{subject}_task-{published_name(run)}_bold.json"
         said = read_json(sidecar).get("RepetitionTime") if sidecar.exists() else None
-        if said is not None and said != run.tr_s:
-            raise RecordError(f"its TR differs: {said:g} s in the sidecar, {run.tr_s:g} s in the recipe")
+        if said is not None and (not isinstance(said, (int, float)) or abs(said - run.tr_s) > 1e-6):
+            shown = f"{said:g} s" if isinstance(said, (int, float)) else repr(said)
+            raise RecordError(f"its TR differs: {shown} in the sidecar, {run.tr_s:g} s in the recipe")
         return run.tr_s
 
     def _geometry(self, subject: str) -> Geometry:

@@ -302,3 +302,28 @@ def test_a_name_to_leave_out_that_nothing_has_is_refused(write_dataset):
         open_dataset(root, replace(VOLUMES, leave_out=("gleee",)))
     with pytest.raises(StudyError, match="every run is left out"):
         open_dataset(root, replace(VOLUMES, leave_out=("glee", "crown")))
+
+
+@pytest.mark.parametrize("moved", [np.diag([-2.0, 2.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])[[0, 2, 1, 3]]])
+def test_mask_or_run_of_the_same_shape_that_lies_elsewhere_is_refused(write_dataset, moved):
+    root = write_dataset().root
+    mask = root / "derivatives/clean/sub-01/anat/sub-01_space-T1w_mask.nii.gz"
+    image = nibabel.load(mask)
+    nibabel.Nifti1Image(np.asarray(image.dataobj), moved).to_filename(mask)
+    with pytest.raises(DataError, match=r"the mask sub-01_space-T1w_mask.nii.gz lies \d\.\d voxels from the responses"):
+        open_dataset(root, VOLUMES).mask("01")
+    run = next(root.glob("derivatives/clean/sub-02/func/*glee_run-01*"))
+    nibabel.Nifti1Image(nibabel.load(run).get_fdata(dtype=np.float32), moved).to_filename(run)
+    with pytest.raises(
+        DataError, match=r"task-glee_run-01: its volumes lie \d\.\d voxels from those of task-crown_run-01"
+    ):
+        open_dataset(root, VOLUMES).runs("02")
+
+
+def test_rounding_of_a_position_and_none_at_all_are_no_other_place(write_dataset):
+    root = write_dataset().root
+    mask = root / "derivatives/clean/sub-01/anat/sub-01_space-T1w_mask.nii.gz"
+    values = np.asarray(nibabel.load(mask).dataobj)
+    for affine in (files.AFFINE + 1e-3, None):
+        nibabel.Nifti1Image(values, affine).to_filename(mask)
+        assert np.array_equal(open_dataset(root, VOLUMES).mask("01").selected, values != 0)
