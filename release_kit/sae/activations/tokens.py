@@ -1,8 +1,8 @@
 """Texts as rows of tokens that a model reads, with language, document and position of every token.
 
-Owns cutting long texts into rows, and batches of rows of about equal length. A token is counted once, over all rows in
-their order: this number is its name everywhere else (stores, streams, counts). The start token that each row begins with
-and padding are no tokens in this sense and never become activations.
+Owns cutting long texts into rows, and batches of rows of about equal length. A token is counted once, over all rows
+in their order: this number is its name everywhere else (stores, streams, counts). The start token of each row and
+padding are no tokens in this sense and never become activations.
 """
 
 import hashlib

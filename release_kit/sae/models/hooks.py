@@ -1,7 +1,7 @@
 """The residual stream of a causal language model: read at every layer in one forward pass, replaced at one.
 
-Layer L (1 … n_layers) is what block L gives, before the final norm; layer 0 is what enters the first block. transformers'
-``hidden_states`` agrees for every layer but the last, which it gives after the norm.
+Layer L (1 … n_layers) is what block L gives, before the final norm; layer 0 is what enters the first block.
+``hidden_states`` of transformers agrees for every layer but the last, which it gives after the norm.
 """
 
 import contextlib

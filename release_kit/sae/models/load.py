@@ -148,7 +148,7 @@ def _digests(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _resolve(source: str | Path, revision: str | None) -> tuple[Path, str | None]:
-    """Return the folder on this machine and the revision; of a Hub id the folder of its snapshot, fetched if need be."""
+    """Return the folder on this machine and the revision; of a Hub id its snapshot's, fetched if need be."""
     folder = Path(source)
     if folder.is_dir():
         if revision is None:

