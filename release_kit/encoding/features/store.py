@@ -23,6 +23,7 @@ from release_kit.core.records import nearest
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FeatureError
 from release_kit.encoding.features.assemble import layer_file, write_stimulus
+from release_kit.encoding.features.encoders import TrainBins, open_encoder, private_identity
 from release_kit.encoding.features.items import Encoder
 from release_kit.encoding.features.model_files import model_digests, runtime_versions, sha256_of
 from release_kit.encoding.features.spec import TEXT_MODELS, WORDS, FeatureSpec
@@ -121,9 +122,11 @@ def feature_files(
     folder: Path,
     progress: Progress | None = None,
     *,
-    train_bins: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    train_bins: TrainBins = None,
 ) -> FeatureFiles:
     """Return the features of stimuli, from the store where they are there and whole, else made now.
+
+    What is complete is only read, by as many processes as like; what is not is made by one at a time.
 
     Args:
         spec: the feature space.
@@ -137,33 +140,52 @@ def feature_files(
         FeatureError: what is wrong with model, texts or media.
         ReleaseKitError: the disk is full, or another process makes the same features.
     """
-    from release_kit.encoding.features.encoders import open_encoder, private_identity
-
     if not binned or len({each.stim_id for each in binned}) < len(binned):
         raise FeatureError("needs stimuli, each once", where=f"features.{spec.name}")
     shared = _shared_identity(spec) | private_identity(spec, binned, train_bins)
     identities = {each.stim_id: digest({**shared, "stimulus": _content(spec, each)}) for each in binned}
     key = digest({"schema_version": SCHEMA_VERSION, "stimuli": identities})[:32]
-    home = folder / key
-    done: dict[str, dict] = {}
+    home, told = folder / key, progress or (lambda *_: None)
+    done = {name: facts for name in sorted(identities) if (facts := _finished(_place(home, name), identities[name]))}
+    if len(done) == len(identities) and (home / FEATURES_FILE).is_file():
+        for n, name in enumerate(done, start=1):
+            told(name, n, len(done))
+        return _as_files(key, home, done)
     with exclusive(home, "features"):
-        encoder: Encoder | None = None
-        for each in sorted(binned, key=lambda one: one.stim_id):
-            place = home / safe_relative_path(each.stim_id, where="stimulus")
-            for leftover in place.glob(f"{TEMPORARY_PREFIX}*"):
-                leftover.unlink()
-            facts = _finished(place, identities[each.stim_id]) or _taken_over(place, identities[each.stim_id])
-            if facts is None:
-                encoder = encoder or open_encoder(spec, binned, train_bins)
-                facts = _make(spec, each, encoder, place, identities[each.stim_id])
-            done[each.stim_id] = facts
-            if progress:
-                progress(each.stim_id, len(done), len(binned))
+        done = _make_missing(spec, binned, home, identities, train_bins, told)
         files = _as_files(key, home, done)
         record = {"schema_version": SCHEMA_VERSION, "key": key, "identity": shared, "layers": list(files.layers)}
         listed = {name: facts["identity"] for name, facts in done.items()}
         write_atomic(home / FEATURES_FILE, document_bytes({**record, "stimuli": listed, "counts": files.counts()}))
     return files
+
+
+def _make_missing(
+    spec: FeatureSpec,
+    binned: Sequence[BinnedTexts],
+    home: Path,
+    identities: Mapping[str, str],
+    train_bins: TrainBins,
+    told: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Return what every stimulus says of itself; those that are not finished here or elsewhere are made."""
+    done: dict[str, dict[str, Any]] = {}
+    encoder: Encoder | None = None
+    for each in sorted(binned, key=lambda one: one.stim_id):
+        place, identity = _place(home, each.stim_id), identities[each.stim_id]
+        for leftover in place.glob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink()
+        facts = _finished(place, identity) or _taken_over(place, identity)
+        if facts is None:
+            encoder = encoder or open_encoder(spec, binned, train_bins)
+            facts = _make(spec, each, encoder, place, identity)
+        done[each.stim_id] = facts
+        told(each.stim_id, len(done), len(binned))
+    return done
+
+
+def _place(home: Path, stim_id: str) -> Path:
+    return home / safe_relative_path(stim_id, where="stimulus")
 
 
 def _as_files(key: str, home: Path, done: Mapping[str, Mapping[str, Any]]) -> FeatureFiles:

@@ -13,7 +13,8 @@ import torch
 from killing import run_child
 
 from release_kit.core.canonical import read_json
-from release_kit.core.files import TEMPORARY_PREFIX
+from release_kit.core.errors import ReleaseKitError
+from release_kit.core.files import TEMPORARY_PREFIX, exclusive
 from release_kit.encoding.errors import FeatureError
 from release_kit.encoding.features.assemble import write_stimulus
 from release_kit.encoding.features.bag import BagOfWords, fit_vocabulary
@@ -280,3 +281,12 @@ def test_what_a_killed_copy_left_is_removed_by_the_next_one(models, tmp_path):
     leftover.write_bytes(b"half")
     feature_files(asked, FILMS[:2], tmp_path / "b")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_complete_features_are_read_while_another_holds_the_store(tmp_path):
+    made = bag(tmp_path)
+    with exclusive(made.folder, "features"):
+        assert bag(tmp_path).key == made.key
+        (made.folder / "glee" / "layer-00.npy").unlink()
+        with pytest.raises(ReleaseKitError, match="wait until it ends"):
+            bag(tmp_path)
