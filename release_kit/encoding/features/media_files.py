@@ -172,7 +172,7 @@ class Sound:
         try:
             self._rate, self._samples = wavfile.read(path, mmap=True)
         except (OSError, ValueError) as error:
-            step = "write it as a wav file of plain numbers (PCM)"
+            step = "write it as a wav file of 16-bit numbers (PCM)"
             raise FeatureError(f"the sound cannot be read ({error})", where=str(path), next_step=step) from error
         self._bin_s = bin_s
 
