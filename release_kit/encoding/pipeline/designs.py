@@ -4,7 +4,8 @@ Owns which settings of ``encoding.yaml`` become which feature space, and the mat
 same samples. How features are made and placed is ``features/``'s.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,16 @@ class Designs:
     plan: SubjectPlan
     choices: Choices
     _placements: dict[tuple, Placement] = field(default_factory=dict)
+    _kept: dict[tuple[Part, str], tuple[FloatArray, FloatArray]] | None = None
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Hold every matrix that is made meanwhile: the unions of some bands are made of the same few."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def matrices(self, part: Part, split: Split) -> tuple[FloatArray, FloatArray]:
         """Return training and held-out rows of a part, each (n, n_features times delays) float32.
@@ -193,6 +204,14 @@ class Designs:
         Raises:
             FeatureError: the features do not cover a run, or training rows are all the same.
         """
+        if self._kept is None:
+            return self._made(part, split)
+        key = (part, split.name)
+        if key not in self._kept:
+            self._kept[key] = self._made(part, split)
+        return self._kept[key]
+
+    def _made(self, part: Part, split: Split) -> tuple[FloatArray, FloatArray]:
         files = self.features.of(part.feature, split.name)
         stored = files.by_stimulus(part.layer, part.annotator)
         reduced = self._reduced(part, stored, split)

@@ -130,10 +130,21 @@ def fit_layers(group: Group, feature: str) -> dict[tuple[str, Part], Fitted]:
 
 
 def fit_bands(
-    group: Group, subject: str, parts: Sequence[Part], label: str, search: Mapping[str, Any] | None
+    group: Group,
+    subject: str,
+    parts: Sequence[Part],
+    label: str,
+    search: Mapping[str, Any] | None,
+    *,
+    split_off: bool = True,
 ) -> Fitted:
-    """Fit several features as bands of one model to a subject, or find the fit; one part is a plain ridge."""
+    """Fit several features as bands of one model to a subject, or find the fit; one part is a plain ridge.
+
+    ``split_off``: also say what each band adds to R² by the product measure, which the search's model alone tells.
+    """
     label = label if len(parts) > 1 else parts[0].label
+    if search:
+        search = {**search, "split_off": split_off}
     unit = group.unit(subject, parts, label, search)
     return next(fitted for _, fitted in _fit_units(group, parts, {subject: unit}, search))
 
@@ -182,7 +193,7 @@ def _fit_split(
             )
             held_out = [x for _, x in pairs]
             running.take(split, fit.predict(bands_of(parts, held_out)), fit.alpha, fit.cv_score, "banded")
-            if len(running.plan.splits) == 1:
+            if len(running.plan.splits) == 1 and search.get("split_off", True):
                 running.more = split_scores(fit, parts, held_out, group.held_out(running.unit.subject))
         return
     x_train, x_test = (np.concatenate(side, axis=1) if len(pairs) > 1 else side[0] for side in zip(*pairs, strict=True))

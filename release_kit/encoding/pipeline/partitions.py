@@ -84,12 +84,12 @@ def partition_model(
     """
     search = {"n_iter": use.n_iter, "seed": group.analysis.seed} if use.n_iter else None
     fits: dict[Union, Fitted] = {}
-    for union in wanted_unions(use):
-        parts = [chosen[name] for name in use.features if name in union]
-        label = (
-            use.name if len(union) == len(use.features) else f"{use.name}_{'+'.join(part.feature for part in parts)}"
-        )
-        fits[union] = fit_bands(group, subject, parts, label, search)
+    with group.designs.keeping():
+        for union in wanted_unions(use):
+            parts = [chosen[name] for name in use.features if name in union]
+            whole = len(union) == len(use.features)
+            label = use.name if whole else f"{use.name}_{'+'.join(part.feature for part in parts)}"
+            fits[union] = fit_bands(group, subject, parts, label, search, split_off=whole)
     whole = fits[frozenset(use.features)]
     top = top_voxels(whole.cv)
     named = {ALL: np.ones(len(top), bool), TOP: top, **regions}
