@@ -1,4 +1,4 @@
-"""Finished series of checkpoints on disk: what ``series.json`` and each ``checkpoint.json`` say, held against the files.
+"""Finished series of checkpoints on disk: what ``series.json`` and ``checkpoint.json`` say, held against the files.
 
 Owns reading and the digests that a series is held against. Who writes them is ``language_models.py``.
 """
