@@ -1,10 +1,10 @@
 """One TopK training step: d = 768, n = 12,288, k = 32, 4,096 tokens; the same start, batches, Adam, rate and clipping.
 
-Ways: ours in float32, with certified bfloat16, and with decoder rows of any length; SAELens as it comes, under autocast to bfloat16, and with sparse
-activations (which needs its rescaling by decoder norm off); sparsify with PyTorch's Adam. The work is not identical:
-SAELens counts firings, ours and sparsify keep decoder rows at length 1, sparsify's loss is divided by the variance.
-Held-out FVU after the steps tells whether that matters; ``ours-free`` takes the same steps as SAELens with sparse
-activations.
+Ways: ours in float32, with certified bfloat16, and with decoder rows of any length; SAELens as it comes, under autocast
+to bfloat16, and with sparse activations (which needs its rescaling by decoder norm off); sparsify with PyTorch's Adam.
+The work is not identical: SAELens counts firings, ours and sparsify keep decoder rows at length 1, sparsify's loss is
+divided by the variance. Held-out FVU after the steps tells whether that matters; ``ours-free`` takes the same steps as
+SAELens with sparse activations.
 """
 
 from collections.abc import Callable
