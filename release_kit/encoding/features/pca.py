@@ -3,6 +3,8 @@
 Owns nothing but the arithmetic: which rows are training is the caller's, and no other row is looked at.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +47,7 @@ class Pca:
 def fit_pca(x_train: npt.NDArray[np.floating], n: int, seed: int = 0) -> Pca:
     """Return the first ``n`` principal components of training rows; fewer where the rows have no more dimensions.
 
-    Exact (eigenvectors of the covariance, or of the Gram matrix where rows are fewer) up to ``EXACT_UP_TO``; beyond it
+    Exact (the eigenvectors that are asked for, of the smaller of both Gram matrices) up to ``EXACT_UP_TO``; beyond it
     the randomized range finder with power iterations (Halko, Martinsson and Tropp 2011), drawn from ``seed``.
 
     Args:
@@ -80,9 +82,14 @@ def fit_pca(x_train: npt.NDArray[np.floating], n: int, seed: int = 0) -> Pca:
 
 def _exact(centred: npt.NDArray[np.float64], n: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return sums of squares along components, falling, and the components ``(n, n_features)``."""
+    import scipy.linalg
+
     tall = centred.shape[0] >= centred.shape[1]
-    values, vectors = np.linalg.eigh(centred.T @ centred if tall else centred @ centred.T)
-    values, vectors = values[::-1][:n], vectors[:, ::-1][:, :n]
+    gram = centred.T @ centred if tall else centred @ centred.T
+    wanted = (len(gram) - n, len(gram) - 1)
+    with _one_thread():
+        values, vectors = scipy.linalg.eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
+    values, vectors = values[::-1], vectors[:, ::-1]
     if tall:
         return values, vectors.T
     components = (centred.T @ vectors).T
@@ -95,8 +102,24 @@ def _randomized(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     width = min(n + _OVERSAMPLES, *centred.shape)
     drawn = np.random.default_rng([seed, n]).standard_normal((centred.shape[1], width))
-    basis = np.linalg.qr(centred @ drawn)[0]
+    basis = _basis(centred @ drawn)
     for _ in range(_POWER_ITERATIONS):
-        basis = np.linalg.qr(centred @ np.linalg.qr(centred.T @ basis)[0])[0]
-    _, lengths, components = np.linalg.svd(basis.T @ centred, full_matrices=False)
+        basis = _basis(centred @ _basis(centred.T @ basis))
+    inside = basis.T @ centred
+    with _one_thread():
+        _, lengths, components = np.linalg.svd(inside, full_matrices=False)
     return lengths[:n] ** 2, components[:n]
+
+
+def _basis(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    with _one_thread():
+        return np.linalg.qr(columns)[0]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Decompose on one thread: where other jobs share the cores, several wait for each other many times as long."""
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        yield

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 from sklearn.decomposition import PCA
 
 from release_kit.encoding.errors import FeatureError
@@ -72,3 +73,17 @@ def test_rows_of_low_rank_give_as_many_components_as_they_have():
 def test_rows_without_components_are_refused(x, said):
     with pytest.raises(FeatureError, match=said):
         fit_pca(x, 2)
+
+
+def test_components_do_not_depend_on_threads_and_threads_are_as_they_were():
+    x = rows(300, 200)
+    found = {}
+    for n in (1, 2):
+        with threadpoolctl.threadpool_limits(limits=n, user_api="blas"):
+            before = threadpoolctl.threadpool_info()
+            found[n] = fit_pca(x, 20)
+            assert threadpoolctl.threadpool_info() == before
+    np.testing.assert_allclose(found[1].components, found[2].components, atol=1e-5)
+    np.testing.assert_allclose(found[1].explained, found[2].explained, rtol=1e-9)
+    unit = found[1].components @ found[1].components.T
+    np.testing.assert_allclose(unit, np.eye(20), atol=1e-5)
