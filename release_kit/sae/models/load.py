@@ -84,10 +84,10 @@ def open_model(
     folder, at = _resolve(source, revision)
     where = f"{source}@{revision}" if revision else str(source)
     digest = canonical.digest(model_files(folder, where))
-    tokenizer = _read(lambda: transformers.AutoTokenizer.from_pretrained(folder), where)
+    tokenizer = _read(lambda: transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False), where)
     model, facts = _read(
         lambda: transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, trust_remote_code=False
         ),
         where,
     )

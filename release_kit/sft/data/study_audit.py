@@ -168,7 +168,7 @@ def _read_base(folder: Path) -> _Base:
     known = canonical.read_json(config)
     known = {**known.get("text_config", {}), **known}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         what = f"holds no tokenizer that transformers reads ({str(error).splitlines()[0][:120]})"
         raise DataError(what, where=str(folder)) from error

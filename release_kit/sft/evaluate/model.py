@@ -175,7 +175,7 @@ class _Warm:
         key = canonical.digest([(path.name, file_sha256(path)) for path in files])
         if key not in self._tokenizers:
             try:
-                tokenizer = AutoTokenizer.from_pretrained(str(folder))
+                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
             except (OSError, ValueError) as error:
                 raise _unreadable(folder, error) from error
             self._tokenizers[key] = (tokenizer, tokenizer_digest(tokenizer))
@@ -195,7 +195,7 @@ def _load(folder: Path, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        module = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        module = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _unreadable(folder, error) from error
     return module.to(device).eval()
