@@ -1,7 +1,8 @@
 """A simulated study as a BIDS dataset on disk, so that it is read and analysed like a measured one.
 
-Owns the files: events, responses as a derivative (a row of voxels as a volume), and beside them what was planted.
-Bands of a simulation are numbers and no texts, so they are written as tables, not as annotations.
+Owns the files: events, annotations, responses as a derivative (a row of voxels as a volume), and beside them what was
+planted. Bands of a simulation are numbers and no texts: each volume's annotation is a word of its own, and the word's
+vector (``word_vectors``) is the row of the band, so that an analysis of word vectors sees exactly what was planted.
 """
 
 import json
@@ -37,6 +38,7 @@ def write_dataset(made: Simulated, folder: Path) -> Path:
     and no volume is left out with ``SampleRule(drop_start_s=0)``. Tables of ``derivatives/truth``:
     ``stim-<title>_desc-<band>_features.tsv`` (a row a volume, all runs of the title one after the other),
     ``regions.tsv`` (``voxel``, ``region``) and ``sub-<label>_truth.tsv`` (``voxel``, ``null``, an R² a union of bands).
+    Each band is a level of annotation.
 
     Args:
         made: the study.
@@ -55,10 +57,44 @@ def write_dataset(made: Simulated, folder: Path) -> Path:
             path = folder / "derivatives" / RESPONSES / f"{stem}_bold.nii.gz"
             _write_run(path, responses[part], made.spec.tr_s)
             write_atomic(folder / f"{stem}_events.tsv", _events(made.spec, title, number), durable=False)
+    _write_annotations(made, folder / "stimuli")
     _write_truth(made, folder / "derivatives" / TRUTH)
     # Written last: it says that the dataset is complete.
     write_atomic(folder / "README", _README.encode())
     return folder
+
+
+def word_vectors(made: Simulated, band: str) -> bytes:
+    """Return the vectors of the words of a band's annotations as a text file (word2vec): each volume's row exactly."""
+    x = next(each.x for each in made.bands if each.name == band)
+    lines = [f"{word} {' '.join(f'{value:.9g}' for value in row)}\n" for word, row in zip(_words(made), x, strict=True)]
+    return f"{len(x)} {x.shape[1]}\n{''.join(lines)}".encode()
+
+
+def _words(made: Simulated) -> list[str]:
+    """Return the word of each row: its title and its place in it."""
+    counts = {title: 0 for title in made.samples.title_names}
+    words = []
+    for place in made.samples.title_of_sample:
+        title = made.samples.title_names[place]
+        words.append(f"{title}{counts[title]:06d}")
+        counts[title] += 1
+    return words
+
+
+def _write_annotations(made: Simulated, folder: Path) -> None:
+    """Write one annotator of each band; an annotation lasts a volume."""
+    titles, tr_s = made.samples.title_names, made.spec.tr_s
+    write_atomic(folder / "stimuli.tsv", "".join(["stimulus_id\n", *(f"stim-{title}\n" for title in titles)]).encode())
+    rows = "".join(f"{band}A01\t{band}\tA01\ten\n" for band in made.spec.bands)
+    write_atomic(folder / "annotations.tsv", f"annot_id\tlevel\tannotator_id\tlanguage\n{rows}".encode())
+    words = np.array(_words(made))
+    for place, title in enumerate(titles):
+        said = words[made.samples.title_of_sample == place]
+        lines = "".join(f"{k * tr_s:.12g}\t{tr_s:.12g}\t{word}\n" for k, word in enumerate(said))
+        for band in made.spec.bands:
+            path = folder / f"stim-{title}_annot-{band}A01_events.tsv"
+            write_atomic(path, f"onset\tduration\ttext\n{lines}".encode())
 
 
 def _check(spec: SimulationSpec, folder: Path) -> None:

@@ -20,8 +20,8 @@ from release_kit.encoding.partition.sets import FloatMap
 from release_kit.encoding.simulate.plan import SimulationSpec
 
 RESTS = ("brainspace", "nitime")
-"""Packages that hold a recording at rest: 652 volumes of both hemispheres on fsaverage5, band-passed; and 250 volumes of
-28 regions."""
+"""Packages that hold a recording at rest: 652 volumes of both hemispheres on fsaverage5, band-passed; 250 volumes of 28
+regions."""
 _HEMISPHERE = "brainspace/datasets/preprocessing/sub-010188_ses-02_task-rest_acq-AP_run-01.fsa5.{side}.mgz"
 _REGIONS = "nitime/data/fmri_timeseries.csv"
 _WHOLE_HEAD = ("WM", "Vent", "Brain")

@@ -26,7 +26,7 @@ BLOCK = 40
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recovery:
-    """What one analysis of one subject recovered.
+    """What one analysis of one subject recovered; NaN for means over voxels with a signal where there are none.
 
     Attributes:
         r: mean r of voxels with a signal.
@@ -94,20 +94,25 @@ def recover(
     best = np.argsort(np.nan_to_num(r, nan=-1), kind="stable")[::-1][: int(signal.sum())]
     coverage, mean_coverage = _coverage(made, found, signal, bootstrap if mode == "corrected" else 0, block, seed)
     return Recovery(
-        r=float(r[signal].mean()),
-        attainable_r=float(np.sqrt(made.truth(subject)[everything][signal]).mean()),
+        r=_mean(r[signal]),
+        attainable_r=_mean(np.sqrt(made.truth(subject)[everything][signal])),
         unique_error=_errors(made, found, found.endless, signal),
         attained_error=_errors(made, found, found.attained, signal),
         coverage=coverage,
         mean_coverage=mean_coverage,
-        overlap=float(signal[best].mean()),
+        overlap=_mean(signal[best]),
         null_p=p[null],
         n_null=int(null.sum()),
         false_p=int((p[null] < 0.05).sum()),
         false_q=int(called[null].sum()),
         n_called=int(called.sum()),
-        power=float(called[signal].mean()),
+        power=_mean(called[signal]),
     )
+
+
+def _mean(values: npt.NDArray) -> float:
+    """Return the mean; NaN of nothing, as where no voxel has a signal."""
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _unique(made: Simulated, scores: Mapping[Union, npt.NDArray]) -> dict[str, FloatMap]:
@@ -121,7 +126,7 @@ def _errors(
     score = pearson if found.mode == "paper" else r2
     measured = _unique(made, {union: score(found.measured, each) for union, each in found.predicted.items()})
     true = _unique(made, truth)
-    return {band: float((values - true[band])[signal].mean()) for band, values in measured.items()}
+    return {band: _mean((values - true[band])[signal]) for band, values in measured.items()}
 
 
 def _coverage(
@@ -139,7 +144,7 @@ def _coverage(
     )  # fmt: skip
     true = _unique(made, found.attained)
     voxels = {
-        band: float(((each.low <= true[band]) & (true[band] <= each.high))[signal].mean())
+        band: _mean(((each.low <= true[band]) & (true[band] <= each.high))[signal])
         for band, each in resampled.voxels.items()
     }
     means = {

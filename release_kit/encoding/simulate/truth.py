@@ -1,7 +1,7 @@
 """What was planted, calculated: the covariance of all features, and what a model reaches on endless new data.
 
 Two truths. ``planted_scores``: of the best model of each union of bands, which takes endless training data.
-``attained_scores``: of the model that was fitted to the training data there were. A held-out score estimates the second.
+``attained_scores``: of the model that was fitted to the training data there were, which is what held-out scores tell.
 """
 
 from collections.abc import Mapping

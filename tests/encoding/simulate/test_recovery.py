@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, kstest
 
 from release_kit.encoding.simulate.make import simulate
 from release_kit.encoding.simulate.plan import PlantedRegion, SimulationSpec
@@ -38,3 +38,22 @@ def test_with_smooth_noise_the_published_null_calls_more_silent_voxels():
         np.sum([recover(made, "01", mode).false_p for made in smooth]) for mode in ("corrected", "paper")
     )
     assert corrected <= binom.ppf(0.999, 480, 0.05) and paper > corrected
+
+
+def test_p_values_of_silent_voxels_are_uniform():
+    silent = replace(SPEC, regions=(PlantedRegion(name="silent", n_voxels=100, shares={}),), noise_carry=0.7)
+    found = [recover(simulate(replace(silent, seed=seed)), "01", bootstrap=0, seed=seed) for seed in range(8)]
+    p = np.concatenate([one.null_p for one in found])
+    # They come in steps of 1/200: each is spread over its step.
+    spread = p - np.random.default_rng(0).random(len(p)) / 200
+    assert kstest(spread, "uniform").pvalue > 0.001
+    assert binom.ppf(0.0005, len(p), 0.05) <= (p <= 0.05).sum() <= binom.ppf(0.9995, len(p), 0.05)
+
+
+def test_intervals_hold_what_the_models_reach_and_the_paper_has_none():
+    made = simulate(replace(SPEC, correlation=0.3))
+    corrected, paper = (recover(made, "01", mode, permutations=19) for mode in ("corrected", "paper"))
+    assert set(corrected.coverage) == {"speech", "story"} and min(corrected.coverage.values()) > 0.75
+    assert set(corrected.mean_coverage) == {(region, band) for region in ("one", "both") for band in made.spec.bands}
+    assert (paper.coverage, paper.mean_coverage) == ({}, {})
+    assert all(abs(error) < 0.05 for error in paper.attained_error.values())
