@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from release_kit.core import canonical
 from release_kit.core.digest_cache import DigestCache, default_cache_path, digest_files
 from release_kit.core.errors import MissingExtraError, ReleaseKitError
-from release_kit.core.records import nearest
 from release_kit.sae.errors import SaeError
 
 if TYPE_CHECKING:
@@ -155,9 +154,11 @@ def _resolve(source: str | Path, revision: str | None) -> tuple[Path, str | None
             return folder, None
         if (folder / revision).is_dir():
             return folder / revision, revision
-        there = sorted(path.name for path in folder.iterdir() if (path / "config.json").is_file())
+        there = [path.name for path in folder.iterdir() if (path / "config.json").is_file()]
+        shown = ", ".join(sorted(there, key=lambda name: (len(name), name))[:20]) or "none"
+        what = f"has no checkpoint {revision!r}; there are {shown}"
         step = "make or copy this checkpoint, or take it out of the series"
-        raise SaeError(f"has no checkpoint {revision!r}{nearest(revision, there)}", where=str(folder), next_step=step)
+        raise SaeError(what, where=str(folder), next_step=step)
     if str(source).count("/") != 1 or str(source).startswith((".", "/")):
         raise SaeError("there is no such folder", where=str(source), next_step="name a model's folder or its Hub id")
     where = f"{source}@{revision}" if revision else str(source)
