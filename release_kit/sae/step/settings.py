@@ -35,7 +35,7 @@ class StepSettings:
     """What remains, in one step, of the running mean of BatchTopK's threshold."""
     precision: Precision = "float32"
     """``certified-bf16``: features are looked for in bfloat16 and proved to be those of exact arithmetic."""
-    n_extra_candidates: int = 24
+    n_extra_candidates: int = 32
     """Features of a row, beyond k, that the bfloat16 search hands on to be computed in float32."""
     tile_rows: int = 512
     """Tokens whose pre-activations exist at one time: memory, and no more than rounding of the result."""
