@@ -37,9 +37,9 @@ def test_every_token_stands_in_exactly_one_batch_with_its_id(sizes: list[int], c
         kept = batch.kept()
         assert batch.input_ids.shape[1] <= context and (len(batch.input_ids) == 1 or batch.input_ids.numel() <= budget)
         assert np.array_equal(batch.input_ids[kept].numpy(), tokens.ids[batch.index[kept].numpy()])
-        assert torch.equal(
-            batch.mask.bool() & ~kept, batch.input_ids.eq(0) & batch.mask.bool() if bos == 0 else ~kept & False
-        )
+        starts = batch.mask.bool() & ~kept
+        assert bool(starts[:, 0].all()) == (bos == 0) and not bool(starts[:, 1:].any())
+        assert bool((batch.input_ids[starts] == bos).all()) or bos is None
         assert bool((batch.input_ids[~batch.mask.bool()] == 2).all())
         seen += batch.index[kept].tolist()
     assert sorted(seen) == list(range(tokens.n_tokens)) and tokens.n_tokens == 3 * sum(sizes)
