@@ -10,7 +10,6 @@ ENCODING_COMMANDS = {
         "Get one subject and level of a published dataset, and nothing else.",
     ),
     "init": ("release_kit.cli.encoding_init:init_command", "Look at a dataset and write a first analysis of it."),
-    "init": ("release_kit.cli.encoding_init:init_command", "Look at a dataset and write a first analysis of it."),
     "check": (
         "release_kit.cli.encoding_check:check_command",
         "Say what an analysis will do, and everything that is wrong with it.",
@@ -35,7 +34,6 @@ def encoding_group() -> None:
 
     \b
     Example:
-      release-kit encoding init dataset/ --out analysis/encoding.yaml
       release-kit encoding init dataset/ --out analysis/encoding.yaml
       release-kit encoding check analysis/     # samples, models, memory, time, all that is wrong
       release-kit encoding run analysis/       # features, models, tests, tables
