@@ -33,10 +33,16 @@ class Example:
 
 
 def token_language(tokens: Sequence[str], place: int) -> Literal["en", "ja"]:
-    """Return the language of a token: ``en`` for ASCII words, that of the previous token for a digit, else ``ja``."""
-    if DIGITS.match(tokens[place]):
-        place -= 1  # At the first place this is the last token: kept, the released labels were made so.
-    return "en" if ENGLISH.match(tokens[place]) else "ja"
+    """Return the language of a token without the blanks around it: ``en`` for ASCII words, else ``ja``.
+
+    Digits have that of the nearest earlier token that is none. Before the first place comes the last: kept, the
+    released labels were made so. Digits only, on which the released code fails, are ``ja``.
+    """
+    for _ in tokens:
+        if not DIGITS.match(tokens[place].strip()):
+            break
+        place -= 1
+    return "en" if ENGLISH.match(tokens[place].strip()) else "ja"
 
 
 def released_counts(examples: Sequence[Example]) -> dict[str, int]:

@@ -19,7 +19,10 @@ from release_kit.sae.dictionary import Codes
         (["year", "1999"], 1, "en"),
         (["年", "1999"], 1, "ja"),
         (["1999", "年", "the"], 0, "en"),  # the first place looks at the last token, as released
-        (["1", "2", "a"], 1, "ja"),  # a digit before a digit is no ASCII word
+        (["1", "2", "a"], 1, "en"),  # digits look back until there is another token, around the first place
+        (["year", " 7", "5"], 2, "en"),
+        (["a", " "], 1, "ja"),
+        (["1", "2"], 0, "ja"),
         (["(a),"], 0, "en"),
     ],
 )
