@@ -54,7 +54,7 @@ def main() -> None:
 def recovery_table(n_seeds: int) -> None:
     """Print scores, errors and false positives for each noise, correlation of bands and mode."""
     heads = ("noise", "correlation of bands", "mode", "r (attainable)", "null voxels p < .05", "KS p of null p",
-             "seeds with a false call", "false of called", "power",
+             "false share of called", "false of called", "power",
              *(f"{band}: {what}" for band in BANDS for what in ("error", "against the fitted model")))  # fmt: skip
     header(heads)
     for name, changes in NOISES.items():
@@ -78,7 +78,7 @@ def recovery_cells(found: Sequence[Recovery]) -> list[str]:
         f"{np.mean([one.r for one in found]):.3f} ({np.mean([one.attainable_r for one in found]):.3f})",
         figure([one.false_p / one.n_null for one in found], "{:.3f}"),
         f"{stats.kstest(spread, 'uniform').pvalue:.2g}",
-        f"{sum(one.false_q > 0 for one in found)} / {len(found)}",
+        figure([one.false_q / max(one.n_called, 1) for one in found], "{:.3f}"),
         f"{sum(one.false_q for one in found)} / {sum(one.n_called for one in found)}",
         f"{np.mean([one.power for one in found]):.2f}",
     ]

@@ -49,6 +49,11 @@ def test_the_finished_analysis_is_judged_by_what_was_planted(finished: Path):
     )
 
 
+def test_the_reference_validator_finds_no_error_in_the_dataset(finished: Path):
+    validated = release_kit("bids", "validate", finished / "dataset")
+    assert validated.returncode == 0 and "valid: 0 errors" in validated.stdout, validated.stdout
+
+
 def test_a_test_that_calls_too_much_ends_with_1(finished: Path, tmp_path: Path):
     spoilt = tmp_path / "study"
     shutil.copytree(finished, spoilt)

@@ -161,11 +161,15 @@ def _write_descriptions(spec: SimulationSpec, folder: Path) -> None:
     raw = {"Name": "A simulated study", "BIDSVersion": "1.11.1", "DatasetType": "raw", "License": "CC0-1.0"}
     made_by = [{"Name": "release_kit", "Description": "Simulated: no person was measured."}]
     derived = {**raw, "DatasetType": "derivative", "GeneratedBy": made_by}
-    described = {
+    described: dict[str, dict] = {
         "dataset_description.json": raw,
         f"derivatives/{RESPONSES}/dataset_description.json": {**derived, "Name": "Simulated responses"},
         f"derivatives/{TRUTH}/dataset_description.json": {**derived, "Name": "What was planted"},
-        **{f"task-{title}_bold.json": {"TaskName": title, "RepetitionTime": spec.tr_s} for title in spec.titles},
     }
+    for title in spec.titles:
+        facts = {"TaskName": title, "RepetitionTime": spec.tr_s, "SkullStripped": False}
+        described[f"derivatives/{RESPONSES}/task-{title}_bold.json"] = facts
     for path, value in described.items():
         write_atomic(folder / path, (json.dumps(value, indent=1) + "\n").encode())
+    # BIDS has no names for what was planted.
+    write_atomic(folder / f"derivatives/{TRUTH}/.bidsignore", b"*.tsv\n")

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from release_kit.core.files import iter_files
+from release_kit.encoding.data.bids_annotations import read_bids_annotations
 from release_kit.encoding.data.layout import ResponsesSpec, open_dataset
 from release_kit.encoding.data.samples import SampleRule, plan_samples
 from release_kit.encoding.errors import AnalysisError
-from release_kit.encoding.simulate.dataset import write_dataset
+from release_kit.encoding.features.word_vectors import read_word_vectors
+from release_kit.encoding.features.words import words_of
+from release_kit.encoding.simulate.dataset import word_vectors, write_dataset
 from release_kit.encoding.simulate.make import simulate
 from release_kit.encoding.simulate.plan import PlantedRegion, SimulationSpec
 
@@ -51,6 +54,20 @@ def test_the_planted_truth_lies_beside_the_responses(tmp_path: Path):
     assert [line[1] for line in lines[1:]] == ["0"] * 4 + ["1"] * 3 + ["0"] and lines[-1][2:] == ["n/a"] * 3
     regions = [line.split("\t")[1] for line in (truth / "regions.tsv").read_text().splitlines()[1:]]
     assert regions == ["both"] * 4 + ["silent"] * 3 + ["constant"]
+
+
+def test_annotations_and_word_vectors_give_the_planted_features_back(tmp_path: Path):
+    made = simulate(SPEC)
+    table = read_bids_annotations(write_dataset(made, tmp_path / "study"))
+    for band in made.bands:
+        rows = [row for row in table.to_pylist() if row["level"] == band.name]
+        words = [row["text"] for row in sorted(rows, key=lambda row: (row["stim_id"], row["onset_s"]))]
+        assert len(set(words)) == made.samples.n and words_of(words[0], "en") == words[:1]
+        path = tmp_path / f"{band.name}.txt"
+        path.write_bytes(word_vectors(made, band.name))
+        vectors, place = read_word_vectors(path, words)
+        np.testing.assert_array_equal(vectors[[place[word] for word in words]], band.x)
+    assert [row["onset_s"] for row in rows if row["stim_id"] == "heist"][:3] == [0.0, 1.5, 3.0]
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path):
