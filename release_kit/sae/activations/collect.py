@@ -102,6 +102,7 @@ def collect(
         before = read_store(home, key)
         damaged = _damaged(before) if before else []
         if before and not damaged:
+            _remove_leftovers(home)
             return before
         plan = plan_shards(tokens, max(1, shard_bytes // (lm.d_model * DTYPES[dtype][1])), seed)
         _check_room(lm, tokens, layers, dtype, folder, key, max_bytes)
@@ -243,9 +244,15 @@ def _finish(
         store = dataclasses.replace(store, mean_square={layer: _mean_square(store, layer) for layer in layers})
         write_atomic(run.home / ORDER_FILE, save({"order": run.plan.order, "starts": run.plan.starts}))
         write_atomic(run.home / RECORD_FILE, document_bytes(record_of(store, identity)))
-    (run.home / PROGRESS_FILE).unlink(missing_ok=True)
+    _remove_leftovers(run.home)
     remade = tuple(shard_path(Path(), *place).as_posix() for place in sorted(run.todo)) if before else ()
     return dataclasses.replace(store, remade=remade)
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove what says how far a pass is, and what a stop inside an atomic write left behind."""
+    for path in home.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def _mean_square(store: ActivationStore, layer: int) -> float:

@@ -129,9 +129,7 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
             loss = _loss(self.model, torch.from_numpy(rows_of_step(self.rows, recipe, step)))
-            if not math.isfinite(value := loss.item()):
-                what = f"the loss is {value} at step {step}"
-                raise SaeError(what, where=f"size {self.size.name}", next_step="lower `learning_rate` in the recipe")
+            value = self._finite(loss.item(), step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -175,7 +173,9 @@ class _Run:
                 "schema_version": SCHEMA_VERSION,
                 "step": step,
                 "n_tokens": step * self.recipe.batch_rows * (self.recipe.context - 1),
-                "dev_nll": {name: _dev_nll(self.torch, self.model, rows) for name, rows in self.dev.items()},
+                "dev_nll": {
+                    name: self._finite(_dev_nll(self.torch, self.model, rows), step) for name, rows in self.dev.items()
+                },
                 "files": {path.name: file_sha256(path) for path in sorted(scratch.iterdir())},
             }
             write_atomic(scratch / CHECKPOINT_FILE, canonical.document_bytes(record))
@@ -183,6 +183,12 @@ class _Run:
             os.replace(scratch, target)
         except OSError as error:
             raise write_error(target, error) from error
+
+    def _finite(self, loss: float, step: int) -> float:
+        if not math.isfinite(loss):
+            step_to_take = "lower `learning_rate` in the recipe"
+            raise SaeError(f"the loss is {loss} at step {step}", where=f"size {self.size.name}", next_step=step_to_take)
+        return loss
 
     def _keep_state(self, optimizer: Any, step: int) -> None:
         """Write weights and moments in one file, so that no half state can be read."""

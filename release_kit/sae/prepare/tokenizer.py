@@ -4,6 +4,7 @@ The unigram trainer of ``tokenizers`` gives other scores and another order of pi
 keys), so pieces are merges of characters instead. Rare characters fall back to their bytes: no text is unknown.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -53,4 +54,17 @@ def learn_tokenizer(documents: Sequence[str], vocab_size: int) -> "Tokenizer":
         limit_alphabet=len(alphabet), max_token_length=_MAX_PIECE, show_progress=False,
     )  # fmt: skip
     tokenizer.train_from_iterator(documents, trainer, length=len(documents))
-    return tokenizer
+    return _with_plain_bytes(tokenizer)
+
+
+def _with_plain_bytes(tokenizer: "Tokenizer") -> "Tokenizer":
+    """Return the same tokenizer whose byte pieces are no special tokens.
+
+    The trainer gives pieces a place in the vocabulary only as special ones, which decoding would leave out, and which a
+    text that spells ``<0x41>`` would match.
+    """
+    from tokenizers import Tokenizer
+
+    form = json.loads(tokenizer.to_str())
+    form["added_tokens"] = [token for token in form["added_tokens"] if token["content"] in _SPECIAL]
+    return Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
