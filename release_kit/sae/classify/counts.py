@@ -176,8 +176,8 @@ def count_features(
         pairs=text_pairs(tokens)[:max_pairs], n_top=n_top,
     )  # fmt: skip
     wanted = np.arange(len(tokens.texts)) if documents is None else np.asarray(sorted(documents))
-    for rows in _groups_of_rows(tokens, wanted, group_tokens):
-        x, index = _activations(lm, layer, tokens, rows)
+    for rows in rows_of_documents(tokens, wanted, group_tokens):
+        x, index = layer_activations(lm, layer, tokens, rows)
         counter.add(sae.encode(x), index)
     return counter.counts
 
@@ -191,7 +191,7 @@ def text_pairs(tokens: TokenBatches) -> npt.NDArray[np.int32]:
     return np.array([[s["en"], s["ja"]] for s in sides.values() if {"en", "ja"} <= s.keys()], np.int32).reshape(-1, 2)
 
 
-def _groups_of_rows(
+def rows_of_documents(
     tokens: TokenBatches, documents: npt.NDArray[np.int64], group_tokens: int
 ) -> list[npt.NDArray[np.int64]]:
     """Return the rows of documents in groups that cut none of them."""
@@ -211,7 +211,7 @@ def _groups_of_rows(
     return [np.array(group, np.int64) for group in groups if group]
 
 
-def _activations(
+def layer_activations(
     lm: LanguageModel, layer: int, tokens: TokenBatches, rows: npt.NDArray[np.int64]
 ) -> "tuple[torch.Tensor, npt.NDArray[np.int64]]":
     """Return (m, d) float32 activations of the tokens of rows and (m,) their numbers, ascending."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from release_kit.sae.activations.tokens import TokenBatches
-from release_kit.sae.classify.counts import _activations, _groups_of_rows
+from release_kit.sae.classify.counts import layer_activations, rows_of_documents
 from release_kit.sae.classify.languages import Classified
 from release_kit.sae.classify.released import ABOVE_MAXIMUM, MAX_EXAMPLES, released_rule, token_language
 from release_kit.sae.dictionary import Codes, Sae
@@ -96,7 +96,7 @@ def released_classes(
     """
     text_of = [lm.tokenizer.decode([number]) for number in range(len(lm.tokenizer))]
     counter = ReleasedCounter(max_activation, ids=tokens.ids, text_of=text_of, row_starts=tokens.row_starts)
-    for rows in _groups_of_rows(tokens, np.arange(len(tokens.texts)), group_tokens):
-        x, index = _activations(lm, layer, tokens, rows)
+    for rows in rows_of_documents(tokens, np.arange(len(tokens.texts)), group_tokens):
+        x, index = layer_activations(lm, layer, tokens, rows)
         counter.add(sae.encode(x), index)
     return counter.classified()
