@@ -124,8 +124,9 @@ def fit_layers(group: Group, feature: str) -> dict[tuple[str, Part], Fitted]:
     found: dict[tuple[str, Part], Fitted] = {}
     for part in group.designs.features.parts(feature):
         units = {plan.subject: group.unit(plan.subject, [part], part.label) for plan in group.plans}
-        for subject, fitted in _fit_units(group, [part], units, None):
-            found[subject, part] = fitted
+        done = dict(_fit_units(group, [part], units, None))
+        # Kept fits come before those that are made again; tables have the order of the file.
+        found |= {(plan.subject, part): done[plan.subject] for plan in group.plans}
     return found
 
 

@@ -159,15 +159,18 @@ def test_only_what_depends_on_a_change_is_made_again(tmp_path: Path):
     assert len(report.unused) == 3  # what the file does not ask for any more: two fits and a partition
 
 
-def test_a_damaged_fit_is_made_again(tmp_path: Path):
-    analysis = read_analysis(write_study(tmp_path, subjects=("01",)))
+def test_a_damaged_fit_is_made_again_and_tables_are_as_they_were(tmp_path: Path):
+    analysis = read_analysis(write_study(tmp_path))
     first = run_analysis(analysis)
+    tables = {path: path.read_bytes() for path in sorted((tmp_path / "tables").iterdir())}
     fit = next(iter(first.results[0].fits.values()))
     path = fit.folder / "prediction.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[:-4] + b"\x00\x00\x00\x01")
     assert run_analysis(analysis).n_fitted == 1
     assert path.read_bytes() == whole
+    for table, expected in tables.items():
+        assert table.read_bytes() == expected, table.name
 
 
 def test_a_change_of_one_recording_refits_its_subject_alone(tmp_path: Path):
