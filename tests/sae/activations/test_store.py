@@ -1,6 +1,7 @@
 """Stored activations are the model's own, truly shuffled, bounded, resumable, and never those of something else."""
 
 import json
+import resource
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
+from release_kit.core.errors import ReleaseKitError
 from release_kit.sae.activations.collect import collect
 from release_kit.sae.activations.shards import shard_path
 from release_kit.sae.activations.store import ActivationStore, read_store, stored
@@ -197,6 +199,19 @@ def test_growing_shards_that_lost_bytes_are_begun_anew(collected: Callable, tmp_
         collected(progress=stop)
     grown = next(path for path in (tmp_path / "activations").rglob(".rk-tmp-shard*"))
     grown.write_bytes(grown.read_bytes()[:100])
+    found = all_of(collected(), 1)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
+def test_disk_that_fills_up_is_named_and_the_pass_goes_on_later(collected: Callable, tmp_path: Path):
+    expected = all_of(collected(folder=tmp_path / "whole"), 1)
+
+    def with_small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
+        with pytest.raises(ReleaseKitError, match=r"shard-\d+\.safetensors: cannot be written \(File too large\)"):
+            collected()
+
+    assert killing.run_child(with_small_files)[0] == "done"
     found = all_of(collected(), 1)
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
