@@ -73,7 +73,7 @@ bench: $(STAMP)
 	@$(PYTHON) benchmarks/sft.py
 
 lint: $(STAMP)
-	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff check --no-cache
 
 readme: $(STAMP)
 	@$(VENV)/bin/release-kit demo --dir demo --fresh > build-demo-output.txt

@@ -216,9 +216,7 @@ class Puller:
 
     def _finished(self, unit: Unit, told: Mapping[str, Any]) -> None:
         if not unit.is_done(self.study_folder):
-            raise ReleaseKitError(
-                "the work ended without an error, but is not complete on disk", where=unit.name
-            )
+            raise ReleaseKitError("the work ended without an error, but is not complete on disk", where=unit.name)
         self._left.pop(unit.name, None)
         self.failures.clear(unit.name)
         self.ledger.forget(unit.name)

@@ -48,6 +48,7 @@ class Decoded:
     text: str
     encoding: str
 
+
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 
 

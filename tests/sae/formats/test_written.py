@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from release_kit.sae.config import SaeConfig
 from release_kit.sae.dictionary import Sae
-
 from release_kit.sae.errors import FormatError
 from release_kit.sae.formats.read import read_sae
 from release_kit.sae.formats.saelens import write_saelens
