@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
+from release_kit.cli.demo_folder import claim_folder
 from release_kit.cli.demo_script import DemoError, Script
 from release_kit.cli.output import emit, json_option
-from release_kit.core.errors import ReleaseKitError, UsageError
+from release_kit.core.errors import ReleaseKitError
 
 N_STAGES = 5
 SMOLLM2, MINILM = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"
@@ -37,10 +38,12 @@ def demo_command(folder: Path, fresh: bool, as_json: bool) -> None:
       release-kit encoding demo
       release-kit encoding demo --dir /tmp/encoding-demo --json
     """
+    from release_kit.encoding.demo import MARK
+
     start = time.monotonic()
     # One thread for numpy: eigenproblems of many threads stand still beside other work; torch keeps its own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _claim(folder, fresh)
+    claim_folder(folder, MARK, "release-kit encoding demo", fresh=fresh)
     script = Script(
         say=lambda text: click.echo(text, err=as_json),
         n_stages=N_STAGES,
@@ -117,17 +120,3 @@ def _models(folder: Path, script: Script) -> tuple[Path, Path]:
         shutil.copytree(encoder, folder / f"{MINILM}.part", dirs_exist_ok=True)
         (folder / f"{MINILM}.part").rename(folder / MINILM)
     return folder / SMOLLM2, folder / MINILM
-
-
-def _claim(folder: Path, fresh: bool) -> None:
-    """Refuse a folder that holds something else; make it otherwise."""
-    from release_kit.encoding.demo import MARK
-
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        what = f"is not empty, and no {MARK} in it says that a demo made it; nothing was touched"
-        step = "name another --dir, or remove the folder yourself if nothing in it is needed"
-        raise UsageError(what, where=str(folder), next_step=step)
-    if fresh and folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("Made by `release-kit encoding demo`; `--fresh` throws this folder away.\n", "utf-8")
