@@ -15,9 +15,10 @@ from release_kit.cli.output import counted, emit, json_option
 def report_command(analysis: Path, no_page: bool, as_json: bool) -> None:
     """Write maps and report of the finished analysis ANALYSIS (an encoding.yaml or its folder).
 
-    The maps are a BIDS derivative, the tables go with them under sourcedata/; report/report.html is one page with
+    The maps are a BIDS derivative, the tables go with them under sourcedata/, and its README holds the main results,
+    which a card shows; report/report.html is one page with
     verdicts, numbers, pictures and where each number comes from. The dataset and the models are not needed. The same
-    analysis gives the same bytes.
+    analysis gives the same bytes. A file that is not what was recorded when it was made is named, and nothing written.
 
     \b
     Example:
@@ -26,14 +27,22 @@ def report_command(analysis: Path, no_page: bool, as_json: bool) -> None:
       release-kit bids release analysis/derivative --out release/ --version 1.0.0 --no-words     # then build, publish
     """
     from release_kit.encoding.maps.results import DERIVATIVE, write_maps
+    from release_kit.encoding.pipeline.intact import is_file_of_run, read_intact
     from release_kit.encoding.pipeline.published import add_tables
+    from release_kit.encoding.report.readme import add_results
 
     folder = analysis if analysis.is_dir() else analysis.parent
+    same = is_file_of_run(read_intact(folder))
     maps = write_maps(folder)
     tables = add_tables(folder, folder / DERIVATIVE)
+    add_results(folder, folder / DERIVATIVE)
     value: dict[str, Any] = {"ok": True, "derivative": str(folder / DERIVATIVE), "maps": len(maps)}
     value["tables"] = len(tables)
-    lines = [f"{counted(len(maps), 'map')} and the tables in {folder / DERIVATIVE}"]
+    value["encoding_yaml_is_what_was_run"] = same
+    lines = (
+        [] if same else ["note     encoding.yaml has changed since: this is what was run; encoding run makes the rest"]
+    )
+    lines += [f"{counted(len(maps), 'map')} and the tables in {folder / DERIVATIVE}"]
     if not no_page:
         from release_kit.encoding.report.report import write_report
 

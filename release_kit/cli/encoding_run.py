@@ -12,7 +12,7 @@ from release_kit.cli.output import Progress, counted, emit, json_option, progres
 @click.argument("analysis", type=click.Path(path_type=Path))
 @click.option("--mode", type=click.Choice(("corrected", "paper", "both")), default=None, help="In place of the file's.")
 @click.option("--keep-cleaned", is_flag=True, help="Leave the cleaned responses for a next run; they are large.")
-@click.option("--remove-unused", is_flag=True, help="Remove fits that the file does not ask for any more.")
+@click.option("--remove-unused", is_flag=True, help="Remove fits and tests that the file does not ask for any more.")
 @json_option
 def run_command(analysis: Path, mode: str | None, keep_cleaned: bool, remove_unused: bool, as_json: bool) -> None:
     """Run the analysis ANALYSIS (an encoding.yaml or its folder), or continue it.
@@ -44,7 +44,7 @@ def _show(bar: Progress, event: Any) -> None:
         bar.start(event["what"], event.get("n"), "models")
     elif kind in ("fitted", "kept", "tested", "partitioned"):
         bar.advance()
-    elif kind == "voxels":
+    elif kind in ("voxels", "note"):
         bar.say(event["text"])
 
 

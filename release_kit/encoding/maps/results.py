@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from release_kit.encoding.data.masks import Mask
 from release_kit.encoding.maps.derivative import StatMap, WrittenMap, write_derivative
-from release_kit.encoding.pipeline.finished import ChosenFit, Finished, FinishedPartition, read_finished
+from release_kit.encoding.pipeline.finished import ChosenFit, Finished, FinishedPartition
+from release_kit.encoding.pipeline.intact import read_intact
 
 DERIVATIVE = "derivative"
 _OWN_SPACES = ("T1w", "T2w", "native", "func", "boldref", "individual")
@@ -26,10 +27,11 @@ def write_maps(folder: Path) -> list[WrittenMap]:
         folder: of the analysis.
 
     Raises:
-        AnalysisError: the analysis was not finished, or two of its maps have the same name.
+        AnalysisError: the analysis was not finished, a file of it is not what was recorded, or two of its maps have the
+            same name.
         ResponseError: volumes whose mask has no place in space.
     """
-    finished = read_finished(folder)
+    finished = read_intact(folder)
     record = finished.record
     name = f"{record['name']}: encoding models of {record['dataset']['name']}"
     description = record["description"] or f"Statistical maps of encoding models of {record['dataset']['name']}."

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FitError
 from release_kit.encoding.partition.sets import FloatMap, Union
+from release_kit.encoding.spec.model import LEAST_RESAMPLES
 
 Metric = Literal["r2", "r"]
 Parts = Callable[[Mapping[Union, FloatMap]], Mapping[str, FloatMap]]
 TILE = 256
-_LEAST_BLOCKS, _LEAST_DRAWS = 5, 10
+LEAST_BLOCKS, LEAST_DRAWS = 5, LEAST_RESAMPLES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,13 +81,13 @@ def block_bootstrap(
         regions: name → (n_voxels,) which voxels belong to it.
         metric: ``r2`` is 1 - squared error / variance of the resample; ``r`` Pearson's correlation.
         block: samples in a block; longer than the autocorrelation (see ``statistics.permutation``).
-        n: resamples.
+        n: resamples; 0: estimates alone, their ends NaN.
         level: of the interval.
         seed: of the draws.
         tile: voxels at once; memory grows with ``n * tile``, the result does not depend on it.
 
     Raises:
-        FitError: shapes that differ, fewer than five blocks, fewer than ten resamples.
+        FitError: shapes that differ; fewer than five blocks or than ten resamples, where there are any.
     """
     starts, weights = _draws(borders, block, n, seed)
     _check(y, predictions, borders, weights.shape[1], n)
@@ -157,13 +158,15 @@ def _scores(
     variance = np.where(constant, np.nan, variance)
     scores = {}
     for union, predicted in predictions.items():
-        values = predicted - shift
         if metric == "r2":
-            scores[union] = 1 - resampled((exact - values) ** 2) / n_samples / variance
+            scores[union] = 1 - resampled((exact - (predicted - shift)) ** 2) / n_samples / variance
             continue
+        # r sees neither mean nor size: a prediction that hardly changes is one, as long as it changes at all.
+        values = predicted - predicted.mean(axis=0, dtype=np.float64)
         mean_p = resampled(values) / n_samples
         variance_p = resampled(values**2) / n_samples - mean_p**2
-        variance_p = np.where(variance_p > 1e-18, variance_p, np.nan)
+        still = predicted.min(axis=0) == predicted.max(axis=0)
+        variance_p = np.where(still | ~(variance_p > 1e-12 * variance_p[0]), np.nan, variance_p)
         scores[union] = (resampled(exact * values) / n_samples - mean_y * mean_p) / np.sqrt(variance * variance_p)
     return scores
 
@@ -177,7 +180,7 @@ def _reach(n_blocks: int, level: float) -> float:
 
 def _limits(values: FloatMap, reach: float) -> FloatMap:
     """Return estimate, low and high (3, …) of the estimate and its resamples (1 + n, …)."""
-    half = reach * values[1:].std(axis=0, ddof=1)
+    half = reach * values[1:].std(axis=0, ddof=1) if len(values) > 1 else np.full_like(values[0], np.nan)
     return np.stack([values[0], values[0] - half, values[0] + half])
 
 
@@ -195,11 +198,15 @@ def _check(
             raise FitError(
                 f"predicts {predicted.shape}, but {y.shape} was measured", where="+".join(sorted(union)) or "bootstrap"
             )
-    if n < _LEAST_DRAWS:
-        raise FitError(f"{n} resamples, an interval needs at least {_LEAST_DRAWS}", where="bootstrap")
-    if n_blocks < _LEAST_BLOCKS or any(part.stop > len(y) for part in borders):
+    if any(part.stop > len(y) for part in borders):
+        raise FitError(f"runs reach beyond {len(y)} held-out samples", where="bootstrap")
+    if not n:
+        return
+    if n < LEAST_DRAWS:
+        raise FitError(f"{n} resamples, an interval needs at least {LEAST_DRAWS}", where="bootstrap")
+    if n_blocks < LEAST_BLOCKS:
         raise FitError(
-            f"{n_blocks} blocks in {len(y)} held-out samples, expected at least {_LEAST_BLOCKS}",
+            f"{n_blocks} blocks in {len(y)} held-out samples, expected at least {LEAST_BLOCKS}",
             where="bootstrap",
             next_step="take shorter blocks, or hold out more",
         )

@@ -63,6 +63,13 @@ DIFFERENCES = (
         why="what was seen in the run before was seen minutes or days earlier",
     ),
     Difference(
+        key="clean.features",
+        paper="mean and slow drifts of each run are taken out of responses alone",
+        corrected="out of the delayed features as well, by the same filter",
+        why="features that keep what responses have lost predict what is not there: scores and unique parts come out "
+        "too small",
+    ),
+    Difference(
         key="special tokens",
         paper="`[CLS]`, `</s>` and their like count in the mean over tokens",
         corrected="only the text's own tokens count",
@@ -126,6 +133,8 @@ class Choices:
     """``title``, ``run`` or ``paper``."""
     n_folds: int | None
     clean: CleanSettings
+    filter_features: bool
+    """Whether the columns of designs are cleaned as responses are."""
     delays_s: tuple[float, ...]
     delay_kind: str
     borders: str
@@ -155,6 +164,7 @@ def choices_of(analysis: Analysis, mode: str) -> Choices:
         mode=PAPER,
         rule=rule,
         folds="paper",
+        filter_features=False,
         delay_kind="average",
         borders="title",
         special_tokens=True,
@@ -190,6 +200,7 @@ def _said(analysis: Analysis) -> Choices:
         folds=samples.folds,
         n_folds=samples.n_folds,
         clean=CleanSettings(detrend=analysis.clean.detrend, window_s=analysis.clean.window_s),
+        filter_features=analysis.clean.features,
         delays_s=analysis.delays.seconds,
         delay_kind=analysis.delays.kind,
         borders="run",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.records import nearest
-from release_kit.encoding.arrays import FloatArray
+from release_kit.encoding.arrays import FloatArray, Samples
 from release_kit.encoding.errors import AnalysisError, FeatureError
 from release_kit.encoding.features.pca import fit_pca
 from release_kit.encoding.features.place import Placement, plan_placement, training_bins
@@ -22,6 +22,7 @@ from release_kit.encoding.features.spec import FeatureSpec
 from release_kit.encoding.features.store import FeatureFiles, feature_files
 from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices
+from release_kit.encoding.pipeline.filtering import filter_runs, whole_runs
 from release_kit.encoding.pipeline.inputs import Inputs, Split, SubjectPlan
 from release_kit.encoding.spec.model import Analysis, FeatureUse
 
@@ -164,7 +165,7 @@ def drop_missing(analysis: Analysis, inputs: Inputs, features: Features, choices
         dropped = np.zeros(plan.samples.n, bool)
         for name in dropping:
             files = features.first(name)
-            placement = _placement(plan, plan.splits[0], files, choices)
+            placement = _placement(plan, plan.splits[0].samples, files, choices)
             for annotator in files.annotators:
                 dropped |= placement.touches(files.missing_by_stimulus(annotator))
         plans[subject] = plan.without(dropped, choices) if dropped.any() else plan
@@ -215,9 +216,13 @@ class Designs:
         files = self.features.of(part.feature, split.name)
         stored = files.by_stimulus(part.layer, part.annotator)
         reduced = self._reduced(part, stored, split)
-        placement = self._placement(split, files)
-        x = placement.apply(reduced)
-        return x[split.train], x[split.test]
+        if not self.choices.filter_features:
+            x = self._placement(split, files).apply(reduced)
+            return x[split.train], x[split.test]
+        whole, rows = whole_runs(split.samples, self.plan.runs)
+        x = self._placement(split, files, whole).apply(reduced)
+        x = filter_runs(x, whole, self.plan.runs, self.choices.clean)
+        return x[rows[split.train]], x[rows[split.test]]
 
     def n_padded(self, part: Part, split: Split) -> int:
         """Return for how many samples some delay looks to before the run showed anything."""
@@ -230,6 +235,12 @@ class Designs:
         keys = {split.name: self.features.of(part.feature, split.name).key for split in self.plan.splits}
         return {"features": keys, "layer": part.layer, "annotator": part.annotator, "pca": use.pca}
 
+    def filter_identity(self) -> dict[str, Any] | None:
+        """Return what the filter of features depends on, as JSON; None where they are not filtered."""
+        if not self.choices.filter_features:
+            return None
+        return {**vars(self.choices.clean), "n_volumes": [run.n_volumes for run in self.plan.used_runs]}
+
     def _reduced(self, part: Part, stored: Mapping[str, FloatArray], split: Split) -> Mapping[str, FloatArray]:
         n = self.analysis.features[part.feature].pca
         if n is None:
@@ -240,19 +251,18 @@ class Designs:
         pca = fit_pca(np.concatenate(rows), n, self.analysis.seed)
         return {name: pca.apply(array) for name, array in stored.items()}
 
-    def _placement(self, split: Split, files: FeatureFiles) -> Placement:
+    def _placement(self, split: Split, files: FeatureFiles, whole: Samples | None = None) -> Placement:
         n_bins = {name: facts["counts"]["bins"] for name, facts in files.stimuli.items()}
-        key = (split.name, tuple(sorted(n_bins.items())))
+        key = (split.name, whole is None, tuple(sorted(n_bins.items())))
         if key not in self._placements:
-            self._placements[key] = _placement(self.plan, split, files, self.choices)
+            samples = split.samples if whole is None else whole
+            self._placements[key] = _placement(self.plan, samples, files, self.choices)
         return self._placements[key]
 
 
-def _placement(plan: SubjectPlan, split: Split, files: FeatureFiles, choices: Choices) -> Placement:
+def _placement(plan: SubjectPlan, samples: Samples, files: FeatureFiles, choices: Choices) -> Placement:
     n_bins = {name: facts["counts"]["bins"] for name, facts in files.stimuli.items()}
-    return plan_placement(
-        plan.runs, split.samples, choices.delays_s, choices.delay_kind, BIN_S, n_bins, choices.borders
-    )
+    return plan_placement(plan.runs, samples, choices.delays_s, choices.delay_kind, BIN_S, n_bins, choices.borders)
 
 
 def _annotations(analysis: Analysis, inputs: Inputs) -> "pa.Table | None":

@@ -21,11 +21,13 @@ from release_kit.core.hashing import hash_file
 from release_kit.encoding.data.masks import Mask
 from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.pipeline.identity import FIT_CODE, PARTITION_CODE, TEST_CODE, code_digest, libraries
-from release_kit.encoding.pipeline.partitions import PARTITIONS
+from release_kit.encoding.pipeline.judging import TEST_FILE
+from release_kit.encoding.pipeline.partitions import MEANS_FILE, PARTITION_FILE, PARTITIONS
+from release_kit.encoding.pipeline.regions import TOP_MOST, TOP_SHARE
 from release_kit.encoding.pipeline.results import ModeResult
 from release_kit.encoding.pipeline.source import dataset_facts
 from release_kit.encoding.pipeline.tables import read_rows
-from release_kit.encoding.pipeline.units import FITS, read_columns
+from release_kit.encoding.pipeline.units import FITS, VOXELS_FILE, read_columns
 from release_kit.encoding.spec.model import Analysis, settings_of
 
 FINISHED_FILE, MASKS = "analysis.json", "masks"
@@ -175,9 +177,11 @@ def write_finished(analysis: Analysis, results: Sequence[ModeResult], tables: Se
         "tr_s": next(iter(main.inputs.plans.values())).tr_s,
         "chosen": [row for result in results for row in _chosen_rows(result)],
         "partitions": [row for result in results for row in _partition_rows(result)],
+        "regions": {"top_share": TOP_SHARE, "top_most": TOP_MOST},
         "files": {
             **{f"tables/{path.name}": _sha256(path) for path in tables},
             "encoding.yaml": _sha256(analysis.file),
+            **{path.relative_to(analysis.folder).as_posix(): _sha256(path) for path in _made_of(analysis, results)},
         },
         "made_by": {
             "release_kit": __version__,
@@ -188,6 +192,21 @@ def write_finished(analysis: Analysis, results: Sequence[ModeResult], tables: Se
     path = analysis.folder / FINISHED_FILE
     write_atomic(path, document_bytes(record))
     return path
+
+
+def _made_of(analysis: Analysis, results: Sequence[ModeResult]) -> Iterator[Path]:
+    """Yield what maps and reports read beside the tables. Not ``fit.json``, which holds a clock."""
+    for subject in results[0].inputs.plans:
+        yield from (analysis.folder / MASKS / f"sub-{subject}{end}" for end in (".json", ".npy"))
+    for result in results:
+        for subject, feature, annotator in result.profiles:
+            part = result.chosen(subject, feature, annotator)
+            yield result.fit(subject, part).folder / VOXELS_FILE
+            if (judged := result.judged.get((subject, part))) is not None:
+                yield from (judged.home / name for name in (TEST_FILE, "voxels.parquet"))
+        for each in result.partitions:
+            home = analysis.folder / PARTITIONS / each.partition_id
+            yield from (home / name for name in (PARTITION_FILE, MEANS_FILE, "voxels.parquet"))
 
 
 def _chosen_rows(result: ModeResult) -> Iterator[dict[str, Any]]:
@@ -249,6 +268,7 @@ def _choices(result: ModeResult) -> dict[str, Any]:
         "delays": choices.delay_kind,
         "borders": choices.borders,
         "special_tokens": choices.special_tokens,
+        "clean_features": choices.filter_features,
         "drop_start_s": choices.rule.drop_start_s,
         "drop_first_run_start": choices.rule.drop_first_run_start,
         "drop_overlap": choices.rule.drop_overlap,

@@ -104,6 +104,7 @@ class Group:
         identity = {
             "parts": [{"feature": part.feature, **self.designs.identity(part)} for part in parts],
             "search": dict(search) if search and len(parts) > 1 else None,
+            "filter": self.designs.filter_identity(),
             "delays": [list(self.choices.delays_s), self.choices.delay_kind, self.choices.borders],
             "samples": plan.key,
             "responses": responses_identity(self.inputs, plan, self.choices),

@@ -17,6 +17,7 @@ FIT_CODE = (
     "features",
     "solve",
     "pipeline/designs.py",
+    "pipeline/filtering.py",
     "pipeline/fits.py",
     "pipeline/banded.py",
     "pipeline/repeats.py",

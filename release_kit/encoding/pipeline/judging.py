@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
+from release_kit.core.wording import counted
 from release_kit.encoding.arrays import FloatArray
 from release_kit.encoding.errors import FitError
 from release_kit.encoding.pipeline.choices import PAPER_BLOCK, TestChoices
@@ -27,11 +28,20 @@ from release_kit.encoding.pipeline.units import (
     write_complete,
     write_table,
 )
-from release_kit.encoding.statistics.multiple import fdr, max_statistic_p
+from release_kit.encoding.statistics.multiple import (
+    fdr,
+    max_statistic_p,
+    permutations_needed,
+    share_needed,
+    stuck_tests,
+)
 from release_kit.encoding.statistics.permutation import permutation_test
 
 TEST_FILE = "test.json"
 TESTS = "tests"
+LARGE_SHARE = 0.1
+"""Of voxels: a test that can call nobody unless more of them reach the smallest p is said to have too few
+permutations."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,6 +116,46 @@ def why_untestable(plan: SubjectPlan, test: TestChoices) -> str | None:
         step = f" — {error.next_step}" if error.next_step else ""
         return f"{error.what}{step}"
     return None
+
+
+def few_permutations(test: TestChoices, n_voxels: int) -> str | None:
+    """Return a sentence where a test has so few permutations that a tenth of voxels could not be called, or None."""
+    if not test.permutations or test.null == "pooled" or not n_voxels:
+        return None
+    share = share_needed(test.permutations, test.level, n_voxels, test.fdr)
+    if share <= LARGE_SHARE * (1 + 1e-9):
+        return None
+    least = permutations_needed(LARGE_SHARE, test.level, n_voxels, test.fdr)
+    smallest = 1 / (test.permutations + 1)
+    what = (
+        f"needs {100 * share:.0f} % of voxels with the smallest p ({smallest:.2g})" if share <= 1 else "is impossible"
+    )
+    return (
+        f"statistics.permutations: with {test.permutations:,}, q <= {test.level:g} ({test.fdr}) {what}; "
+        f"{least:,} or more are enough where {100 * LARGE_SHARE:g} % are predicted"
+    )
+
+
+def lacking_permutations(p: npt.NDArray, test: Mapping[str, Any], level: float) -> str | None:
+    """Return a sentence where voxels are not called only because there are too few permutations, or None.
+
+    Args:
+        p: (n_voxels,), NaN where nothing is scored.
+        test: ``TestChoices.to_dict()``, as it stands in ``test.json``.
+        level: of significance.
+    """
+    if test["null"] == "pooled":
+        return None
+    n, known = test["permutations"], int(np.isfinite(p).sum())
+    stuck = stuck_tests(p, n, level, test["fdr"])
+    if not stuck:
+        return None
+    least = permutations_needed(stuck / known, level, known, test["fdr"])
+    return (
+        f"{stuck:,} of {counted(known, 'voxel')} reach the smallest p of {n:,} permutations ({1 / (n + 1):.2g}), more "
+        f"than chance gives, but none can have q <= {level:g} ({test['fdr']}): "
+        f"that takes at least {least:,} permutations"
+    )
 
 
 def _make(

@@ -45,7 +45,7 @@ class Partitioned:
         fitted: the fit of all bands.
         voxels: part (``unique:story``) → (n_voxels,) value; ``…:low`` and ``…:high`` are the ends of its interval.
         means: (region, part) → value, low, high and how many voxels.
-        fit_ids: folders of the fits of all unions.
+        fits: of all unions.
         top: (n_voxels,) the voxels of the region ``top``.
     """
 
@@ -56,8 +56,13 @@ class Partitioned:
     fitted: Fitted
     voxels: Mapping[str, npt.NDArray]
     means: Mapping[tuple[str, str], tuple[float, float, float, int]]
-    fit_ids: tuple[str, ...]
+    fits: Mapping[Union, Fitted]
     top: npt.NDArray[np.bool_]
+
+    @property
+    def fit_ids(self) -> tuple[str, ...]:
+        """Folders of the fits of all unions."""
+        return tuple(fit.fit_id for fit in self.fits.values())
 
 
 def wanted_unions(use: BandUse) -> list[Union]:
@@ -118,12 +123,12 @@ def partition_model(
         fitted=whole,
         voxels={name: values for name, values in read_columns(home / "voxels.parquet").items() if name != "voxel"},
         means=_read_means(home / MEANS_FILE),
-        fit_ids=tuple(fit.fit_id for fit in fits.values()),
+        fits=fits,
         top=top,
     )
 
 
-def _parts(scores: Mapping[Union, npt.NDArray], bands: Sequence[str], unions: str) -> dict[str, npt.NDArray]:
+def parts_of(scores: Mapping[Union, npt.NDArray], bands: Sequence[str], unions: str) -> dict[str, npt.NDArray]:
     """Return the score of the whole model and the parts that the unions allow."""
     found = {WHOLE: np.asarray(scores[frozenset(bands)])}
     if unions == "all":
@@ -147,7 +152,7 @@ def _make(
     choices, plan = group.choices, group.plan(subject)
 
     def parts(scores: Mapping[Union, npt.NDArray]) -> dict[str, npt.NDArray]:
-        return _parts(scores, use.features, use.unions)
+        return parts_of(scores, use.features, use.unions)
 
     columns: dict[str, npt.NDArray] = parts({union: fit.columns[choices.metric] for union, fit in fits.items()})
     rows: list[dict[str, Any]] = []

@@ -6,7 +6,8 @@ They lie under ``sourcedata/``, where BIDS lets anything lie, so that one datase
 from pathlib import Path
 
 from release_kit.core.files import write_atomic
-from release_kit.encoding.pipeline.finished import FINISHED_FILE, read_finished
+from release_kit.encoding.pipeline.finished import FINISHED_FILE
+from release_kit.encoding.pipeline.intact import read_intact
 from release_kit.encoding.pipeline.tables import TABLES
 
 FOLDER = "sourcedata"
@@ -22,9 +23,9 @@ def add_tables(folder: Path, derivative: Path) -> list[Path]:
         derivative: the dataset of its maps.
 
     Raises:
-        AnalysisError: the analysis was not finished.
+        AnalysisError: the analysis was not finished, or a file of it is not what was recorded.
     """
-    names = [name for name in read_finished(folder).record["files"] if name.startswith(f"{TABLES}/")]
+    names = [name for name in read_intact(folder).record["files"] if name.startswith(f"{TABLES}/")]
     target = derivative / FOLDER
     for path in sorted((target / TABLES).glob("*.parquet")):
         if f"{TABLES}/{path.name}" not in names:

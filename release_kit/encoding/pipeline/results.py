@@ -25,7 +25,7 @@ from release_kit.encoding.statistics.ceiling import annotator_ceiling, subject_c
 from release_kit.encoding.statistics.profiles import LayerProfile, layer_profile
 
 CEILING_TILE = 4096
-REPEATS, SUBJECTS = "repeats", "between subjects"
+REPEATS, SUBJECTS, ANNOTATORS = "repeats", "between subjects", "between annotators of "
 _OWN_SPACES = ("T1w", "T2w", "native", "func", "boldref", "individual")
 """Spaces in which a voxel of one subject is no voxel of another."""
 

@@ -5,19 +5,19 @@ change makes only what depends on it. One process at a time works in the folder.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, exclusive
 from release_kit.encoding.pipeline.check import refuse_problems
-from release_kit.encoding.pipeline.choices import choices_of, modes_of
+from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
 from release_kit.encoding.pipeline.designs import Designs, drop_missing, make_features
 from release_kit.encoding.pipeline.finished import write_finished
 from release_kit.encoding.pipeline.fits import Group, fit_layers
-from release_kit.encoding.pipeline.inputs import open_inputs
-from release_kit.encoding.pipeline.judging import judge
+from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, open_inputs
+from release_kit.encoding.pipeline.judging import TESTS, Judged, judge, lacking_permutations
 from release_kit.encoding.pipeline.partitions import PARTITIONS, partition_model
 from release_kit.encoding.pipeline.regions import read_regions
 from release_kit.encoding.pipeline.responses import remove_cleaned
@@ -42,10 +42,10 @@ class RunReport:
     Attributes:
         results: of each mode, the main one first.
         n_fitted: fits that were made now.
-        n_kept: fits that were there and whole.
+        n_kept: fits that were there before and whole.
         tables: files that hold the results.
-        unused: folders of fits and partitions that the file does not ask for any more.
-        notes: what is to be said of voxels that are not scored.
+        unused: folders of fits, tests and partitions that the file does not ask for any more.
+        notes: what is to be said of voxels that are not scored, and of tests that can call none.
     """
 
     results: tuple[ModeResult, ...]
@@ -88,13 +88,14 @@ def run_analysis(
         ReleaseKitError: another process works in the folder, the disk is full.
     """
     analysis = replace(analysis, mode=mode or analysis.mode)
-    counts = {"fitted": 0, "kept": 0}
+    fits: dict[str, str] = {}
     notes: list[str] = []
 
     def say(event: Mapping[str, Any]) -> None:
-        if event["event"] in counts:
-            counts[event["event"]] += 1
-        if event["event"] == "voxels" and event["text"] not in notes:
+        if event["event"] in ("fitted", "kept"):
+            # A fit is asked for again as a band of a model: what was fitted now was not there before.
+            fits.setdefault(event["fit_id"], event["event"])
+        if event["event"] in ("voxels", "note") and event["text"] not in notes:
             notes.append(event["text"])
         if on_event:
             on_event(event)
@@ -110,8 +111,8 @@ def run_analysis(
             remove_cleaned(analysis.folder)
     return RunReport(
         results=results,
-        n_fitted=counts["fitted"],
-        n_kept=counts["kept"],
+        n_fitted=list(fits.values()).count("fitted"),
+        n_kept=list(fits.values()).count("kept"),
         tables=tuple(tables),
         unused=unused_folders(analysis.folder, results),
         notes=tuple(notes),
@@ -134,7 +135,7 @@ def run_mode(analysis: Analysis, mode: str, say: Event) -> ModeResult:
             designs=Designs(analysis=analysis, features=features, plan=plans[0], choices=choices),
             on_event=say,
         )
-        for plans in inputs.groups()
+        for plans in _groups(inputs, choices)
     ]
     dataset = inputs.dataset
     regions = {s: read_regions(analysis.regions, dataset.mask(s), s) for s in inputs.plans}
@@ -155,16 +156,36 @@ def run_mode(analysis: Analysis, mode: str, say: Event) -> ModeResult:
     return result
 
 
+def _groups(inputs: Inputs, choices: Choices) -> Iterator[tuple[SubjectPlan, ...]]:
+    """Yield subjects with the same samples; where features are filtered, with runs of the same length, too."""
+    for plans in inputs.groups():
+        found: dict[tuple[int, ...], list[SubjectPlan]] = {}
+        for plan in plans:
+            lengths = tuple(run.n_volumes for run in plan.used_runs) if choices.filter_features else ()
+            found.setdefault(lengths, []).append(plan)
+        yield from map(tuple, found.values())
+
+
 def unused_folders(folder: Path, results: Sequence[ModeResult]) -> tuple[Path, ...]:
-    """Return folders of fits and partitions that no result is made of: left by another version of the file."""
+    """Return folders of fits, tests and partitions that no result is made of: left by another version of the file.
+
+    A test of another version lies in a fit that is still used. Only chosen layers are tested.
+    """
     used = {fit_id for result in results for fit_id in result.fit_ids()}
     used |= {each.partition_id for result in results for each in result.partitions}
     there = [path for kind in (FITS, PARTITIONS) for path in sorted((folder / kind).glob("*")) if path.is_dir()]
-    return tuple(path for path in there if path.name not in used)
+    tests = {judged.home for result in results for judged in result.judged.values()}
+    left = [
+        path
+        for fit_id in sorted(used)
+        for path in sorted((folder / FITS / fit_id / TESTS).glob("*"))
+        if path.is_dir() and path not in tests
+    ]
+    return (*(path for path in there if path.name not in used), *left)
 
 
 def remove_folders(folders: Sequence[Path]) -> None:
-    """Remove folders of fits and partitions, as ``RunReport.unused`` names them."""
+    """Remove folders of fits, tests and partitions, as ``RunReport.unused`` names them."""
     for folder in folders:
         shutil.rmtree(folder)
 
@@ -191,7 +212,13 @@ def _judge(result: ModeResult, say: Event) -> None:
                 )
                 if judged is not None:
                     result.judged[subject, part] = judged
+                    _say_lacking(result, subject, part.label, judged, say)
                 say({"event": "tested", "subject": subject, "feature": part.feature})
+
+
+def _say_lacking(result: ModeResult, subject: str, label: str, judged: Judged, say: Event) -> None:
+    if text := lacking_permutations(judged.p, result.choices.test.to_dict(), judged.level):
+        say({"event": "note", "subject": subject, "text": f"sub-{subject} {label}: {text}"})
 
 
 def _partition(result: ModeResult, say: Event) -> None:

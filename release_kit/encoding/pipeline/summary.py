@@ -1,6 +1,7 @@
-"""The tables of an analysis, made of its results: scores, layers, comparisons, factors, ceilings, samples, modes.
+"""The tables of an analysis, made of its results: scores, layers, comparisons, factors, ceilings, samples.
 
-Every row of a score names its fit, so that a number in a report leads to the voxels that it is the mean of.
+Every row of a score names its fit, so that a number in a report leads to the voxels that it is the mean of. What modes
+change is ``mode_table.py``'s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from release_kit.core.wording import counted
-from release_kit.encoding.data.samples import shared_seconds
 from release_kit.encoding.partition.bootstrap import block_bootstrap
 from release_kit.encoding.pipeline.banded import SPLIT
-from release_kit.encoding.pipeline.choices import CORRECTED, PAPER
 from release_kit.encoding.pipeline.designs import Part
 from release_kit.encoding.pipeline.judging import block_samples
+from release_kit.encoding.pipeline.mode_table import mode_rows
 from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE, top_voxels
-from release_kit.encoding.pipeline.results import REPEATS, SUBJECTS, ModeResult, mean_of
+from release_kit.encoding.pipeline.results import ANNOTATORS, REPEATS, SUBJECTS, ModeResult, mean_of
 from release_kit.encoding.pipeline.tables import write_rows
 from release_kit.encoding.spec.model import Comparison
 from release_kit.encoding.statistics.ceiling import normalised
@@ -32,18 +32,17 @@ DIFFERENCE = frozenset(["a"]), frozenset(["b"])
 def write_tables(folder: Path, results: Sequence[ModeResult]) -> list[Path]:
     """Write every table of an analysis, of all modes that were run; the files are returned."""
     scores = [row for result in results for row in score_rows(result)]
-    parts = [row for result in results for row in partition_rows(result)]
     made = {
         "encoding_scores": scores,
         "layers": [row for result in results for row in layer_rows(result)],
-        "partition": parts,
+        "partition": [row for result in results for row in partition_rows(result)],
         "statistics": [row for result in results for row in comparison_rows(result)],
         "factors": [row for mode in dict.fromkeys(row["mode"] for row in scores) for row in factor_rows(scores, mode)],
         "ceiling": [row for result in results for row in ceiling_rows(result)],
         "samples": [row for result in results for row in sample_rows(result)],
     }
     if len(results) > 1:
-        made["modes"] = mode_rows(results, scores, parts)
+        made["modes"] = mode_rows(results)
     return [write_rows(folder, name, rows) for name, rows in made.items()]
 
 
@@ -220,8 +219,7 @@ def ceiling_rows(result: ModeResult) -> Iterator[Row]:
         for bound, values in zip(("lower", "upper"), bounds, strict=True)
     ]
     found += [
-        (subject, f"between annotators of {feature}", "upper", values)
-        for (subject, feature), values in result.agreement.items()
+        (subject, f"{ANNOTATORS}{feature}", "upper", values) for (subject, feature), values in result.agreement.items()
     ]
     for subject, source, bound, values in found:
         regions = {ALL: np.ones(len(values), bool), **result.regions[subject]}
@@ -255,43 +253,6 @@ def sample_rows(result: ModeResult) -> Iterator[Row]:
                     "n_train": n_train,
                     "n_held_out": part.stop - part.start - n_train,
                 }
-
-
-def mode_rows(results: Sequence[ModeResult], scores: Sequence[Row], parts: Sequence[Row]) -> list[Row]:
-    """Return what changes between the modes: scores of chosen layers, samples, shared seconds, calls."""
-    by_key: dict[tuple, dict[str, float]] = {}
-    levels: dict[tuple, str | None] = {}
-
-    def put(
-        mode: str, subject: str, name: str, metric: str, region: str, value: float, level: str | None = None
-    ) -> None:
-        key = (subject, name, metric, region)
-        by_key.setdefault(key, {})[mode] = value
-        levels[key] = level
-
-    for row in scores:
-        if row["chosen"]:
-            name = row["feature"] + ("" if row["annotator"] == "mean" else f" ({row['annotator']})")
-            put(row["mode"], row["subject"], name, row["metric"], row["region"], row["value"], row["level"])
-            if row["metric"] == "r":
-                put(row["mode"], row["subject"], name, "layer", row["region"], float(row["layer"]), row["level"])
-    for row in parts:
-        # r of one mode and R² of the other are no two values of one number: both metrics are named.
-        put(row["mode"], row["subject"], row["name"], f"{row['part']} ({row['metric']})", row["region"], row["value"])
-    for result in results:
-        for subject, plan in result.inputs.plans.items():
-            n_train = float(np.mean([len(split.train) for split in plan.splits]))
-            put(result.choices.mode, subject, "samples", "n_train", ALL, n_train)
-            put(result.choices.mode, subject, "samples", "n_held_out", ALL, float(len(plan.held_out)))
-            shared = sum(shared_seconds(plan.runs, plan.samples).values())
-            put(result.choices.mode, subject, "samples", "held-out samples that training shows", ALL, float(shared))
-    rows = []
-    for (subject, name, metric, region), values in by_key.items():
-        paper, corrected = values.get(PAPER, float("nan")), values.get(CORRECTED, float("nan"))
-        named = {"subject": subject, "name": name, "metric": metric, "region": region}
-        row = {**named, "level": levels[subject, name, metric, region], "paper": paper, "corrected": corrected}
-        rows.append({**row, "difference": paper - corrected})
-    return rows
 
 
 def headline(result: ModeResult) -> list[str]:

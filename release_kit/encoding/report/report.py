@@ -15,10 +15,11 @@ from release_kit.encoding.maps.flatmap import flats_of
 from release_kit.encoding.maps.pictures import draw_maps
 from release_kit.encoding.maps.regions import region_table, write_regions
 from release_kit.encoding.maps.results import DERIVATIVE
-from release_kit.encoding.pipeline.finished import read_finished
+from release_kit.encoding.pipeline.intact import read_intact
 from release_kit.encoding.pipeline.tables import COLUMNS
 from release_kit.encoding.report import sections
 from release_kit.encoding.report.figures import draw_tables
+from release_kit.encoding.report.lacking import lacking_of
 from release_kit.encoding.report.tables import REGIONS_FILE
 from release_kit.encoding.report.verdicts import Verdict, make_verdicts
 
@@ -47,10 +48,10 @@ def write_report(folder: Path) -> WrittenReport:
         folder: of the analysis.
 
     Raises:
-        AnalysisError: the analysis was not finished.
+        AnalysisError: the analysis was not finished, or a file of it is not what was recorded.
         ReleaseKitError: the disk is full or the folder cannot be written; there is no page then.
     """
-    finished = read_finished(folder)
+    finished = read_intact(folder)
     (folder / REPORT_FILE).unlink(missing_ok=True)
     mode = finished.modes[0]
     tables = {name: finished.rows(name) for name in COLUMNS}
@@ -60,9 +61,10 @@ def write_report(folder: Path) -> WrittenReport:
     _write_pictures(folder / FIGURES, pictures)
     digests = {**finished.record["files"]}
     digests[REGIONS_FILE] = digest_bytes((folder / REGIONS_FILE).read_bytes()).sha256
-    verdicts = make_verdicts(tables, mode, finished.level)
+    lacking = lacking_of(finished, mode)
+    verdicts = make_verdicts(tables, mode, finished.level, lacking)
     bodies = {
-        "verdicts": sections.verdicts(verdicts, digests),
+        "verdicts": sections.verdicts(verdicts, digests, lacking),
         **{name: sections.body(name, finished, tables, regions, pictures, digests) for name in sections.HEADINGS},
         "sources": sections.sources(finished, digests),
     }

@@ -13,7 +13,10 @@ from release_kit.core.wording import counted
 from release_kit.encoding.maps.flatmap import can_flatten, flats_of
 from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.pipeline.finished import FINISHED_FILE, Finished
-from release_kit.encoding.pipeline.regions import ALL, TOP
+from release_kit.encoding.pipeline.partitions import PARTITIONS
+from release_kit.encoding.pipeline.units import FITS
+from release_kit.encoding.report.modes import SOURCE as MODES
+from release_kit.encoding.report.modes import modes
 from release_kit.encoding.report.tables import (
     CEILING,
     PARTITION,
@@ -27,7 +30,7 @@ from release_kit.encoding.report.tables import (
     traced,
     traced_table,
 )
-from release_kit.encoding.report.verdicts import FAILS, HOLDS, Rows, Verdict
+from release_kit.encoding.report.verdicts import FAILS, HOLDS, Rows, Tested, Verdict
 
 HEADINGS = {
     "regions": "Regions", "layers": "Layers", "compared": "Models against each other", "parts": "What explains what",
@@ -53,11 +56,15 @@ def head(finished: Finished, present: Sequence[str]) -> str:
     return f"<header>\n{title}\n{paragraph(lead, 'lead')}{said}<nav>{links}</nav>\n</header>"
 
 
-def verdicts(found: Sequence[Verdict], digests: Digests) -> str:
-    """Return the judged sentences as cards."""
+def verdicts(found: Sequence[Verdict], digests: Digests, lacking: Mapping[Tested, str]) -> str:
+    """Return the judged sentences as cards, and which tests had too few permutations to call a voxel."""
     cards = "".join(_card(each) for each in found)
     files = [trace(f"tables/{name}.parquet", dict(digests)) for name in dict.fromkeys(each.table for each in found)]
-    return section("verdicts", "Verdicts", [f'<div class="cards">{cards}</div>', *files]) if found else ""
+    notes = [
+        paragraph(f"sub-{subject}, {feature}{'' if annotator == 'mean' else f' ({annotator})'}: {text}.", "note")
+        for (subject, feature, annotator), text in lacking.items()
+    ]
+    return section("verdicts", "Verdicts", [f'<div class="cards">{cards}</div>', *notes, *files]) if found else ""
 
 
 def _card(verdict: Verdict) -> str:
@@ -83,7 +90,7 @@ def body(
         "compared": lambda: _with_files(comparisons(tables["statistics"], mode), digests, STATISTICS),
         "parts": lambda: _with_files(parts(tables["partition"], mode), digests, PARTITION),
         "maps": lambda: _maps(finished),
-        "modes": lambda: _modes(tables["modes"], digests),
+        "modes": lambda: _with_files(modes(tables["modes"]), digests, MODES),
         "samples": lambda: _samples(tables["samples"], digests, mode),
     }
     drawn = [figure(each) for each in pictures if each.section == name]
@@ -102,28 +109,6 @@ def _maps(finished: Finished) -> list[str]:
         text = "The analysis names flat surfaces. pycortex is not installed here, so that none is drawn."
         said.append(paragraph(text, "note"))
     return said
-
-
-def _modes(rows: Rows, digests: Digests) -> list[str]:
-    source = "tables/modes.parquet"
-    groups: dict[tuple[str, str, str], list[tuple[int, Mapping[str, Any]]]] = {}
-    for n, row in enumerate(rows):
-        if row["region"] in (ALL, TOP):
-            groups.setdefault((row["name"], row["metric"], row["region"]), []).append((n, row))
-    lines = []
-    for (name, metric, region), found in groups.items():
-        numbers = [n for n, _ in found]
-        means = [_mean([row[key] for _, row in found]) for key in ("paper", "corrected", "difference")]
-        whole = metric in ("n_train", "n_held_out", "layer") or metric.startswith("held-out")
-        shown = [cell(value, source, numbers, 1 if whole else 3) for value in means]
-        lines.append((escape(name), escape(metric.replace("_", " ")), escape(region), *shown))
-    heads = ("What", "Number", "Region", "Paper", "Corrected", "Difference")
-    note = "Means over subjects. A number of one mode only has no partner: R² is partitioned in one, r in the other."
-    return (
-        [traced_table(heads, lines, range(3, 6)), paragraph(note, "note"), trace(source, dict(digests))]
-        if lines
-        else []
-    )
 
 
 def _samples(rows: Rows, digests: Digests, mode: str) -> list[str]:
@@ -148,7 +133,10 @@ def _samples(rows: Rows, digests: Digests, mode: str) -> list[str]:
 def sources(finished: Finished, digests: Digests) -> str:
     """Return files with digests, choices of each mode, feature spaces, and who made it."""
     record = finished.record
-    files = [(path, digest) for path, digest in sorted(digests.items())]
+    shown = {
+        path: digest for path, digest in sorted(digests.items()) if not path.startswith((f"{FITS}/", f"{PARTITIONS}/"))
+    }
+    others = f"{counted(len(digests) - len(shown), 'more digest')} of fits, tests and partitions in {FINISHED_FILE}."
     modes = list(record["choices"])
     keys = dict.fromkeys(key for mode in modes for key in record["choices"][mode])
     choices = [(key.replace("_", " "), *(_plain(record["choices"][mode].get(key)) for mode in modes)) for key in keys]
@@ -157,7 +145,7 @@ def sources(finished: Finished, digests: Digests) -> str:
     made += sorted(record["made_by"]["libraries"].items())
     heads = ("Feature", "Level", "Kind", "Model", "Layers", "Parameters", "Key")
     parts = [
-        plain_table(("File", "sha256"), files),
+        plain_table(("File", "sha256"), list(shown.items())), paragraph(others, "note"),
         "<h3>Choices</h3>", plain_table(("Choice", *modes), choices),
         "<h3>Features</h3>", traced_table(heads, features, (5,)),
         "<h3>Made by</h3>", plain_table(("What", "Version"), made),
@@ -180,8 +168,3 @@ def _plain(value: Any) -> str:
             return f"{value[0]:g} to {value[-1]:g}, {len(value)} values"
         return ", ".join(map(_plain, value))
     return "—" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -11,6 +11,7 @@ from release_kit.core.pictures import number_text
 from release_kit.core.wording import counted
 from release_kit.encoding.maps.regions import RegionRow
 from release_kit.encoding.pipeline.regions import ALL, TOP, TOP_SHARE
+from release_kit.encoding.pipeline.results import ANNOTATORS, REPEATS
 from release_kit.encoding.report.verdicts import Rows, decimals_of
 
 REGIONS_FILE = "report/regions.parquet"
@@ -74,14 +75,41 @@ def regions(rows: Sequence[RegionRow], ceiling: Rows, mode: str) -> list[str]:
         found = [(n, row) for n, row in own if row.region == region]
         lines.append(_region_head(region, found, ceiling, mode))
         lines += [_region_line(n, row) for n, row in found]
-    heads = ("Level", "Feature", "Model", "r", "95 % over subjects", "Significant, %", "r / lower ceiling", "n")
+    heads = ("Level", "Feature", "Model", "r", "95 % over subjects", "Significant, %", "r / ceiling", "n")
     note = (
         f"r: held-out correlation, the mean over voxels and then over n subjects, each model at the layer that "
         f"cross-validation chose. {_TOP} for the feature, so that held-out data choose no voxel. Significant: q at "
-        "most the level. r / lower ceiling: voxel by voxel, by the lower bound of the noise ceiling where that is "
-        "large enough; the true ceiling is higher, so that a good model may pass 1."
+        f"most the level. {_ceiling_note(ceiling, mode)}"
     )
     return [traced_table(heads, lines, range(3, 8)), paragraph(note, "note")] if lines else []
+
+
+def _ceiling_note(ceiling: Rows, mode: str) -> str:
+    """Return what r is divided by, and why it may pass 1; what the agreement of annotators is of."""
+    own = [row for row in ceiling if row["mode"] == mode]
+    text = ""
+    if any(row.get("normalises") and row["source"] == REPEATS for row in own):
+        text += (
+            "r / ceiling: voxel by voxel, where the ceiling is at least 0.2; the ceiling is estimated from repeats, so "
+            "that by chance a ratio may pass 1. "
+        )
+    if any(row.get("normalises") and row["source"] != REPEATS for row in own):
+        text += (
+            "r / ceiling: voxel by voxel, by the lower bound of the ceiling between subjects, where that is at least "
+            "0.2. A lower bound: what a subject shares with nobody is no part of it, the true ceiling is higher, and "
+            "a ratio above 1 is no error. "
+        )
+    if any(_of_annotators(row["source"]) for row in own):
+        text += (
+            "Agreement of annotators: r between what is predicted from the mean of their annotations and what endless "
+            "annotators' would predict. It is of the predictions alone, and says nothing of the responses: it is high "
+            "where nothing drives a voxel, too."
+        )
+    return text.strip()
+
+
+def _of_annotators(source: str) -> bool:
+    return source.startswith(ANNOTATORS)
 
 
 def _region_head(region: str, found: Sequence[tuple[int, RegionRow]], ceiling: Rows, mode: str) -> str:
@@ -100,7 +128,9 @@ def _region_head(region: str, found: Sequence[tuple[int, RegionRow]], ceiling: R
             ]
             if same:
                 ends.append(cell(sum(value for _, value in same) / len(same), CEILING, [n for n, _ in same]))
-        if ends:
+        if ends and _of_annotators(source):
+            said += f"; agreement of annotators' predictions {ends[0]} ({escape(source.removeprefix(ANNOTATORS))})"
+        elif ends:
             said += f"; ceiling {' to '.join(ends)} ({escape(source)})"
     return said
 
@@ -110,7 +140,7 @@ def _region_line(number: int, row: RegionRow) -> Sequence[str]:
     model = row.model + ("" if row.annotator == "mean" else f" ({row.annotator})")
     return (
         escape(row.level or "—"), escape(row.feature), escape(model), cell(row.r, SCORES, row.rows),
-        _interval(row.low, row.high, REGIONS_FILE, [number]), cell(share, REGIONS_FILE, [number], 1),
+        interval(row.low, row.high, REGIONS_FILE, [number]), cell(share, REGIONS_FILE, [number], 1),
         cell(row.r_normalised, REGIONS_FILE, [number]), traced(str(row.n_subjects), REGIONS_FILE, [number]),
     )  # fmt: skip
 
@@ -155,7 +185,7 @@ def _comparison_line(n: int, row: Mapping[str, Any], inside: Sequence[tuple[int,
     difference = cell(row["difference"], STATISTICS, [n], decimals_of(row["low"], row["high"]))
     return (
         escape(row["region"]), escape(who), difference,
-        _interval(row["low"], row["high"], STATISTICS, [n]), *sides, *ps,
+        interval(row["low"], row["high"], STATISTICS, [n]), *sides, *ps,
     )  # fmt: skip
 
 
@@ -217,7 +247,8 @@ def _voxels_cell(found: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
     return traced(text, PARTITION, [n for n, _ in found])
 
 
-def _interval(low: float | None, high: float | None, source: str, rows: Iterable[int]) -> str:
+def interval(low: float | None, high: float | None, source: str, rows: Iterable[int]) -> str:
+    """Return an interval as HTML that says which rows of which file it is made of; a dash for none."""
     if low is None or high is None:
         return "—"
     decimals = decimals_of(low, high)

@@ -16,6 +16,9 @@ HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
 Rows = Sequence[Mapping[str, Any]]
 _BEST = f"the {100 * TOP_SHARE:g} % of voxels that cross-validation on training data finds best"
 _MOST_DECIMALS = 4
+Tested = tuple[str, str, str]
+"""Subject, feature and annotator of a test."""
+_NONE: Mapping[Tested, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +44,21 @@ class Verdict:
     rows: tuple[int, ...]
 
 
-def make_verdicts(tables: Mapping[str, Rows], mode: str, level: float) -> list[Verdict]:
+def make_verdicts(
+    tables: Mapping[str, Rows], mode: str, level: float, lacking: Mapping[Tested, str] = _NONE
+) -> list[Verdict]:
     """Return the verdicts of one mode: comparisons, unique parts, whether models predict, what the modes change.
 
     Args:
         tables: name of table → its rows, in the order of the file.
         mode: which mode's rows are judged.
         level: of significance.
+        lacking: tests that call nobody only because of too few permutations, and what is said of each.
     """
     return [
         *_compared(tables["statistics"], mode),
         *_unique(tables["partition"], mode),
-        *_predicts(tables["encoding_scores"], mode, level),
+        *_predicts(tables["encoding_scores"], mode, level, lacking),
         *_seen(tables["modes"]),
     ]
 
@@ -104,7 +110,7 @@ def _unique(rows: Rows, mode: str) -> Iterator[Verdict]:
         )
 
 
-def _predicts(rows: Rows, mode: str, level: float) -> Iterator[Verdict]:
+def _predicts(rows: Rows, mode: str, level: float, lacking: Mapping[Tested, str]) -> Iterator[Verdict]:
     groups: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for n, row in enumerate(rows):
         if (row["mode"], row["metric"], row["region"]) == (mode, "share_significant", ALL) and row["chosen"]:
@@ -113,14 +119,16 @@ def _predicts(rows: Rows, mode: str, level: float) -> Iterator[Verdict]:
         known = [(n, row) for n, row in found if _known(row["value"])]
         n_above = sum(row["value"] > 0 for _, row in known)
         shares = [100 * row["value"] for _, row in known]
-        verdict = UNTOLD if not known or 0 < n_above < len(known) else HOLDS if n_above else FAILS
+        n_lacking = sum((row["subject"], feature, annotator) in lacking for _, row in found)
+        verdict = UNTOLD if not known or n_lacking or 0 < n_above < len(known) else HOLDS if n_above else FAILS
+        why = f"; too few permutations to call any voxel in {n_lacking}" if n_lacking else ""
         who = "" if annotator == "mean" else f" ({annotator})"
         yield Verdict(
             statement=f"{feature}{who} predicts responses to what was not trained on",
             verdict=verdict,
             value=f"{number_text(sum(shares) / len(shares), 1)} % of voxels" if shares else "no value",
             rule=f"some voxels have q ≤ {level:g} in every subject",
-            reason=f"in {n_above} of {counted(len(found), 'subject')} there are such voxels",
+            reason=f"in {n_above} of {counted(len(found), 'subject')} there are such voxels{why}",
             table="encoding_scores",
             rows=tuple(n for n, _ in found),
         )

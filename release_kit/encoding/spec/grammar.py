@@ -51,6 +51,7 @@ SAMPLES: Mapping[str, Key] = {
 CLEAN: Mapping[str, Key] = {
     "detrend": _may(_one_of("median", "cosine", "none"), "Slow drifts of each run.", "median"),
     "window_s": _may(Number(above=0), "Width of the filter in seconds.", 120.0),
+    "features": _may(Flag(), "Delayed features are cleaned run by run as the responses are.", True),
 }
 DELAYS: Mapping[str, Key] = {
     "kind": _may(_one_of("concatenate", "average"), "Side by side, or their mean.", "concatenate"),
@@ -109,7 +110,7 @@ STATISTICS: Mapping[str, Key] = {
     "across_runs": _may(Flag(), "Blocks change places over all held-out runs.", False),
     "fdr": _may(_one_of("bh", "by"), "Benjamini and Hochberg, or Benjamini and Yekutieli.", "bh"),
     "level": _may(_share, "Of significance.", 0.05),
-    "bootstrap": _may(Number(least=0, whole=True), "Resamples for intervals; 0: none.", 1000),
+    "bootstrap": _may(Number(least=0, whole=True), "Resamples for intervals, at least 10; 0: none.", 1000),
 }
 FLATMAP: Mapping[str, Key] = {
     "surface": _need(_line, "pycortex's name of the subject's surface."),

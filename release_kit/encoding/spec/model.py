@@ -22,6 +22,8 @@ SETTINGS = {
     "weighting": ("bag-of-words",),
 }
 """Keys of a feature that only some kinds know."""
+LEAST_RESAMPLES = 10
+"""Of a bootstrap, where there is one: fewer give no interval."""
 MODES = ("corrected", "paper", "both")
 """What is done where the published code and careful practice part; ``both`` runs the two and compares them."""
 
@@ -68,10 +70,12 @@ class SampleUse:
 
 @dataclass(frozen=True, kw_only=True)
 class CleanUse:
-    """How each run's responses are cleaned: ``detrend`` is ``median``, ``cosine`` or ``none`` over ``window_s``."""
+    """How each run's responses are cleaned: ``detrend`` is ``median``, ``cosine`` or ``none`` over ``window_s``;
+    ``features``: delayed features are cleaned in the same way."""
 
     detrend: str
     window_s: float
+    features: bool
 
 
 @dataclass(frozen=True, kw_only=True)

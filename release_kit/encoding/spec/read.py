@@ -17,6 +17,7 @@ from release_kit.core.wording import counted
 from release_kit.encoding.errors import AnalysisError
 from release_kit.encoding.spec import grammar
 from release_kit.encoding.spec.model import (
+    LEAST_RESAMPLES,
     SCHEMA_VERSION,
     SETTINGS,
     Analysis,
@@ -139,6 +140,9 @@ def _check(values: Mapping[str, Any], found: Findings) -> None:
         )
     if values["statistics"]["level"] >= 1:
         found.refuse("statistics.level", "is 1 or more", "take 0.05")
+    if 0 < values["statistics"]["bootstrap"] < LEAST_RESAMPLES:
+        step = f"take 0 for no intervals, or at least {LEAST_RESAMPLES} (1000)"
+        found.refuse("statistics.bootstrap", f"is {values['statistics']['bootstrap']}, no interval comes of it", step)
     for label in values["flatmaps"]:
         if values["subjects"] and label not in values["subjects"]:
             hint = nearest(label, list(values["subjects"])).removeprefix("; ")

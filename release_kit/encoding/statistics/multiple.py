@@ -1,5 +1,11 @@
-"""Many voxels at once: false-discovery rate and the largest value over voxels. NaN is no test and stays NaN."""
+"""Many voxels at once: false-discovery rate and the largest value over voxels. NaN is no test and stays NaN.
 
+A p of ``n`` permutations is never below ``1 / (n + 1)``. Of ``m`` tests, BH calls the ``k`` smallest p where the
+largest of them is at most ``level k / m``; so unless a share of ``1 / ((n + 1) level)`` of all voxels reach the
+smallest p, none is called however well it is predicted. BY needs ``1 + 1/2 + … + 1/m`` times that.
+"""
+
+import math
 from typing import Literal
 
 import numpy as np
@@ -8,6 +14,9 @@ import numpy.typing as npt
 from release_kit.encoding.errors import FitError
 
 Method = Literal["bh", "by"]
+_ROUNDING = 1e-6
+"""Relative; tables hold p as float32."""
+_CHANCE = 0.001
 
 
 def fdr(p: npt.ArrayLike, method: Method = "bh") -> npt.NDArray[np.float64]:
@@ -35,7 +44,7 @@ def fdr(p: npt.ArrayLike, method: Method = "bh") -> npt.NDArray[np.float64]:
     if len(tests):
         order = np.argsort(tests, kind="stable")
         ranks = np.arange(1, len(tests) + 1)
-        factor = float((1 / ranks).sum()) if method == "by" else 1.0
+        factor = _factor(len(tests), method)
         scaled = tests[order] * (len(tests) * factor) / ranks
         # The smallest q at which a test is called: no larger than that of any test with a larger p.
         smallest = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
@@ -43,6 +52,46 @@ def fdr(p: npt.ArrayLike, method: Method = "bh") -> npt.NDArray[np.float64]:
         found[order] = smallest
         adjusted[known] = found
     return adjusted
+
+
+def share_needed(n_permutations: int, level: float, n_tests: int, method: Method = "bh") -> float:
+    """Return which share of tests must reach the smallest p for any of them to be called: ``c / ((n + 1) level)``.
+
+    ``c`` is 1 for ``bh`` and ``1 + 1/2 + … + 1/n_tests`` for ``by``. Above 1 nothing can be called.
+    """
+    return _factor(n_tests, method) / ((n_permutations + 1) * level)
+
+
+def permutations_needed(share: float, level: float, n_tests: int, method: Method = "bh") -> int:
+    """Return the smallest number of permutations with which tests are called when this share of them has the smallest
+    p: the smallest ``n`` with ``1 / (n + 1) <= level share / c``, see ``share_needed``."""
+    return max(1, math.ceil(_factor(n_tests, method) / (share * level) * (1 - _ROUNDING)) - 1)
+
+
+def stuck_tests(p: npt.ArrayLike, n_permutations: int, level: float, method: Method = "bh") -> int:
+    """Return how many tests have the smallest possible p, where they are more than chance gives and yet none is called.
+
+    0: some are called, or no more of them have it than one in a thousand null maps would (independent tests).
+
+    Args:
+        p: (n_tests,) of permutations; NaN is no test.
+        n_permutations: that p are of.
+        level: of significance.
+        method: see ``fdr``.
+    """
+    from scipy.stats import binom
+
+    values = np.asarray(p, np.float64)
+    values = values[np.isfinite(values)]
+    smallest = 1 / (n_permutations + 1)
+    n = int((values <= smallest * (1 + _ROUNDING)).sum())
+    if n <= binom.isf(_CHANCE, len(values), smallest) or (fdr(values, method) <= level * (1 + _ROUNDING)).any():
+        return 0
+    return n
+
+
+def _factor(n_tests: int, method: Method) -> float:
+    return float((1 / np.arange(1, n_tests + 1)).sum()) if method == "by" else 1.0
 
 
 def max_statistic_p(observed: npt.ArrayLike, max_null: npt.ArrayLike) -> npt.NDArray[np.float64]:

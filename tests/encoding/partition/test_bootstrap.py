@@ -109,3 +109,29 @@ def test_what_cannot_be_resampled_is_named():
         block_bootstrap(y, predictions, RUNS, dict, block=10, n=3)
     with pytest.raises(FitError, match=r"a\+b: predicts \(79, 5\), but \(80, 5\) was measured"):
         block_bootstrap(y, {BOTH: predictions[BOTH][1:]}, RUNS, dict, block=10)
+
+
+def test_without_resamples_the_estimates_are_the_same_and_have_no_ends():
+    y, predictions = case()
+    region = {"all": np.ones(5, bool)}
+    with_ends = block_bootstrap(y, predictions, RUNS, partial(unique, bands=("a", "b")), regions=region, block=10, n=20)
+    alone = block_bootstrap(y, predictions, RUNS, partial(unique, bands=("a", "b")), regions=region, block=79, n=0)
+    for name, interval in alone.voxels.items():
+        np.testing.assert_allclose(interval.estimate, with_ends.voxels[name].estimate, atol=1e-9)
+        assert np.isnan(interval.low).all() and np.isnan(interval.high).all()
+        mean = alone.means["all", name]
+        assert float(mean.estimate) == pytest.approx(float(with_ends.means["all", name].estimate))
+        assert np.isnan(mean.low)
+    with pytest.raises(FitError, match="beyond 70 held-out samples"):
+        block_bootstrap(y[:70], {A: predictions[A][:70]}, RUNS, lambda s: {"a": s[A]}, n=0)
+
+
+def test_a_prediction_that_hardly_changes_has_an_r_and_one_that_never_does_has_none():
+    y, predictions = case()
+    small = (1e-11 * predictions[A]).astype(np.float32)  # as the strongest penalties leave it
+    small[:, 1] = 0.25
+    found = block_bootstrap(y, {A: small}, RUNS, lambda s: {"a": s[A]}, regions={"all": np.ones(5, bool)}, metric="r",
+                            block=10, n=20)  # fmt: skip
+    assert found.counted == {"all": 4} and np.isnan(found.voxels["a"].estimate[1])
+    kept = [0, 2, 3, 4]
+    np.testing.assert_allclose(found.voxels["a"].estimate[kept], by_hand(y, predictions[A], "r")[kept], atol=1e-5)

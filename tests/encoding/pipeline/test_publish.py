@@ -34,6 +34,9 @@ def test_maps_and_tables_are_published_and_come_back(tmp_path: Path, hub: LocalH
     build(study)
     card = (study / "release/index/README.md").read_text(encoding="utf-8")
     assert "### Maps" in card and "| r |" in card and "### Recordings" not in card
+    assert "## Main results" in card and "| held-out r of story-words (bag-of-words, level story) | 0." in card
+    assert "story-words explains something that no other band of both does | unique R² 0." in card
+    assert "`sourcedata/tables/partition.parquet`, row " in card
     assert publish(study, hub).n_commits
     download(hub, tmp_path / "copy", "lab/small-maps@v1.0.0")
     assert release_kit("verify", tmp_path / "copy").returncode == 0

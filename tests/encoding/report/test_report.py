@@ -143,6 +143,30 @@ def test_comparison_is_judged_by_its_interval_alone(low: float | None, high: flo
     assert found.rows == (0,)
 
 
+def test_a_feature_that_too_few_permutations_can_call_is_not_said_to_fail():
+    row = {"mode": "corrected", "subject": "01", "feature": "f", "annotator": "mean", "metric": "share_significant",
+           "region": "all", "chosen": True, "value": 0.0}  # fmt: skip
+    tables = {**NONE, "encoding_scores": [row]}
+    (found,) = make_verdicts(tables, "corrected", 0.05)
+    assert found.verdict == FAILS
+    (found,) = make_verdicts(tables, "corrected", 0.05, {("01", "f", "mean"): "too few"})
+    assert found.verdict == UNTOLD and "too few permutations to call any voxel in 1" in found.reason
+
+
+def test_the_note_says_what_r_is_divided_by_and_what_agreement_of_annotators_is_of():
+    row = {"mode": "corrected", "level": "story", "feature": "f", "model": "m", "annotator": "mean", "n_subjects": 1,
+           "r": 0.25, "low": None, "high": None, "share_significant": 0.5, "r_normalised": 1.28}  # fmt: skip
+    over = [RegionRow(**row, region="top", n_voxels=9, rows=(0,))]
+    bound = {"mode": "corrected", "region": "top", "bound": "lower", "value": 0.4, "normalises": True}
+    other = {**bound, "source": "between annotators of f", "bound": "upper", "normalises": False}
+    head, note = regions(over, [{**bound, "source": "between subjects"}, other], "corrected")
+    assert "the true ceiling is higher, and a ratio above 1 is no error" in note
+    assert "agreement of annotators' predictions" in re.sub("&#x27;", "'", head) and "(f)" in head
+    assert "It is of the predictions alone" in note
+    note = regions(over, [{**bound, "source": "repeats", "bound": "upper"}], "corrected")[1]
+    assert "estimated from repeats" in note and "true ceiling is higher" not in note
+
+
 def _part(region: str, value: float, low: float, high: float) -> dict:
     return {"mode": "corrected", "subject": "01", "name": "both", "part": "unique:story", "metric": "r2",
             "region": region, "value": value, "low": low, "high": high, "n_voxels": 9}  # fmt: skip

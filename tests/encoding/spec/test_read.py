@@ -151,3 +151,15 @@ def test_a_setting_is_in_the_key_of_features_where_it_changes_values(tmp_path: P
 def test_a_file_that_is_not_there_says_what_to_name(tmp_path: Path):
     with pytest.raises(AnalysisError, match=r"no analysis can be read here .* name an encoding.yaml"):
         read_analysis(tmp_path)
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_so_few_resamples_that_no_interval_comes_of_them_are_refused(n: int):
+    (found,) = problems_of(TEXT + f"statistics: {{bootstrap: {n}}}\n")
+    assert f"`statistics.bootstrap` is {n}, no interval" in found and "0 for no intervals, or at least 10" in found
+
+
+@pytest.mark.parametrize("n", [0, 10])
+def test_no_resamples_or_enough_of_them_are_taken(n: int):
+    analysis = parse_analysis(TEXT + f"statistics: {{bootstrap: {n}}}\n", file=Path("study/encoding.yaml"))
+    assert analysis.statistics.bootstrap == n
