@@ -20,7 +20,9 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecordError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from error
+        # PyYAML calls the text "<unicode string>", which names no file; ``where`` does.
+        said = " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")
+        raise RecordError(f"not valid YAML: {said}", where=where) from error
 
 
 class _StrictLoader(yaml.SafeLoader):
