@@ -38,6 +38,26 @@ def test_check_says_everything_wrong_at_once_and_ends_with_1(folder: Path):
     assert {problem["run"] for problem in found["problems"]} >= {"task-crown_run-01"}
 
 
+def test_check_says_how_many_permutations_it_takes(folder: Path):
+    said = (
+        "statistics.permutations: with 50, q <= 0.05 (bh) needs 39 % of voxels with the smallest p (0.02); 199 or more"
+    )
+    file = folder / "encoding.yaml"
+    file.write_text(ANALYSIS.replace("permutations: 99", "permutations: 50"))
+    assert said in release_kit("encoding", "check", folder).stdout
+    file.write_text(ANALYSIS.replace("permutations: 99", "permutations: 10"))
+    assert "with 10, q <= 0.05 (bh) is impossible" in release_kit("encoding", "check", folder).stdout
+    file.write_text(ANALYSIS.replace("permutations: 99", "permutations: 199"))
+    assert "statistics.permutations" not in release_kit("encoding", "check", folder).stdout
+
+
+def test_a_file_that_is_no_yaml_is_refused_by_its_name_alone(folder: Path):
+    (folder / "encoding.yaml").write_text("name: [films\nfeatures: {}\n")
+    outcome = release_kit("encoding", "check", folder)
+    assert outcome.returncode == 1 and "encoding.yaml" in outcome.stderr and "unicode string" not in outcome.stderr
+    assert "line 2" in outcome.stderr
+
+
 def test_features_are_made_and_kept(folder: Path):
     outcome = release_kit("encoding", "features", folder, "--feature", "story-words")
     assert outcome.returncode == 0 and "layers 0" in outcome.stdout and "object-words" not in outcome.stdout

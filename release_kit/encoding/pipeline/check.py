@@ -19,7 +19,7 @@ from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
 from release_kit.encoding.pipeline.designs import spec_of
 from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, plan_subject, problems_of, responses_spec
-from release_kit.encoding.pipeline.judging import why_untestable
+from release_kit.encoding.pipeline.judging import few_permutations, why_untestable
 from release_kit.encoding.pipeline.model_facts import model_facts
 from release_kit.encoding.pipeline.partitions import wanted_unions
 from release_kit.encoding.pipeline.regions import read_regions
@@ -141,6 +141,8 @@ def check_analysis(analysis: Analysis) -> Check:
     ]
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
     estimate = _estimate(analysis, plans, features, sizes)
+    few = few_permutations(choices_of(analysis, main).test, max(sizes.values(), default=0))
+    notes += [few] if few else []
     unique = {problem.sentence(): problem for problem in problems}
     return Check(
         problems=tuple(unique.values()),
