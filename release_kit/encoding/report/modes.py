@@ -26,7 +26,7 @@ _SAMPLES = {
     SEEN: "held-out samples whose second training shows, too",
 }  # fmt: skip
 _HEADS = (
-    "Level", "Of", "Paper", "Corrected", "Difference", "95 %", "Voxels in both", "Paper scores", "Corrected scores",
+    "Level", "Of", "Paper", "Corrected", "Difference", "95 %", "Voxels in both", "Scored: paper", "Scored: corrected",
     "n",
 )  # fmt: skip
 Numbered = tuple[int, Mapping[str, Any]]
@@ -79,7 +79,7 @@ def _lines(found: Sequence[Numbered], metric: str) -> Iterator[Sequence[str]]:
         means = [_mean(mine, key) for key in ("paper", "corrected", "difference")]
         values = [cell(None if each is None else times * each, SOURCE, _numbers(mine), decimals) for each in means]
         counts = [_counts(mine, key) for key in ("n_voxels", "n_paper", "n_corrected")]
-        yield (*first, *values, interval(low, high, SOURCE, _numbers(mine)), *counts, _n(mine))
+        yield (*first, *values, interval(low, high, SOURCE, _numbers(mine), decimals), *counts, _n(mine))
 
 
 def _interval(found: Sequence[Numbered]) -> tuple[float | None, float | None]:

@@ -247,11 +247,13 @@ def _voxels_cell(found: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
     return traced(text, PARTITION, [n for n, _ in found])
 
 
-def interval(low: float | None, high: float | None, source: str, rows: Iterable[int]) -> str:
+def interval(
+    low: float | None, high: float | None, source: str, rows: Iterable[int], decimals: int | None = None
+) -> str:
     """Return an interval as HTML that says which rows of which file it is made of; a dash for none."""
     if low is None or high is None:
         return "—"
-    decimals = decimals_of(low, high)
+    decimals = decimals_of(low, high) if decimals is None else decimals
     return traced(f"{number_text(low, decimals)} to {number_text(high, decimals)}", source, rows)
 
 

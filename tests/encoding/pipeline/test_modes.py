@@ -123,7 +123,7 @@ def test_the_page_has_a_line_a_level_and_number_with_interval_and_counts():
         modes_row(**values(0.25, 0.5), low=-0.3, high=-0.2),
         modes_row(**values(0.1, 0.2), region="all"),
         modes_row(**values(0, 10), metric="layer", region="all"),
-        modes_row(**values(0.5, 0.25), metric="share_significant", region="all"),
+        modes_row(**values(0.5, 0.25), metric="share_significant", region="all", low=0.2, high=0.3),
         modes_row(**values(0.04, 0.06), name="both", part="unique:speech-words", metric="r2", low=-0.05, high=0.01),
         modes_row(**values(0.04, 0.06), name="both", part="shared:speech-words+b", metric="r2"),
         modes_row(**values(270, 258), name="samples", metric="n_train", region="all", level=None),
@@ -135,6 +135,7 @@ def test_the_page_has_a_line_a_level_and_number_with_interval_and_counts():
     assert "\u22120.300 to \u22120.200" in plain[0]
     for count in ("600", "610", "640"):
         assert f">{count}</span>" in plain[0]
+    assert ">25.0</span>" in plain[2] and ">20.0 to 30.0</span>" in plain[2]  # per cent
     assert ">0</span>" in plain[3] and ">10</span>" in plain[3]
     assert "Unique R²" in text and "Layer that cross-validation chose" in text and "n_train" not in text
     assert "70 a subject" in note
