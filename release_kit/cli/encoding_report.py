@@ -31,7 +31,7 @@ def report_command(analysis: Path, no_page: bool, as_json: bool) -> None:
     from release_kit.encoding.pipeline.published import add_tables
     from release_kit.encoding.report.readme import add_results
 
-    folder = analysis if analysis.is_dir() else analysis.parent
+    folder = analysis.parent if analysis.is_file() else analysis
     same = is_file_of_run(read_intact(folder))
     maps = write_maps(folder)
     tables = add_tables(folder, folder / DERIVATIVE)

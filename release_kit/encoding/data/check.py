@@ -4,8 +4,13 @@ Every problem of every subject and run is returned at once; no voxel is read.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from release_kit.bids.annotations.bep044 import ANNOTATIONS_TABLE
+from release_kit.bids.annotations.problems import AnnotationError, AnnotationProblem
 from release_kit.bids.annotations.tokens import is_placeholder
+from release_kit.bids.annotations.tsv import parse_tsv
+from release_kit.bids.validate.survey import parse_name
 from release_kit.core.errors import ReleaseKitError
 from release_kit.encoding.data.layout import Dataset
 from release_kit.encoding.data.problems import DataError, DataProblem
@@ -77,6 +82,11 @@ def _check_levels(
 ) -> list[DataProblem]:
     try:
         table = dataset.annotations().select(["stim_id", "onset_s", "duration_s", "level", "language", "text"])
+    except AnnotationError as error:
+        files: dict[str, list[AnnotationProblem]] = {}
+        for each in error.problems:
+            files.setdefault(each.path, []).append(each)
+        return [_of_annotation(dataset, runs, found) for found in files.values()]
     except ReleaseKitError as error:
         return _problems_of(error, None)
     spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
@@ -105,6 +115,30 @@ def _check_levels(
                     DataProblem(run=run.name, what=text, next_step="get the level for it, or leave the run out")
                 )
     return problems
+
+
+def _of_annotation(dataset: Dataset, runs: Sequence[RunInfo], found: Sequence[AnnotationProblem]) -> DataProblem:
+    """Return what is wrong with a file of annotations, with its level and the runs that show its stimulus."""
+    problem = found[0]
+    names = parse_name(Path(problem.path).name)[0]
+    level = _level_of(dataset.root, names.get("annot") or names.get("desc") or "")
+    shown = [run.name for run in runs if run.stim_id == names.get("stim") or run.task == names.get("task")]
+    place = Path(problem.path)
+    path = place.relative_to(dataset.root).as_posix() if place.is_relative_to(dataset.root) else problem.path
+    line = "" if problem.line is None else f", line {problem.line}"
+    more = f" (and {len(found) - 1:,} more of it)" if len(found) > 1 else ""
+    what = f"{f'level {level!r}, ' if level else ''}{path}{line}: {problem.what}{more}"
+    return DataProblem(run=", ".join(dict.fromkeys(shown)) or None, what=what, next_step="correct the file")
+
+
+def _level_of(root: Path, annot_id: str) -> str | None:
+    """Return the level of an annotation by ``stimuli/annotations.tsv``; None where it does not say."""
+    try:
+        header, rows = parse_tsv((root / ANNOTATIONS_TABLE).read_bytes(), ANNOTATIONS_TABLE)
+        found = [dict(zip(header, row, strict=True)) for row in rows]
+        return next((row.get("level") for row in found if row.get("annot_id") == annot_id), None)
+    except (OSError, ReleaseKitError):
+        return None
 
 
 def _problems_of(error: ReleaseKitError, subject: str | None) -> list[DataProblem]:

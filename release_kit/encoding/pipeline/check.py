@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from release_kit.bids.annotations.problems import AnnotationError
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.wording import counted
 from release_kit.encoding.data.check import check_dataset
@@ -124,8 +125,12 @@ def check_analysis(analysis: Analysis) -> Check:
             found, thin = _feature(analysis, inputs, choices_of(analysis, main), name)
             features.append(found)
             notes += thin
+        except AnnotationError:
+            continue  # said file by file
         except ReleaseKitError as error:
-            problems.append(DataProblem(what=str(error)))
+            level = f"no annotation of level {analysis.features[name].level!r}"
+            if not any(level in problem.what for problem in problems):
+                problems.append(DataProblem(what=str(error)))
     sizes = {}
     for subject in plans[main]:
         try:

@@ -94,7 +94,7 @@ def ask_for_long_blocks(folder: Path) -> None:
     ("spoil", "said"),
     [
         (lack_a_level, ("task-glee_run-02", "level 'object'")),
-        (break_an_annotation, ("stim-crown_annot-storyA01_events.tsv", "three")),
+        (break_an_annotation, ("task-crown_run-01", "level 'story'", "stim-crown_annot-storyA01_events.tsv", "three")),
         (make_an_annotation_binary, ("stim-suits_annot-objectA01_events.tsv",)),
         (write_an_annotation_in_another_encoding, ("stim-suits_annot-objectA01_events.tsv", "UTF-8")),
         (lack_a_column, ("stim-glee_annot-storyA01_events.tsv", "duration")),
@@ -169,6 +169,19 @@ def test_features_that_never_change_are_refused_with_subject_and_level(tmp_path:
     with pytest.raises(AnalysisError) as caught:
         run_analysis(read_analysis(tmp_path))
     assert "object-words" in str(caught.value) and "sub-01" in str(caught.value), str(caught.value)
+
+
+def test_every_unreadable_annotation_is_named_once_and_a_missing_level_too(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    break_an_annotation(tmp_path)
+    lack_a_column(tmp_path)
+    write_an_annotation_in_another_encoding(tmp_path)
+    found = sentences(tmp_path)
+    assert len(found) == 3
+    for line, film, level in zip(sorted(found), ("crown", "glee", "suits"), ("story", "story", "object"), strict=True):
+        assert line.startswith(f"task-{film}_run-01, task-{film}_run-02: level {level!r}, stimuli/stim-{film}_"), line
+    write_study(tmp_path, subjects=("01",), analysis=ANALYSIS.replace("level: object", "level: objects"))
+    assert sentences(tmp_path) == ["no annotation of level 'objects' is here; there are: object (en), story (en)"]
 
 
 def test_everything_bad_is_named_in_one_call_of_the_command(tmp_path: Path):
