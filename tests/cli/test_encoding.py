@@ -58,6 +58,19 @@ def test_a_file_that_is_no_yaml_is_refused_by_its_name_alone(folder: Path):
     assert "line 2" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("check",), ("run",), ("report",), ("features",), ("fetch", "dest", "--subject", "01", "--level", "story")],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_folder_that_is_not_there_is_named_and_ends_every_command_with_1(tmp_path: Path, arguments: tuple[str, ...]):
+    command, *others = arguments
+    others = [tmp_path / "dest" if each == "dest" else each for each in others]
+    outcome = release_kit("encoding", command, tmp_path / "nowhere", *others)
+    assert outcome.returncode == 1 and str(tmp_path / "nowhere") in outcome.stderr, outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_features_are_made_and_kept(folder: Path):
     outcome = release_kit("encoding", "features", folder, "--feature", "story-words")
     assert outcome.returncode == 0 and "layers 0" in outcome.stdout and "object-words" not in outcome.stdout

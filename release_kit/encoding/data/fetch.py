@@ -23,6 +23,7 @@ from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.core.hashing import hash_file
 from release_kit.encoding.data.fetch_plan import Wish, layout_of, plan_fetch
 from release_kit.encoding.data.layout import ResponsesSpec
+from release_kit.encoding.errors import ResponseError
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -140,6 +141,10 @@ def _reference(source: str) -> Reference:
     """Return where the source is; servers of git alone (GitHub) show no file that could be looked up."""
     if source.startswith(("http://", "https://")):
         return Reference(text=source, kind="git", base=source)
+    if "://" not in source and not Path(source).is_dir():
+        # As `check` and `run` end for a file that is not there: with 1, not as a command called wrongly.
+        step = "name the folder or the address of a DataLad dataset"
+        raise ResponseError("there is no such folder", where=source, next_step=step)
     found = resolve(source)
     if found.kind == "plain":
         step = "name the DataLad dataset, or copy the plain tree with `release-kit bids get`"
