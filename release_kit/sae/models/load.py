@@ -109,6 +109,21 @@ def model_digest(source: str | Path, revision: str | None = None) -> str:
     return canonical.digest(model_files(folder, f"{source}@{revision}" if revision else str(source)))
 
 
+def model_shape(source: str | Path, revision: str | None = None) -> tuple[int, int]:
+    """Return (number of blocks, width of the residual stream) of a model without loading it.
+
+    Raises:
+        SaeError: as ``open_model``, for what shows in its configuration.
+    """
+    import transformers
+
+    folder, _ = _resolve(source, revision)
+    where = f"{source}@{revision}" if revision else str(source)
+    config = _read(lambda: transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False), where)
+    text = config.get_text_config()
+    return text.num_hidden_layers, text.hidden_size
+
+
 def model_files(folder: Path, where: str) -> dict[str, str]:
     """Return file → sha256 of everything in a model's folder that decides what it computes.
 

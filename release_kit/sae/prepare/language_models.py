@@ -86,7 +86,7 @@ def train_language_model(
     size = recipe.size(size_name)
     home = folder / size.name
     with exclusive(home, "training"), _one_thread(torch):
-        fingerprint = _fingerprint(recipe, size, train, dev)
+        fingerprint = series_fingerprint(recipe, size, train, dev)
         if (series := read_series(home, fingerprint)) is not None:
             return series
         tokenizer = _tokenizer(recipe, train)
@@ -260,7 +260,7 @@ def _positions(recipe: LmRecipe) -> int:
     return max(2 * recipe.context, 128)
 
 
-def _fingerprint(recipe: LmRecipe, size: LmSize, train: Sequence[Pair], dev: Sequence[Pair]) -> str:
+def series_fingerprint(recipe: LmRecipe, size: LmSize, train: Sequence[Pair], dev: Sequence[Pair]) -> str:
     """Return the digest of everything that decides the bytes of a size; other sizes of the recipe do not."""
     shared = {key: value for key, value in recipe.to_dict().items() if key != "sizes"}
     return canonical.digest(

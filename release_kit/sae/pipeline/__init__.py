@@ -1,0 +1,1 @@
+"""From study file to tables: where everything lies, what is planned, what a result depends on."""
