@@ -11,17 +11,21 @@ from release_kit.cli.output import counted, emit, json_option
 @click.command("check")
 @click.argument("analysis", type=click.Path(path_type=Path))
 @click.option("--mode", type=click.Choice(("corrected", "paper", "both")), default=None, help="In place of the file's.")
+@click.option("--values", is_flag=True, help="Read every value of every recording, not only the first volumes.")
 @json_option
-def check_command(analysis: Path, mode: str | None, as_json: bool) -> None:
+def check_command(analysis: Path, mode: str | None, values: bool, as_json: bool) -> None:
     """Say what the analysis ANALYSIS (an encoding.yaml or its folder) will do; nothing is computed or written.
 
     Samples of every run, what trains and what is held out, features, number of models, memory, disk and time, and
-    everything that is wrong with file, recordings and annotations. Exit code 1 when anything is.
+    everything that is wrong with file, recordings, annotations and models. Exit code 1 when anything is.
+
+    Of recordings headers and the first volumes are read; of models everything but their weights.
 
     \b
     Example:
       release-kit encoding check analysis/
       release-kit encoding check analysis/encoding.yaml --mode paper --json
+      release-kit encoding check analysis/ --values
     """
     from dataclasses import replace
 
@@ -29,7 +33,7 @@ def check_command(analysis: Path, mode: str | None, as_json: bool) -> None:
     from release_kit.encoding.spec.read import read_analysis
 
     read = read_analysis(analysis)
-    found = check_analysis(replace(read, mode=mode or read.mode))
+    found = check_analysis(replace(read, mode=mode or read.mode), values=values)
     emit(as_json, found.to_dict(), lambda: "\n".join(_lines(found)))
     if not found.ok:
         click.get_current_context().exit(1)
@@ -58,6 +62,8 @@ def _lines(found: Any) -> list[str]:
                      f"{counted(feature.n_stimuli, 'stimulus', 'stimuli')}{missing}")  # fmt: skip
     if found.runs:
         lines.append(sentence(found))
+    if found.looked_at:
+        lines.append(f"values   {found.looked_at} were read")
     lines += [f"note     {text}" for text in found.notes]
     lines += [f"error    {problem.sentence()}" for problem in found.problems]
     lines.append(f"{counted(len(found.problems), 'error')}" + ("" if found.problems else ": it can be run"))

@@ -98,12 +98,19 @@ class BidsDataset(Dataset):
 
     def responses(self, subject: str, run: RunInfo) -> npt.NDArray[np.float32]:
         """Return the responses of a run; see ``Dataset.responses``."""
+        return self._responses(subject, run, None)
+
+    def first_responses(self, subject: str, run: RunInfo, n: int) -> npt.NDArray[np.float32] | None:
+        """Return the first volumes of a run; see ``Dataset.first_responses``. A surface is read as a whole."""
+        return None if self.spec.kind == SURFACE else self._responses(subject, run, n)
+
+    def _responses(self, subject: str, run: RunInfo, n: int | None) -> npt.NDArray[np.float32]:
         recorded, mask = self._recorded_as(subject, run), self.mask(subject)
         try:
             if self.spec.kind == SURFACE:
                 return self._surface(recorded, mask)
             with open_image(self.root / recorded.entries[0].path) as image:
-                return masked_volumes(image, mask)
+                return masked_volumes(image, mask, n)
         except DataError:
             raise
         except ReleaseKitError as error:
@@ -117,8 +124,11 @@ class BidsDataset(Dataset):
 
     def files(self, subject: str, run: RunInfo) -> tuple[Path, ...]:
         """Return every file that the responses of a run are read from."""
-        recorded = self._recorded_as(subject, run)
-        return (*(self.root / entry.path for entry in recorded.entries), *self._mask_paths(subject))
+        return (*self.recordings(subject, run), *self._mask_paths(subject))
+
+    def recordings(self, subject: str, run: RunInfo) -> tuple[Path, ...]:
+        """Return the files of a run: one, or a file a hemisphere."""
+        return tuple(self.root / entry.path for entry in self._recorded_as(subject, run).entries)
 
     def _recorded_as(self, subject: str, run: RunInfo) -> Recorded:
         self.check_subject(subject)

@@ -7,6 +7,7 @@ Which file belongs to which run is the layouts'.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,10 @@ def volume_mask(path: Path) -> Mask:
     return Mask(kind=VOLUME, shape=selected.shape, affine=affine, selected=selected)
 
 
-def masked_volumes(image: Image, mask: Mask) -> npt.NDArray[np.float32]:
-    """Return (n_volumes, n_voxels) of an opened recording; memory is that of the result and two volumes.
+def masked_volumes(image: Image, mask: Mask, n: int | None = None) -> npt.NDArray[np.float32]:
+    """Return (n_volumes, n_voxels) of an opened recording, or of its first ``n`` volumes.
+
+    Memory is that of the result and two volumes.
 
     Raises:
         RecordingError: it ends too early or is damaged.
@@ -97,9 +100,12 @@ def masked_volumes(image: Image, mask: Mask) -> npt.NDArray[np.float32]:
     facts = image.header
     if facts.shape != mask.shape:
         raise ResponseError(f"volumes of {_by(facts.shape)}, but the mask is {_by(mask.shape)}", where="mask")
-    found = np.empty((facts.n_volumes, mask.n_voxels), np.float32)
+    n_volumes = facts.n_volumes if n is None else min(n, facts.n_volumes)
+    found = np.empty((n_volumes, mask.n_voxels), np.float32)
     places = np.ravel_multi_index(np.nonzero(mask.selected), mask.shape, order="F")  # volumes lie x fastest in memory
-    for row, volume in zip(found, image.volumes(), strict=True):
+    # Only who asks for all is told of volumes beyond those that the header names.
+    volumes = image.volumes() if n is None else islice(image.volumes(), n_volumes)
+    for row, volume in zip(found, volumes, strict=True):
         picked = volume.reshape(-1, order="F")[places]
         row[:] = picked if (facts.slope, facts.inter) == (1.0, 0.0) else picked * facts.slope + facts.inter
     return found

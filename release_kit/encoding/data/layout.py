@@ -102,6 +102,18 @@ class Dataset(abc.ABC):
     def files(self, subject: str, run: RunInfo) -> tuple[Path, ...]:
         """Return every file that the responses of a run are read from, the mask included."""
 
+    def recordings(self, subject: str, run: RunInfo) -> tuple[Path, ...]:
+        """Return the files of ``files`` that hold the run itself, without the mask."""
+        return self.files(subject, run)[:1]
+
+    def first_responses(self, subject: str, run: RunInfo, n: int) -> npt.NDArray[np.float32] | None:
+        """Return the first ``n`` volumes of ``responses``, or None where the whole file would have to be read.
+
+        Raises:
+            DataError: as ``responses``.
+        """
+        del subject, run, n
+
     def digest(self, subject: str, run: RunInfo) -> str:
         """Return one sha256 of the content of ``files``; of annexed files their key says it, and nothing is read.
 

@@ -123,11 +123,18 @@ class PublishedDataset(Dataset):
 
     def responses(self, subject: str, run: RunInfo) -> npt.NDArray[np.float32]:
         """Return the responses of a run; see ``Dataset.responses``."""
+        return self._responses(subject, run, None)
+
+    def first_responses(self, subject: str, run: RunInfo, n: int) -> npt.NDArray[np.float32]:
+        """Return the first volumes of a run; see ``Dataset.first_responses``."""
+        return self._responses(subject, run, n)
+
+    def _responses(self, subject: str, run: RunInfo, n: int | None) -> npt.NDArray[np.float32]:
         self.check_subject(subject)
         path = self.root / response_path(subject, self._as_declared(subject, run))
         try:
             with self._open(subject, path) as image:
-                return masked_volumes(image, self.mask(subject))
+                return masked_volumes(image, self.mask(subject), n)
         except DataError:
             raise
         except ReleaseKitError as error:

@@ -14,6 +14,7 @@ from release_kit.encoding.arrays import Samples
 from release_kit.encoding.data.clean import CleanSettings, clean
 from release_kit.encoding.data.layout import Dataset
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
+from release_kit.encoding.data.values import still_problem, still_run
 
 
 def collect_responses(
@@ -39,7 +40,8 @@ def collect_responses(
         (n_samples, n_voxels) float32.
 
     Raises:
-        DataError: every run that cannot be read, or has another length than its header said.
+        DataError: every run that cannot be read, has another length than its header said, or in which not one voxel
+            of the mask changes.
     """
     by_name = {run.name: run for run in dataset.runs(subject)}
     n_voxels = dataset.mask(subject).n_voxels
@@ -63,6 +65,9 @@ def collect_responses(
         if len(recorded) != run.n_volumes:
             what = f"{counted(len(recorded), 'volume')}, its header says {run.n_volumes}"
             problems.append(DataProblem(subject=subject, run=name, what=what))
+            continue
+        if voxels is None and (what := still_run(recorded)):
+            problems.append(still_problem(subject, name, what))
             continue
         kept = recorded if voxels is None else recorded[:, chosen]
         y[part] = clean(kept, run.tr_s, settings)[samples.volume[part]]

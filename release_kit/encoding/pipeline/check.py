@@ -1,7 +1,7 @@
 """What an analysis will do and what keeps it from being done, found before anything is computed.
 
-Headers, annotations and the names of models are read; no voxel, no weight. The estimates of memory and time are counted
-from sizes, and are no promise.
+Headers, annotations, the first volumes of each run (or all of them) and the names of models are read; no weight. The
+estimates of memory and time are counted from sizes, and are no promise.
 """
 
 import math
@@ -16,6 +16,8 @@ from release_kit.encoding.data.check import check_dataset
 from release_kit.encoding.data.layout import Dataset, open_dataset
 from release_kit.encoding.data.problems import DataError, DataProblem
 from release_kit.encoding.data.runs import RunInfo
+from release_kit.encoding.data.same_bytes import same_recordings
+from release_kit.encoding.data.values import look_at_values
 from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
 from release_kit.encoding.pipeline.designs import spec_of
@@ -62,6 +64,7 @@ class Check:
         memory_bytes: of the largest fit, about.
         disk_bytes: of predictions and cleaned responses, about.
         seconds: of all fits on two cores, about; None where layers are not known.
+        looked_at: which values were read; empty: none.
     """
 
     problems: tuple[DataProblem, ...]
@@ -73,6 +76,7 @@ class Check:
     memory_bytes: int
     disk_bytes: int
     seconds: float | None
+    looked_at: str = ""
 
     @property
     def ok(self) -> bool:
@@ -87,6 +91,7 @@ class Check:
             "runs": [dict(row) for row in self.runs],
             "features": [feature.to_dict() for feature in self.features],
             "notes": list(self.notes),
+            "looked_at": self.looked_at,
             "fits": self.n_fits,
             "unions": self.n_unions,
             "memory_bytes": self.memory_bytes,
@@ -95,8 +100,13 @@ class Check:
         }
 
 
-def check_analysis(analysis: Analysis) -> Check:
-    """Return what an analysis will do, and everything that is wrong with it and its inputs."""
+def check_analysis(analysis: Analysis, *, values: bool = False) -> Check:
+    """Return what an analysis will do, and everything that is wrong with it and its inputs.
+
+    Args:
+        analysis: the file.
+        values: read every value of every recording, not only the first volumes.
+    """
     try:
         dataset = open_dataset(analysis.dataset.path, responses_spec(analysis))
     except ReleaseKitError as error:
@@ -144,6 +154,11 @@ def check_analysis(analysis: Analysis) -> Check:
         for subject in analysis.flatmaps
         if subject not in (analysis.subjects or dataset.subjects)
     ]
+    used = [run for subject in sizes for run in plans[main][subject].used_runs]
+    problems += same_recordings(dataset, used)
+    seen = look_at_values(dataset, used, every=values)
+    problems += seen.problems
+    notes += seen.notes
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
     estimate = _estimate(analysis, plans, features, sizes)
     few = few_permutations(choices_of(analysis, main).test, max(sizes.values(), default=0))
@@ -154,6 +169,7 @@ def check_analysis(analysis: Analysis) -> Check:
         runs=tuple(rows),
         features=tuple(features),
         notes=tuple(dict.fromkeys(notes)),
+        looked_at=seen.looked_at,
         **estimate,
     )
 

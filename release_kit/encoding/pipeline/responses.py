@@ -22,6 +22,7 @@ from release_kit.encoding.data.clean import inspect
 from release_kit.encoding.data.layout import Dataset
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.responses import collect_responses
+from release_kit.encoding.data.values import named_runs
 from release_kit.encoding.pipeline.choices import Choices
 from release_kit.encoding.pipeline.identity import code_digest, responses_identity
 from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan
@@ -111,11 +112,6 @@ def _facts(home: Path) -> dict[str, Any] | None:
         return None
 
 
-def _named(runs: list[str], most: int = 3) -> str:
-    """Return the names of runs; of many the first."""
-    return ", ".join(runs) if len(runs) <= most else f"{runs[0]} and {len(runs) - 1} more runs"
-
-
 def _make(
     dataset: Dataset,
     plan: SubjectPlan,
@@ -129,7 +125,8 @@ def _make(
     place[order] = np.arange(samples.n)
     n_voxels = dataset.mask(plan.subject).n_voxels
     nonfinite = np.zeros(n_voxels, bool)
-    broken, silent = [], []
+    still_in_run = np.zeros(n_voxels, bool)
+    broken, resting = [], []
     problems: list[DataProblem] = []
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -150,8 +147,9 @@ def _make(
         name = samples.runs[samples.run[part.start]]
         if bad.any():
             broken.append(name)
-        if (bad | inspect(y).constant).all():
-            silent.append(name)
+        if (still := inspect(y).constant).any():
+            still_in_run |= still
+            resting.append((name, still))
         values[place[part]] = np.where(bad, 0, y)
         if say:
             say(name)
@@ -159,13 +157,15 @@ def _make(
     values[:, nonfinite] = 0
     values.flush()
     constant = inspect(values).constant
-    still = int((constant & ~nonfinite).sum())
-    said = [f"{counted(still, 'voxel')} without any change"] if still else []
+    n_still = int((constant & ~nonfinite).sum())
+    said = [f"{counted(n_still, 'voxel')} without any change"] if n_still else []
     if nonfinite.any():
-        what = f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers ({_named(broken)})"
+        what = f"{counted(int(nonfinite.sum()), 'voxel')} with values that are no numbers ({named_runs(broken)})"
         said.append(what)
     text = [f"{' and '.join(said)}: not scored"] if said else []
-    text += [f"no voxel changes in {_named(silent)}"] if silent else []
+    if (partly := still_in_run & ~constant & ~nonfinite).any():
+        runs = named_runs([name for name, still in resting if (still & partly).any()])
+        text.append(f"{counted(int(partly.sum()), 'voxel')} without any change in {runs}, scored over all runs")
     facts = {
         "nonfinite": np.flatnonzero(nonfinite).tolist(),
         "constant": np.flatnonzero(constant).tolist(),

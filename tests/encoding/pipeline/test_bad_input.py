@@ -65,6 +65,17 @@ def shorten_a_recording(folder: Path) -> None:
     nifti(responses(folder, "task-crown_run-02"), values)
 
 
+def hold_a_run_still(folder: Path) -> None:
+    """Every voxel has a value of its own, and keeps it."""
+    still = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(*SHAPE, 1)
+    nifti(responses(folder, "task-glee_run-02"), np.repeat(still, N_VOLUMES, axis=-1))
+
+
+def copy_a_run_over_another(folder: Path) -> None:
+    one, other = responses(folder, "task-crown_run-01"), responses(folder, "task-suits_run-02")
+    other.write_bytes(one.read_bytes())
+
+
 def change_a_tr(folder: Path) -> None:
     nifti(responses(folder, "task-glee_run-01"), np.zeros((*SHAPE, N_VOLUMES), np.float32), tr_s=2.0)
 
@@ -101,6 +112,14 @@ def ask_for_long_blocks(folder: Path) -> None:
         (end_an_annotation_before_its_run, ("task-glee_run-02", "level 'story'")),
         (truncate_a_recording, ("sub-01, task-suits_run-02",)),
         (shorten_a_recording, ("sub-01, task-crown_run-02", "70")),
+        (hold_a_run_still, ("sub-01, task-glee_run-02: not one of its 40 voxels changes over 90 volumes",)),
+        (
+            copy_a_run_over_another,
+            (
+                "sub-01, task-suits_run-02: its recording has the same bytes as that of sub-01, task-crown_run-01: ",
+                "sub-01_task-suits_run-02_space-MNI_desc-clean_bold.nii.gz and derivatives/",
+            ),
+        ),
         (change_a_tr, ("sub-01, task-glee_run-01", "TR", "2 s")),
         (write_a_mask_of_another_shape, ("sub-01", "mask.nii.gz is (2, 2, 2), the responses are (4, 5, 2)")),
         (name_a_voxel_that_there_is_not, ("voxel '40' of region 'story': there are voxels 0 to 39",)),
@@ -144,12 +163,12 @@ def test_voxels_without_numbers_are_counted_with_their_run_and_left_out(tmp_path
     path = responses(tmp_path, "task-suits_run-01")
     values = np.asarray(nibabel.load(path).dataobj).copy()
     values[0, 0, 0, 3], values[0, 0, 1, 4] = np.inf, np.nan
+    values[1, 1] = 3
     nifti(path, values)
-    other = responses(tmp_path, "task-glee_run-02")
-    nifti(other, np.full((*SHAPE, N_VOLUMES), 3, np.float32))
     report = run_analysis(read_analysis(tmp_path))
-    assert len(report.notes) == 1 and report.notes[0].endswith("not scored; no voxel changes in task-glee_run-02")
-    assert "3 voxels with values that are no numbers" in report.notes[0]
+    (note,) = [each for each in report.notes if "voxel" in each]
+    assert note.endswith("not scored; 2 voxels without any change in task-suits_run-01, scored over all runs")
+    assert "3 voxels with values that are no numbers" in note
     for fit in report.results[0].fits.values():
         assert fit.columns["reason"][:2] == ["not finite"] * 2 and np.isnan(fit.r[:2]).all()
 
@@ -195,3 +214,35 @@ def test_everything_bad_is_named_in_one_call_of_the_command(tmp_path: Path):
         assert outcome.returncode == 1 and "Traceback" not in said
         for part in ("task-glee_run-02", "level 'object'", "voxel '40'", "no config.json", "2 blocks of 60"):
             assert part in said, (part, said)
+
+
+def test_the_recording_of_another_subject_is_refused_with_both_paths_whatever_its_name(tmp_path: Path):
+    write_study(tmp_path)
+    one = responses(tmp_path, "task-glee_run-01")
+    other = Path(str(one).replace("sub-01", "sub-02"))
+    other.write_bytes(one.read_bytes())
+    (line,) = sentences(tmp_path)
+    assert line.startswith("sub-02, task-glee_run-01: ")
+    assert all(path.relative_to(tmp_path / "dataset").as_posix() in line for path in (one, other)), line
+    values = np.asarray(nibabel.load(one).dataobj).copy()
+    values[0, 0, 0, 50] += 1
+    nifti(other, values)
+    assert sentences(tmp_path) == []
+
+
+def test_check_names_voxels_without_numbers_with_their_runs_as_far_as_it_was_asked_to_look(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    path = responses(tmp_path, "task-suits_run-01")
+    values = np.asarray(nibabel.load(path).dataobj).copy()
+    values[1, 1, 1] = np.nan
+    nifti(path, values)
+    first = check_analysis(read_analysis(tmp_path))
+    assert first.ok and first.looked_at == "the first 3 volumes of 6 runs"
+    assert "sub-01, task-suits_run-01: 1 of 40 voxels with values that are no numbers" in first.notes
+    every = check_analysis(read_analysis(tmp_path), values=True)
+    assert every.ok and every.looked_at == "every value of 6 runs"
+    runs = "task-crown_run-01 and 5 more runs"
+    assert f"sub-01, {runs}: 2 of 40 voxels with values that are no numbers" in every.notes
+    assert f"sub-01, {runs}: 1 of 40 voxels without any change" in every.notes
+    said = release_kit("encoding", "check", tmp_path, "--values").stdout
+    assert "values   every value of 6 runs were read" in said
