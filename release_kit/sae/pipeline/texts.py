@@ -30,6 +30,7 @@ class StudyTexts:
         context: most tokens of a row.
         n_tokens: activations that an autoencoder needs.
         digest: sha256 (64 hex digits) of all pairs and of ``context``.
+        train_digest: of the training pairs and of ``context``.
         held_out_digest: of the held-out pairs and of ``context``.
     """
 
@@ -38,6 +39,7 @@ class StudyTexts:
     context: int
     n_tokens: int
     digest: str
+    train_digest: str
     held_out_digest: str
 
     def train_tokens(self, tokenizer: Any) -> TokenBatches:
@@ -92,5 +94,6 @@ def _read(
     return StudyTexts(
         train=split.train, held_out=split.held_out, context=context, n_tokens=n_tokens,
         digest=canonical.digest({"train": train, "held_out": held_out, "context": context}),
+        train_digest=canonical.digest({"train": train, "context": context}),
         held_out_digest=canonical.digest({"held_out": held_out, "context": context}),
     )  # fmt: skip

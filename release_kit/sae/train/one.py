@@ -57,6 +57,71 @@ class Trained:
     log: "np.ndarray"
 
 
+class Training:
+    """One autoencoder in training: from the state on disk, or from the start, one batch after the other.
+
+    Args:
+        config: what it is.
+        settings: of a step.
+        schedule: how many steps, how often a state is written.
+        folder: where the state lies; nothing else is written there.
+        seed: of the first tensors.
+        warm: the autoencoder to begin with, instead of random tensors.
+        device: of torch.
+
+    Raises:
+        SaeError: the state on disk is of another autoencoder, or ``warm`` is.
+    """
+
+    def __init__(
+        self, config: SaeConfig, settings: StepSettings, schedule: Schedule, folder: Path, *, seed: int,
+        warm: Sae | None = None, device: str = "cpu",
+    ):  # fmt: skip
+        self.config, self.settings, self.schedule, self.folder = config, settings, schedule, folder
+        self._seed, self._warm, self._device = seed, warm, device
+        self._path = folder / STATE_FILE
+        self._steps: list[int] = []
+        self._log: list[list[float]] = []
+        self._state: TrainState | None = None
+        if stored := _read(self._path):
+            self._state = _begin(config, seed, None, warm, device)
+            _restore(self._state, stored, self._steps, self._log, self._path)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that are done, and so the number of the batch that comes next."""
+        return self._state.n_steps if self._state else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every step is done."""
+        return self.n_steps >= self.schedule.n_steps
+
+    def take(self, batch: "torch.Tensor") -> StepReport:
+        """Take one step; the state is written down where the schedule says so, and at the end.
+
+        Raises:
+            ActivationError: activations that are no numbers; the last state stays.
+        """
+        if self._state is None:
+            self._state = _begin(self.config, self._seed, batch, self._warm, self._device)
+        state, schedule = self._state, self.schedule
+        found = train_step(state, batch.to(self._device), self.settings)
+        done = state.n_steps
+        if done % schedule.log_every == 0 or done in (1, schedule.n_steps):
+            self._steps.append(done)
+            self._log.append([float(getattr(found, name)) for name in LOGGED])
+        if done % schedule.checkpoint_every == 0 or done == schedule.n_steps:
+            _write(self._path, state, self._steps, self._log)
+        return found
+
+    def trained(self) -> Trained:
+        """Return the autoencoder as it is now."""
+        assert self._state is not None
+        log = np.array(self._log, np.float64).reshape(-1, len(LOGGED))
+        return Trained(sae=self._state.sae.to("cpu"), logged_steps=np.array(self._steps, np.int64), log=log)
+
+
 def train_one(
     config: SaeConfig,
     batches: Batches,
@@ -69,50 +134,23 @@ def train_one(
     device: str = "cpu",
     report: Callable[[int, int, StepReport], None] = lambda step, n_steps, found: None,
 ) -> Trained:
-    """Train an autoencoder, from where an earlier attempt stopped.
+    """Train an autoencoder, from where an earlier attempt stopped; arguments as ``Training``.
 
     Args:
-        config: what it is.
+        config, settings, schedule, folder, seed, warm, device: see ``Training``.
         batches: from the number of the first batch on; the same ones every time.
-        settings: of a step.
-        schedule: how many steps, how often a state is written.
-        folder: where the state lies; nothing else is written there.
-        seed: of the first tensors.
-        warm: the autoencoder to begin with, instead of random tensors.
-        device: of torch.
         report: called after every step; what it raises ends the training, which can be continued.
 
     Raises:
         SaeError: the stream ended, the state on disk is of another autoencoder, or ``warm`` is.
         ActivationError: activations that are no numbers; the last state stays.
     """
-    path = folder / STATE_FILE
-    stored = _read(path)
-    stream = batches(int(stored["n_steps"]) if stored else 0)
-    first = _next(stream, folder)
-    state = _begin(config, seed, first, warm, device)
-    steps: list[int] = []
-    log: list[list[float]] = []
-    if stored:
-        _restore(state, stored, steps, log, path)
-    batch = first
-    while state.n_steps < schedule.n_steps:
-        found = train_step(state, batch.to(device), settings)
-        done = state.n_steps
-        if done % schedule.log_every == 0 or done in (1, schedule.n_steps):
-            steps.append(done)
-            log.append([float(getattr(found, name)) for name in LOGGED])
-        if done % schedule.checkpoint_every == 0 and done < schedule.n_steps:
-            _write(path, state, steps, log)
-        report(done, schedule.n_steps, found)
-        if done < schedule.n_steps:
-            batch = _next(stream, folder)
-    _write(path, state, steps, log)
-    return Trained(
-        sae=state.sae.to("cpu"),
-        logged_steps=np.array(steps, np.int64),
-        log=np.array(log, np.float64).reshape(-1, len(LOGGED)),
-    )
+    training = Training(config, settings, schedule, folder, seed=seed, warm=warm, device=device)
+    stream = batches(training.n_steps) if not training.is_done else iter(())
+    while not training.is_done:
+        found = training.take(_next(stream, folder))
+        report(training.n_steps, schedule.n_steps, found)
+    return training.trained()
 
 
 def remove_state(folder: Path) -> None:
@@ -120,7 +158,7 @@ def remove_state(folder: Path) -> None:
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def _begin(config: SaeConfig, seed: int, sample: "torch.Tensor", warm: Sae | None, device: str) -> TrainState:
+def _begin(config: SaeConfig, seed: int, sample: "torch.Tensor | None", warm: Sae | None, device: str) -> TrainState:
     if warm is None:
         return TrainState.start(config, seed, sample, device)
     if warm.config != config:
