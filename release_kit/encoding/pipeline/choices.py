@@ -133,8 +133,8 @@ class Choices:
     """``title``, ``run`` or ``paper``."""
     n_folds: int | None
     clean: CleanSettings
-    filter_features: bool
-    """Whether the columns of designs are cleaned as responses are."""
+    clean_features: CleanSettings | None
+    """What is taken out of the columns of designs; None: nothing."""
     delays_s: tuple[float, ...]
     delay_kind: str
     borders: str
@@ -164,7 +164,7 @@ def choices_of(analysis: Analysis, mode: str) -> Choices:
         mode=PAPER,
         rule=rule,
         folds="paper",
-        filter_features=False,
+        clean_features=None,
         delay_kind="average",
         borders="title",
         special_tokens=True,
@@ -179,6 +179,13 @@ def paper_groups(titles: tuple[str, ...]) -> tuple[tuple[str, ...], ...] | None:
     """Return the published code's groups of titles where they name every one of these, else None."""
     named = {title for group in PAPER_FOLDS for title in group}
     return PAPER_FOLDS if set(titles) <= named else None
+
+
+def _clean_features(analysis: Analysis) -> CleanSettings | None:
+    use = analysis.clean
+    if use.features == "none":
+        return None
+    return CleanSettings(detrend=use.detrend if use.features == "same" else use.features, window_s=use.window_s)
 
 
 def _said(analysis: Analysis) -> Choices:
@@ -200,7 +207,7 @@ def _said(analysis: Analysis) -> Choices:
         folds=samples.folds,
         n_folds=samples.n_folds,
         clean=CleanSettings(detrend=analysis.clean.detrend, window_s=analysis.clean.window_s),
-        filter_features=analysis.clean.features,
+        clean_features=_clean_features(analysis),
         delays_s=analysis.delays.seconds,
         delay_kind=analysis.delays.kind,
         borders="run",

@@ -216,12 +216,12 @@ class Designs:
         files = self.features.of(part.feature, split.name)
         stored = files.by_stimulus(part.layer, part.annotator)
         reduced = self._reduced(part, stored, split)
-        if not self.choices.filter_features:
+        if self.choices.clean_features is None:
             x = self._placement(split, files).apply(reduced)
             return x[split.train], x[split.test]
         whole, rows = whole_runs(split.samples, self.plan.runs)
         x = self._placement(split, files, whole).apply(reduced)
-        x = filter_runs(x, whole, self.plan.runs, self.choices.clean)
+        x = filter_runs(x, whole, self.plan.runs, self.choices.clean_features)
         return x[rows[split.train]], x[rows[split.test]]
 
     def n_padded(self, part: Part, split: Split) -> int:
@@ -237,9 +237,9 @@ class Designs:
 
     def filter_identity(self) -> dict[str, Any] | None:
         """Return what the filter of features depends on, as JSON; None where they are not filtered."""
-        if not self.choices.filter_features:
+        if self.choices.clean_features is None:
             return None
-        return {**vars(self.choices.clean), "n_volumes": [run.n_volumes for run in self.plan.used_runs]}
+        return {**vars(self.choices.clean_features), "n_volumes": [run.n_volumes for run in self.plan.used_runs]}
 
     def _reduced(self, part: Part, stored: Mapping[str, FloatArray], split: Split) -> Mapping[str, FloatArray]:
         n = self.analysis.features[part.feature].pca

@@ -51,7 +51,7 @@ def filter_runs(x: FloatArray, whole: Samples, runs: Sequence[RunInfo], settings
         x: (n_volumes of all runs, n_columns).
         whole: from ``whole_runs``.
         runs: at least those of the samples.
-        settings: what is taken out of the responses.
+        settings: what is taken out of responses, here or before they came here.
     """
     by_name = {run.name: run for run in runs}
     median = settings.detrend == "median"

@@ -161,7 +161,7 @@ def _groups(inputs: Inputs, choices: Choices) -> Iterator[tuple[SubjectPlan, ...
     for plans in inputs.groups():
         found: dict[tuple[int, ...], list[SubjectPlan]] = {}
         for plan in plans:
-            lengths = tuple(run.n_volumes for run in plan.used_runs) if choices.filter_features else ()
+            lengths = tuple(run.n_volumes for run in plan.used_runs) if choices.clean_features else ()
             found.setdefault(lengths, []).append(plan)
         yield from map(tuple, found.values())
 

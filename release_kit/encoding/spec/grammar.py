@@ -51,7 +51,11 @@ SAMPLES: Mapping[str, Key] = {
 CLEAN: Mapping[str, Key] = {
     "detrend": _may(_one_of("median", "cosine", "none"), "Slow drifts of each run.", "median"),
     "window_s": _may(Number(above=0), "Width of the filter in seconds.", 120.0),
-    "features": _may(Flag(), "Delayed features are cleaned run by run as the responses are.", True),
+    "features": _may(
+        _one_of("same", "median", "cosine", "none"),
+        "What delayed features lose run by run: the same; what responses lost before they came here; nothing.",
+        "same",
+    ),
 }
 DELAYS: Mapping[str, Key] = {
     "kind": _may(_one_of("concatenate", "average"), "Side by side, or their mean.", "concatenate"),

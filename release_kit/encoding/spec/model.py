@@ -71,11 +71,12 @@ class SampleUse:
 @dataclass(frozen=True, kw_only=True)
 class CleanUse:
     """How each run's responses are cleaned: ``detrend`` is ``median``, ``cosine`` or ``none`` over ``window_s``;
-    ``features``: delayed features are cleaned in the same way."""
+    ``features``: what delayed features lose, the ``same``, ``median`` or ``cosine`` (which responses lost before), or
+    ``none``."""
 
     detrend: str
     window_s: float
-    features: bool
+    features: str
 
 
 @dataclass(frozen=True, kw_only=True)

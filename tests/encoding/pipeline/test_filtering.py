@@ -10,6 +10,7 @@ from encoding_study_factory import ANALYSIS, N_VOLUMES, write_study
 from release_kit.encoding.arrays import Samples
 from release_kit.encoding.data.clean import CleanSettings, clean
 from release_kit.encoding.data.runs import RunInfo
+from release_kit.encoding.pipeline.choices import choices_of
 from release_kit.encoding.pipeline.designs import Designs
 from release_kit.encoding.pipeline.filtering import filter_runs, whole_runs
 from release_kit.encoding.pipeline.run import run_analysis
@@ -58,7 +59,7 @@ def test_the_designs_of_an_analysis_are_filtered_after_the_delays(tmp_path: Path
     split = plan.splits[0]
     train, test = group.designs.matrices(part, split)
     plain = Designs(analysis=group.analysis, features=group.designs.features, plan=plan,
-                    choices=replace(group.choices, filter_features=False))  # fmt: skip
+                    choices=replace(group.choices, clean_features=None))  # fmt: skip
     whole, rows = whole_runs(split.samples, plan.runs)
     everything = replace(split, samples=whole)
     x = plain.matrices(part, everything)[0]
@@ -74,8 +75,8 @@ def test_a_fit_without_the_filter_is_another_one_and_the_paper_has_none(tmp_path
     file = write_study(tmp_path, subjects=("01",), analysis=COSINE)
     report = run_analysis(read_analysis(file), mode="both")
     corrected, paper = report.results
-    assert (corrected.choices.filter_features, paper.choices.filter_features) == (True, False)
-    file.write_text(COSINE.replace("window_s: 30}", "window_s: 30, features: false}"))
+    assert (corrected.choices.clean_features, paper.choices.clean_features) == (corrected.choices.clean, None)
+    file.write_text(COSINE.replace("window_s: 30}", "window_s: 30, features: none}"))
     again = run_analysis(read_analysis(file), mode="both")
     assert (again.n_fitted, again.n_kept) == (3, 3)  # the paper's are kept
     kept = {fit.fit_id for fit in again.results[1].fits.values()}
@@ -111,3 +112,9 @@ def test_in_place_of_a_running_median_a_running_mean_of_the_same_window_is_taken
     np.testing.assert_allclose(clean(x, 1.0, CleanSettings(window_s=10)), centred - medians, atol=1e-6)
     long = filter_runs(x.copy(), whole, runs, CleanSettings(window_s=500))
     assert np.abs(long.mean(axis=0)).max() < 0.05  # a window is at most the run
+
+
+def test_features_lose_what_responses_lost_before_they_came_here(tmp_path: Path):
+    text = ANALYSIS.replace("clean: {detrend: none}", "clean: {detrend: none, window_s: 30, features: median}")
+    choices = choices_of(read_analysis(write_study(tmp_path, subjects=("01",), analysis=text)), "corrected")
+    assert (choices.clean.detrend, choices.clean_features) == ("none", CleanSettings(detrend="median", window_s=30))
