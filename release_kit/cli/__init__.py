@@ -36,6 +36,10 @@ COMMANDS = {
         "release_kit.cli.encoding:encoding_group",
         "Encoding models: predict recordings from annotated films, with statistics.",
     ),
+    "sae": (
+        "release_kit.cli.sae:sae_group",
+        "Sparse autoencoders of bilingual models: train, classify, intervene, report.",
+    ),
     "hub": ("release_kit.cli.hub:hub_group", "The local Hub: serve it on this machine."),
     "demo": ("release_kit.cli.demo:demo_command", "Run the whole loop on real small models."),
     "completion": ("release_kit.cli.completion:completion_command", "Print the completion script of a shell."),

@@ -7,9 +7,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from release_kit.engine.unit import Unit
 
 LOOK_S = 2.0
 """How often markers of completion are counted."""
@@ -31,23 +34,46 @@ def grid_progress(
     """
     if quiet:
         yield lambda event: None
-    elif sys.stderr.isatty():
-        with _bar(_Counter(study, select, together)) as say:
+        return
+    from release_kit.sft.engine.agreed import agree_together
+    from release_kit.sft.engine.units import plan_units
+
+    units = plan_units(study, select, together=agree_together(study.folder, together))
+    with units_progress(study.folder, units) as say:
+        yield say
+
+
+@contextlib.contextmanager
+def units_progress(
+    folder: Path,
+    units: Sequence[Unit],
+    *,
+    word: str = "cells",
+    count: Callable[[Unit], int] = lambda x: len(x.cell_ids),
+) -> Iterator[Say]:
+    """Yield the function that takes the events of a run over units of any kind of study.
+
+    Args:
+        folder: of the study.
+        units: what is worked on.
+        word: what is counted.
+        count: how many of them a unit is.
+    """
+    counter = _Counter(folder, units, word, count)
+    if sys.stderr.isatty():
+        with _bar(counter) as say:
             yield say
     else:
-        yield _lines(_Counter(study, select, together))
+        yield _lines(counter)
 
 
 class _Counter:
-    """How many cells are complete, looked up now and then."""
+    """How much is complete, looked up now and then."""
 
-    def __init__(self, study: Any, select: Mapping[str, Sequence], together: int | None):
-        from release_kit.sft.engine.agreed import agree_together
-        from release_kit.sft.engine.units import plan_units
-
-        self._folder = study.folder
-        self._open = plan_units(study, select, together=agree_together(study.folder, together))
-        self.total = sum(len(unit.cells) for unit in self._open)
+    def __init__(self, folder: Path, units: Sequence[Unit], word: str, count: Callable[[Unit], int]):
+        self._folder, self.word, self._count = folder, word, count
+        self._open = list(units)
+        self.total = sum(map(count, units))
         self.done, self._looked_s = 0, float("-inf")
         self.look()
 
@@ -55,7 +81,7 @@ class _Counter:
         if now or time.monotonic() - self._looked_s >= LOOK_S:
             self._looked_s = time.monotonic()
             finished = [unit for unit in self._open if unit.is_done(self._folder)]
-            self.done += sum(len(unit.cells) for unit in finished)
+            self.done += sum(map(self._count, finished))
             names = {unit.name for unit in finished}
             self._open = [unit for unit in self._open if unit.name not in names]
         return self.done
@@ -70,7 +96,8 @@ def _lines(counter: _Counter) -> Say:
             rate = (done - first) / max(time.monotonic() - start, 1e-9)
             left = f", about {_span((counter.total - done) / rate)} left" if done > first else ""
             click.echo(
-                f"{done:,}/{counter.total:,} cells  {event['title']}  {event.get('seconds', 0):.1f} s{left}", err=True
+                f"{done:,}/{counter.total:,} {counter.word}  {event['title']}  {event.get('seconds', 0):.1f} s{left}",
+                err=True,
             )
         elif text := _told(event):
             click.echo(text, err=True)
@@ -90,7 +117,7 @@ def _bar(counter: _Counter) -> Iterator[Say]:
         rich_progress.TimeRemainingColumn(),
     )
     with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        whole = bar.add_task("cells", total=counter.total, completed=counter.done)
+        whole = bar.add_task(counter.word, total=counter.total, completed=counter.done)
         rows: dict[Any, Any] = {}
 
         def say(event: Mapping[str, Any]) -> None:

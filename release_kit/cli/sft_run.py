@@ -57,7 +57,7 @@ def run_command(study: Path, workers: int, engine: str, device: str, together: i
     from release_kit.sft.engine.grid import RunOptions, run_study
 
     declared = read_study(study)
-    slurm = {"partition": slurm_partition, "minutes": slurm_minutes, "extra": _pairs(slurm_set), "detach": detach}
+    slurm = {"partition": slurm_partition, "minutes": slurm_minutes, "extra": pairs_of(slurm_set), "detach": detach}
     again = {"together": together, "retry_failed": retry_failed, "redo_stale": redo_stale}
     options = RunOptions(device=device, select=_selection(declared, terms), slurm=slurm, **again)
     with grid_progress(declared, options.select, together=together, quiet=as_json) as on_event:
@@ -139,7 +139,8 @@ def _selection(study: Any, terms: tuple[str, ...]) -> Mapping[str, tuple]:
     return parse_selection(terms, {factor.name: factor.levels for factor in study.factors})
 
 
-def _pairs(terms: tuple[str, ...]) -> dict[str, str]:
+def pairs_of(terms: tuple[str, ...]) -> dict[str, str]:
+    """Return what `--slurm-set` was given, by name."""
     pairs = dict(term.partition("=")[::2] for term in terms)
     if wrong := [term for term in terms if "=" not in term]:
         raise UsageError(

@@ -3,6 +3,7 @@
 What a checkpoint is, and how it is read, belongs to ``models/`` and ``prepare/``.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,12 @@ def shape_of(study: SaeStudy, size: str) -> tuple[int, int]:
     if use.trained_here:
         assert use.n_layers and use.hidden_size
         return use.n_layers, use.hidden_size
-    return model_shape(*_donor(study, size))
+    return _shape(*_donor(study, size))
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(source: str | Path, revision: str | None) -> tuple[int, int]:
+    return model_shape(source, revision)
 
 
 def model_use(study: SaeStudy, size: str) -> ModelUse:

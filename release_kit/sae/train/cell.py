@@ -5,7 +5,6 @@ afterwards. Everything resumes by what is on disk; stopping or killing it anywhe
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,8 @@ from release_kit.sae.pipeline.read import is_finished, read_finished
 from release_kit.sae.pipeline.texts import LANGUAGES, study_texts
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.train import room
-from release_kit.sae.train.one import Trained, Training, remove_state
+from release_kit.sae.train.one import Trained, Training
+from release_kit.sae.train.runs import claim_run, forget_run
 from release_kit.sae.train.settings import sae_config, schedule, step_settings, warm_sae
 from release_kit.sae.train.together import Member, train_together
 from release_kit.sae.train.write import write_finished
@@ -71,7 +71,7 @@ def train_cell(
     todo = [key for key in keys if not _is_kept(study, key, identities)]
     for key in keys:
         if key not in todo:
-            _forget_run(study.folder, key)
+            forget_run(run_folder(study.folder, key))
     if todo:
         with one_thread(), named(f"size {size}, step {step}"):
             cell = _Cell(study=study, size=size, step=step, device=device, report=report, identities=identities)
@@ -174,8 +174,10 @@ class _Cell:
         return store
 
     def _training(self, key: SaeKey, config: SaeConfig) -> Training:
+        folder = run_folder(self.study.folder, key)
+        claim_run(folder, self.identities.digest(key))
         return Training(
-            config, step_settings(self.study), schedule(self.study), run_folder(self.study.folder, key), seed=key.seed,
+            config, step_settings(self.study), schedule(self.study), folder, seed=key.seed,
             warm=self._warm(key, config), device=self.device,
         )  # fmt: skip
 
@@ -202,7 +204,7 @@ class _Cell:
             sae_folder(study.folder, key), trained, config=config, identity=self.identities.of(key), metadata=metadata,
             tokens_seen=study.training.n_steps * study.training.batch, versions=versions(self.device),
         )  # fmt: skip
-        _forget_run(study.folder, key)
+        forget_run(run_folder(study.folder, key))
 
     def _scales(self, stream: Any) -> Mapping[int, float]:
         """Return the mean of x² of each layer over the first tokens of the stream."""
@@ -237,17 +239,6 @@ def _is_kept(study: SaeStudy, key: SaeKey, identities: Identities) -> bool:
     what = f"it is there, made from something else: {changes(dict(there.record['identity']), asked)}"
     step = "restore what it was made from, or make it again with --redo-stale"
     raise SaeError(what, where=key.title, next_step=step)
-
-
-def _forget_run(study_folder: Path, key: SaeKey) -> None:
-    """Remove the state of a finished autoencoder, and folders that it leaves empty."""
-    folder = run_folder(study_folder, key)
-    remove_state(folder)
-    for left in folder.glob(".rk-tmp-*"):
-        left.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        for place in (folder, *list(folder.parents)[:3]):
-            os.rmdir(place)
 
 
 @contextlib.contextmanager

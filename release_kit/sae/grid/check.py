@@ -1,0 +1,168 @@
+"""Everything that is in the way of a study, found before anything is computed, all at once.
+
+Reads files, loads no model. What the study file alone shows is refused when it is read (``spec/read.py``).
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from release_kit.core.errors import ReleaseKitError
+from release_kit.core.grammar.problem import Problem
+from release_kit.sae.grid.cost import plan_cost
+from release_kit.sae.models.load import model_digest
+from release_kit.sae.pipeline.models import locate, model_use, series_problem, shape_of
+from release_kit.sae.pipeline.paths import MODELS
+from release_kit.sae.pipeline.plan import RANDOM_MODEL, layers_of, listed_steps, sizes, steps_of
+from release_kit.sae.pipeline.read import find_stale, list_finished
+from release_kit.sae.pipeline.texts import study_texts
+from release_kit.sae.prepare.pairs import TATOEBA
+from release_kit.sae.prepare.series import read_series
+from release_kit.sae.spec.model import SaeStudy
+from release_kit.sae.train.room import bytes_needed, check_fits
+from release_kit.sae.train.settings import sae_config, step_settings
+
+_LEAST_TOKENS_OF_PAIR = 4
+
+
+def check_study(study: SaeStudy, *, device: str = "cpu") -> list[Problem]:
+    """Return everything that is wrong or worth a look; errors first.
+
+    Args:
+        study: as it was read.
+        device: where it is to be run.
+    """
+    found = [*_texts(study), *_device(device), *_training(study)]
+    for size in sizes(study):
+        found += _size(study, size)
+    found += _interventions(study)
+    if not any(one.severity == "error" for one in found):
+        found += [*_made(study), *_disk(study)]
+    unique = list(dict.fromkeys(found))
+    return sorted(unique, key=lambda one: one.severity != "error")
+
+
+def _texts(study: SaeStudy) -> Iterator[Problem]:
+    use = study.text
+    try:
+        texts = study_texts(study)
+    except ReleaseKitError as error:
+        yield _problem("texts", error, study)
+        return
+    wanted = study.training.n_steps * study.training.batch
+    if wanted > 200 * len(texts.train) * _LEAST_TOKENS_OF_PAIR:
+        what = f"{wanted:,} tokens are asked for from {len(texts.train):,} pairs: they repeat many times"
+        yield _warning("texts", what, f"{study.file}: training.tokens", "ask for fewer tokens, or take more pairs")
+    if study.intervene.sentences > len(texts.held_out):
+        what = f"{study.intervene.sentences:,} sentences are asked for, {len(texts.held_out):,} pairs are held out"
+        yield _warning("texts", what, f"{study.file}: intervene.sentences", "all that are held out are taken")
+    if use.source != TATOEBA and not (use.licence and use.attribution):
+        what = "licence and attribution of the text are not said"
+        yield _warning("licence", what, f"{study.file}: text", "say them before anything is published")
+
+
+def _device(device: str) -> Iterator[Problem]:
+    if device == "cpu":
+        return
+    import torch
+
+    number = int(device.partition(":")[2] or 0)
+    if torch.cuda.device_count() <= number:
+        what = f"there is no {device} on this machine ({torch.cuda.device_count()} GPUs)"
+        yield _warning("device", what, "--device", "take cpu, or run where there is one")
+
+
+def _training(study: SaeStudy) -> Iterator[Problem]:
+    try:
+        step_settings(study)
+    except ReleaseKitError as error:
+        yield _problem("training", error, study)
+    use = study.training
+    if use.tokens < use.batch:
+        what = f"{use.tokens:,} tokens are less than one batch of {use.batch:,}: one step is taken"
+        yield _warning("training", what, f"{study.file}: training", "lower training.batch")
+
+
+def _size(study: SaeStudy, size: str) -> Iterator[Problem]:
+    """Say what is wrong with one size: its steps and checkpoints, layers, widths, cache."""
+    try:
+        steps, (n_layers, d_model) = steps_of(study, size), shape_of(study, size)
+    except ReleaseKitError as error:
+        yield _problem("model", error, study)
+        return
+    yield from _checkpoints(study, size, steps)
+    yield from _tried("layers", study, lambda: layers_of(study, size, n_layers))
+    for problem in _tried("width", study, lambda: sae_config(study, d_model, 1.0)):
+        yield Problem(problem.code, f"{problem.what} (size {size}, width {d_model})", problem.where, problem.next_step)
+    if RANDOM_MODEL in study.classify.nulls and 0 not in listed_steps(study, size):
+        what = "step 0 is not listed and is trained all the same: the null random-model needs it"
+        yield _warning("null", what, f"{study.file}: models.{size}.steps", "list it, or take the null out")
+    if len(steps) == 1 and study.training.warm_start == "previous-step":
+        what = "there is one step: nothing to begin with"
+        yield _warning("warm-start", what, f"{study.file}: training.warm_start", "list more steps, or write none")
+    if study.cache.kind == "disk":
+        n_tokens, layers = study.training.n_steps * study.training.batch, len(study.layers) or n_layers
+        needed = bytes_needed(n_tokens, d_model, layers, study.cache.dtype)
+        where = f"{study.file}: cache.max_gb"
+        yield from _tried("cache", study, lambda: check_fits(needed, study.cache.max_gb, n_layers=layers, where=where))
+
+
+def _checkpoints(study: SaeStudy, size: str, steps: tuple[int, ...]) -> Iterator[Problem]:
+    """Look at every checkpoint: one that is missing in the middle of a series is found here."""
+    if model_use(study, size).trained_here:
+        yield from _tried("model", study, lambda: read_series(study.folder / MODELS / size))
+        return
+    for step in steps:
+        source, revision = locate(study, size, step)
+        if revision is not None or step in listed_steps(study, size):
+            yield from _tried("checkpoint", study, lambda at=(source, revision): model_digest(*at))
+
+
+def _interventions(study: SaeStudy) -> Iterator[Problem]:
+    known = {step for size in sizes(study) for step in model_use(study, size).steps}
+    for step in study.intervene.steps or ():
+        if step not in known:
+            what = f"names {step}, which no size has; there are {sorted(known)}"
+            yield Problem("interventions", what, f"{study.file}: intervene.steps", "name steps of the models")
+
+
+def _made(study: SaeStudy) -> Iterator[Problem]:
+    """Hold what is finished against its digests, and against what the study asks for now."""
+    for one in list_finished(study):
+        yield from _tried("damaged", study, one.check)
+    redo = "restore what changed, or run with --redo-stale"
+    for size in sizes(study):
+        if model_use(study, size).trained_here and (problem := series_problem(study, size)):
+            what = f"the language models were made from something else: {problem}"
+            yield Problem("stale", what, str(study.folder / MODELS / size), redo)
+    for stale in find_stale(study):
+        yield Problem("stale", f"made from something else: {stale.changed}", stale.key.title, redo)
+
+
+def _disk(study: SaeStudy) -> Iterator[Problem]:
+    cost = plan_cost(study)
+    left = cost.sae_bytes * (cost.n_saes - cost.n_done) // max(cost.n_saes, 1)
+    needed, free = left + cost.cache_bytes + cost.state_bytes, _free(study.folder)
+    if needed > free:
+        what = f"at least {needed / 1e9:,.2f} GB are needed with one worker, the disk has {free / 1e9:,.2f} GB"
+        step = "free some space, write cache: {kind: stream}, or take fewer layers, steps or features"
+        yield Problem("disk", what, str(study.folder), step)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _tried(code: str, study: SaeStudy, look: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        look()
+    except ReleaseKitError as error:
+        yield _problem(code, error, study)
+
+
+def _problem(code: str, error: ReleaseKitError, study: SaeStudy) -> Problem:
+    return Problem(code, error.what, error.where or str(study.file), error.next_step or "")
+
+
+def _warning(code: str, what: str, where: str, next_step: str) -> Problem:
+    return Problem(code, what, where, next_step, severity="warning")

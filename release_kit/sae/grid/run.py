@@ -1,0 +1,227 @@
+"""Bring a study of autoencoders to its tables: plan the units, let an engine work on them, say what came of it.
+
+Owns the one entry point that commands call. Engines are ``engine/local.py`` and ``engine/slurm.py``; the work is
+``work.py``.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from release_kit.core.errors import UsageError
+from release_kit.core.records import nearest
+from release_kit.core.wording import counted
+from release_kit.engine.failures import Failure, Failures
+from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.local import LocalWorkers
+from release_kit.engine.processes import WorkerOptions
+from release_kit.engine.pull import DEFAULT_RULES, Emit, Order, Perform, Rules
+from release_kit.engine.state import StudyState, read_state
+from release_kit.sae.errors import SaeError
+from release_kit.sae.grid.units import MODEL, Unit, plan_for_worker, plan_units
+from release_kit.sae.grid.work import make_perform, seconds_of
+from release_kit.sae.pipeline.models import model_use, series_problem
+from release_kit.sae.pipeline.paths import MODELS, TABLES
+from release_kit.sae.pipeline.plan import Selection, keys, sizes
+from release_kit.sae.pipeline.read import StaleSae, find_stale, remove_made
+from release_kit.sae.prepare.series import SERIES_FILE
+from release_kit.sae.spec.model import SaeStudy
+
+ENGINES = ("local", "slurm")
+N_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What one start did and what is left; units by their titles."""
+
+    before: tuple[str, ...]
+    """Complete at the start."""
+    done: tuple[str, ...]
+    """Completed meanwhile, by whatever worker."""
+    failed: tuple[Failure, ...]
+    waiting: tuple[str, ...]
+    """Neither complete nor failed: another worker has them, or the run was stopped."""
+    blocked: tuple[str, ...]
+    """They need what failed."""
+    n_saes: int
+    """Autoencoders that are selected."""
+    tables: Path | None
+    """Folder of the tables; None when they were not made, for something is not complete."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that is selected is complete."""
+        return not self.failed and not self.waiting and not self.blocked
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        numbers = {"n_before": len(self.before), "n_done": len(self.done), "n_waiting": len(self.waiting)}
+        lists = {"done": list(self.done), "waiting": list(self.waiting), "blocked": list(self.blocked)}
+        failed = [failure.to_dict() for failure in self.failed]
+        tables = None if self.tables is None else str(self.tables)
+        return {"ok": self.ok, "n_saes": self.n_saes, "seconds": round(self.seconds, 1), **numbers, **lists,
+                "failed": failed, "tables": tables}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a study is run; nothing here changes a result, except the kind of device."""
+
+    device: str = "cpu"
+    select: Selection = field(default_factory=dict)
+    retry_failed: bool = False
+    """Try again whatever failed before; without it only failures with a cause outside the study."""
+    redo_stale: bool = False
+    """Make again what was made from something else; without it the run does not begin."""
+    keep_activations: bool = False
+    rules: Rules = DEFAULT_RULES
+    context: str = "spawn"
+    max_restarts: int = 5
+    make_perform: Callable[[WorkerOptions], Perform] = make_perform
+    """Makes the function that does one unit, inside the worker."""
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    """Options of ``slurm.SlurmOptions``."""
+
+
+DEFAULT_OPTIONS = RunOptions()
+
+
+class StaleError(SaeError):
+    """Something on disk was made from other settings, texts or models than the study asks for now."""
+
+
+def run_study(
+    study: SaeStudy,
+    *,
+    workers: int = 2,
+    engine: str = "local",
+    on_event: Emit = lambda event: None,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> RunReport:
+    """Train, measure and intervene until everything selected is complete; what fails is recorded, the rest goes on.
+
+    Args:
+        study: the study.
+        workers: worker processes (or jobs of the array).
+        engine: ``local`` or ``slurm``.
+        on_event: called with what happens (``event``: worker, started, step, done, failed, stopped, lost, died).
+        options: device, selection, retries.
+
+    Raises:
+        StaleError: something was made from other settings, texts or models, and is not to be made again.
+        SaeError: the study cannot be planned.
+        UsageError: there is no such engine.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"no engine {engine!r}{nearest(engine, ENGINES)}", where="--engine")
+    start = time.monotonic()
+    units = plan_units(study, options.select)
+    see_to_stale(study, options.select, redo=options.redo_stale)
+    failures = Failures(ledger_folder(study.folder))
+    failures.reopen(everything=options.retry_failed)
+    before = [unit for unit in units if unit.is_done(study.folder)]
+    if left := len(units) - len(before):
+        told = worker_options(study, options)
+        if engine == "slurm":
+            from release_kit.engine.slurm import run_on_slurm
+
+            run_on_slurm(study.name, told, units, workers, on_event, options.slurm)
+        else:
+            LocalWorkers(told, min(workers, left), on_event, options.context, options.max_restarts).run()
+    return _report(study, units, before, failures, start, options)
+
+
+def worker_options(study: SaeStudy, options: RunOptions) -> WorkerOptions:
+    """Return what each worker of a command is told."""
+    return WorkerOptions(
+        study_folder=study.folder,
+        plan=plan_for_worker,
+        make_perform=options.make_perform,
+        device=options.device,
+        given={
+            "file": study.file.name,
+            "select": dict(options.select),
+            "keep_activations": options.keep_activations,
+        },
+        rules=options.rules,
+    )
+
+
+def read_study_state(study: SaeStudy, select: Selection | None = None) -> StudyState:
+    """Return where the study stands.
+
+    Raises:
+        SaeError: the study cannot be planned.
+    """
+    return read_state(study.folder, plan_units(study, select), lambda unit: seconds_of(study.folder, unit))
+
+
+def see_to_stale(study: SaeStudy, select: Selection, *, redo: bool) -> None:
+    """Refuse to go on over things that were made from something else, or remove them to be made again.
+
+    Raises:
+        StaleError: names them and what changed.
+    """
+    wanted = {unit.size for unit in plan_units(study, select)}
+    series = {
+        size: problem
+        for size in sizes(study)
+        if size in wanted and model_use(study, size).trained_here and (problem := series_problem(study, size))
+    }
+    stale = list(find_stale(study, select))
+    if not series and not stale:
+        return
+    if not redo:
+        raise _stale_error(study, series, stale)
+    for size in series:
+        for key in keys(study, {"size": (size,)}):
+            remove_made(study.folder, key)
+        home = study.folder / MODELS / size
+        (home / SERIES_FILE).unlink(missing_ok=True)
+        shutil.rmtree(home, ignore_errors=True)
+    for one in stale:
+        remove_made(study.folder, one.key)
+
+
+def _stale_error(study: SaeStudy, series: Mapping[str, str], stale: list[StaleSae]) -> StaleError:
+    lines = [f"the language models of {size}: {problem}" for size, problem in series.items()]
+    lines += [one.sentence() for one in stale[:N_SHOWN]]
+    if len(stale) > N_SHOWN:
+        lines.append(f"{len(stale) - N_SHOWN} more")
+    what = f"{counted(len(series) + len(stale), 'thing')} made from something else than the study asks for now"
+    step = "restore what changed, take another folder, or make them again with --redo-stale"
+    raise StaleError("\n  ".join([what, *lines]), where=str(study.file), next_step=step)
+
+
+def _report(
+    study: SaeStudy, units: list[Unit], before: list[Unit], failures: Failures, start: float, options: RunOptions
+) -> RunReport:
+    names = {unit.name for unit in units}
+    done = [unit for unit in units if unit.is_done(study.folder)]
+    complete, known = {unit.name for unit in done}, {unit.name for unit in before}
+    failed = [one for one in failures.read_all() if not one.reopened and one.unit in names - complete]
+    lost = {failure.unit for failure in failed}
+    left = [unit for unit in units if unit.name not in complete | lost]
+    order = Order(units, study.folder)
+    blocked = [unit.title for unit in left if order.is_blocked(unit, lost)]
+    tables = None
+    if len(done) == len(units) and any(unit.kind != MODEL for unit in units):
+        from release_kit.sae.tables.build import build_tables
+
+        build_tables(study)
+        tables = study.folder / TABLES
+    return RunReport(
+        before=tuple(unit.title for unit in before),
+        done=tuple(unit.title for unit in done if unit.name not in known),
+        failed=tuple(failed),
+        waiting=tuple(unit.title for unit in left if unit.title not in blocked),
+        blocked=tuple(blocked),
+        n_saes=len(keys(study, options.select)),
+        tables=tables,
+        seconds=time.monotonic() - start,
+    )
