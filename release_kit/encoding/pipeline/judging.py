@@ -3,7 +3,7 @@
 Owns which test a mode asks for and where its result lies; the tests are ``statistics/``'s and ``pooled.py``'s.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,29 @@ def lacking_permutations(p: npt.NDArray, test: Mapping[str, Any], level: float) 
         f"{stuck:,} of {counted(known, 'voxel')} reach the smallest p of {n:,} permutations ({1 / (n + 1):.2g}), more "
         f"than chance gives, but none can have q <= {level:g} ({test['fdr']}): "
         f"that takes at least {least:,} permutations"
+    )
+
+
+def largest_alphas(judged: Judged, alphas: Sequence[float]) -> str | None:
+    """Return a sentence where many called voxels have the largest penalty that was tried, or None.
+
+    A voxel that nothing predicts has it rightly: only voxels that are called are counted. The smallest is no sign of a
+    fault; a voxel with little noise needs no penalty.
+
+    Args:
+        judged: a test and its fit.
+        alphas: that were tried.
+    """
+    called = judged.significant
+    if len(alphas) < 2 or not called.any():
+        return None
+    chosen = np.asarray(judged.fitted.columns["alpha"], np.float64)[called]
+    share = float(np.isclose(chosen, max(alphas), rtol=1e-4).mean())
+    if share <= LARGE_SHARE:
+        return None
+    return (
+        f"{100 * share:.0f} % of the voxels that are called have the largest alpha that was tried "
+        f"({max(alphas):g}): raise ridge.alphas.to"
     )
 
 

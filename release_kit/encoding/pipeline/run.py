@@ -12,12 +12,12 @@ from typing import Any
 
 from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, exclusive
 from release_kit.encoding.pipeline.check import refuse_problems
-from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
+from release_kit.encoding.pipeline.choices import CORRECTED, Choices, choices_of, modes_of
 from release_kit.encoding.pipeline.designs import Designs, drop_missing, make_features
 from release_kit.encoding.pipeline.finished import write_finished
 from release_kit.encoding.pipeline.fits import Group, fit_layers
 from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, open_inputs
-from release_kit.encoding.pipeline.judging import TESTS, Judged, judge, lacking_permutations
+from release_kit.encoding.pipeline.judging import TESTS, Judged, judge, lacking_permutations, largest_alphas
 from release_kit.encoding.pipeline.partitions import PARTITIONS, partition_model
 from release_kit.encoding.pipeline.regions import read_regions
 from release_kit.encoding.pipeline.responses import remove_cleaned
@@ -212,12 +212,16 @@ def _judge(result: ModeResult, say: Event) -> None:
                 )
                 if judged is not None:
                     result.judged[subject, part] = judged
-                    _say_lacking(result, subject, part.label, judged, say)
+                    _say_doubts(result, subject, part.label, judged, say)
                 say({"event": "tested", "subject": subject, "feature": part.feature})
 
 
-def _say_lacking(result: ModeResult, subject: str, label: str, judged: Judged, say: Event) -> None:
-    if text := lacking_permutations(judged.p, result.choices.test.to_dict(), judged.level):
+def _say_doubts(result: ModeResult, subject: str, label: str, judged: Judged, say: Event) -> None:
+    """Say where a test has too few permutations, or its fit too small a grid of penalties."""
+    choices = result.choices
+    texts = [lacking_permutations(judged.p, choices.test.to_dict(), judged.level)]
+    texts += [largest_alphas(judged, choices.ridge.alphas)] if choices.mode == CORRECTED else []
+    for text in filter(None, texts):
         say({"event": "note", "subject": subject, "text": f"sub-{subject} {label}: {text}"})
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+from encoding_data_factory import nifti
 from encoding_study_factory import ANALYSIS, BOTH, BROKEN, N_VOLUMES, OBJECT, STILL, STORY, write_study
 
 from release_kit.encoding.data.problems import DataError
@@ -181,8 +183,9 @@ def test_a_change_of_one_recording_refits_its_subject_alone(tmp_path: Path):
     analysis = read_analysis(write_study(tmp_path))
     run_analysis(analysis)
     image = next((tmp_path / "dataset/derivatives/clean/sub-02").rglob("*glee_run-01*.nii.gz"))
-    other = next((tmp_path / "dataset/derivatives/clean/sub-02").rglob("*suits_run-01*.nii.gz"))
-    image.write_bytes(other.read_bytes())
+    values = np.asarray(nibabel.load(image).dataobj).copy()
+    values[0, 0, 0] *= 1.5
+    nifti(image, values)
     report = run_analysis(analysis)
     assert report.n_fitted == 3 and all("sub-02" in path.name for path in report.unused)
 
@@ -214,6 +217,22 @@ def test_too_few_permutations_to_call_anybody_are_said_with_how_many_it_takes(tm
     enough = run_analysis(read_analysis(tmp_path))
     assert all(each.significant.sum() >= 12 for each in enough.results[0].judged.values())
     assert not any("smallest p" in text for text in enough.notes)
+
+
+def test_predicted_voxels_at_the_end_of_the_grid_are_said_and_silent_ones_are_not(tmp_path: Path):
+    file = write_study(tmp_path, subjects=("01",))
+    report = run_analysis(read_analysis(file))
+    judged = report.results[0].judged
+    assert not any("alpha" in text for text in report.notes)
+    fit = next(iter(judged.values()))
+    silent = ~fit.significant & np.isfinite(fit.fitted.r)
+    assert (fit.fitted.columns["alpha"][silent] > 9_999).mean() > 0.1  # the largest, as it should be
+    file.write_text(ANALYSIS.replace("{from: 0, to: 4, n: 5}", "{from: -2, to: -1, n: 2}"))
+    notes = run_analysis(read_analysis(file)).notes
+    assert any(
+        "% of the voxels that are called have the largest alpha that was tried (0.1): raise ridge.alphas.to" in text
+        for text in notes
+    ), notes
 
 
 def test_leave_one_title_out_predicts_every_sample_once(tmp_path: Path):
