@@ -192,6 +192,7 @@ def test_interrupted_download_of_a_tree_continues_and_refuses_short_answers(sibl
     assert second.ok and second.n_fetched == 1 and verify_dataset(got).ok
 
 
+@pytest.mark.slow
 def test_publishing_again_brings_the_next_version(saved: Path, siblings: dict[str, Path], tmp_path: Path):
     places = {kind: tmp_path / "new" / kind for kind in ("directory", "tree", "web")}
     for kind, place in places.items():

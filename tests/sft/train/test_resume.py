@@ -44,7 +44,7 @@ def _compare_after_kills(warm: WarmBase, tmp_path: Path, contents: Callable, met
         assert contents(folder) == expected, f"killed before operation {kill_at}"
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("method", [pytest.param("full", marks=pytest.mark.slow), "lora"])
 def test_bytes_are_the_same_after_kills_at_many_points(warm: WarmBase, tmp_path: Path, contents: Callable, method: str):
     _compare_after_kills(warm, tmp_path, contents, method, N_POINTS)
 
