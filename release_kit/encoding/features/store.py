@@ -31,8 +31,8 @@ from release_kit.encoding.features.texts import BinnedTexts
 
 SCHEMA_VERSION = 1
 FEATURES_FILE, STIMULUS_FILE = "features.json", "stimulus.json"
-_AFTER_STORE = frozenset({"delays.py", "place.py", "placement.py", "pca.py", "__init__.py"})
-"""Files of this room that take features out of the store: what they do is no part of its values."""
+_NOT_VALUES = frozenset({"delays.py", "place.py", "placement.py", "pca.py", "model_check.py", "__init__.py"})
+"""Files of this room that take features out of the store, or look before: what they do is no part of its values."""
 
 _TEXT_LIBRARIES = ("torch", "transformers", "tokenizers")
 _IMAGE_LIBRARIES = ("torch", "transformers", "pillow", "torchvision", "av")
@@ -206,7 +206,7 @@ def _shared_identity(spec: FeatureSpec) -> dict[str, Any]:
 
 def code_digest() -> str:
     """Return the digest of the code of this room that makes values."""
-    sources = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _AFTER_STORE)
+    sources = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in _NOT_VALUES)
     return digest({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources})
 
 

@@ -55,6 +55,19 @@ def read_word_vectors(path: Path, wanted: Collection[str]) -> tuple[FloatArray, 
     return table, {word: k for k, word in enumerate(words)}
 
 
+def vector_width(path: Path) -> int:
+    """Return the length of the vectors of a file, from its first line.
+
+    Raises:
+        FeatureError: it cannot be read, or does not begin as such files do.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return _header(stream, path)[0]
+    except OSError as error:
+        raise FeatureError(f"word vectors cannot be read ({error.strerror})", where=str(path)) from error
+
+
 def _is_binary(path: Path) -> bool:
     return path.suffix == ".bin"
 

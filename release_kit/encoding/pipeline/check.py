@@ -4,8 +4,7 @@ Headers, annotations, the first volumes of each run (or all of them) and the nam
 estimates of memory and time are counted from sizes, and are no promise.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,39 +14,18 @@ from release_kit.core.wording import counted
 from release_kit.encoding.data.check import check_dataset
 from release_kit.encoding.data.layout import Dataset, open_dataset
 from release_kit.encoding.data.problems import DataError, DataProblem
-from release_kit.encoding.data.runs import RunInfo
 from release_kit.encoding.data.same_bytes import same_recordings
 from release_kit.encoding.data.values import look_at_values
-from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
-from release_kit.encoding.pipeline.choices import Choices, choices_of, modes_of
-from release_kit.encoding.pipeline.designs import spec_of
+from release_kit.encoding.pipeline.check_features import FeatureFacts, SeenFeatures, look_at_bands, look_at_feature
+from release_kit.encoding.pipeline.choices import choices_of, modes_of
 from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, plan_subject, problems_of, responses_spec
 from release_kit.encoding.pipeline.judging import few_permutations, why_untestable
-from release_kit.encoding.pipeline.model_facts import model_facts
 from release_kit.encoding.pipeline.partitions import wanted_unions
 from release_kit.encoding.pipeline.regions import read_regions
-from release_kit.encoding.spec.model import Analysis, FeatureUse
+from release_kit.encoding.spec.model import Analysis
 
-LACKING = 0.1
-"""Share of a run's seconds without annotation from which on it is said: sparse levels are nothing unusual."""
 FLOPS_PER_S = 4e10
 """What two ordinary cores reach in matrix products of float32, taken low."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureFacts:
-    """What is known of a feature before it is made; ``layers`` and ``width`` are None where only a run can tell."""
-
-    name: str
-    layers: int | None
-    width: int | None
-    n_stimuli: int
-    n_bins: int
-    n_missing: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,21 +104,21 @@ def check_analysis(analysis: Analysis, *, values: bool = False) -> Check:
             if why := why_untestable(plan, choices.test):
                 step = "shorter statistics.block_s, or permutations: 0"
                 problems.append(DataProblem(subject=subject, what=why, next_step=step))
-    features: list[FeatureFacts] = []
-    notes: list[str] = []
+    features = SeenFeatures()
     main = modes_of(analysis)[0]
     inputs = Inputs(dataset=dataset, plans=plans[main])
     for name in analysis.features:
         try:
-            found, thin = _feature(analysis, inputs, choices_of(analysis, main), name)
-            features.append(found)
-            notes += thin
+            look_at_feature(analysis, inputs, choices_of(analysis, main), name, features)
         except AnnotationError:
             continue  # said file by file
         except ReleaseKitError as error:
             level = f"no annotation of level {analysis.features[name].level!r}"
             if not any(level in problem.what for problem in problems):
                 problems.append(DataProblem(what=str(error)))
+    look_at_bands(analysis, inputs, choices_of(analysis, main), features)
+    problems += features.problems
+    notes = features.notes
     sizes = {}
     for subject in plans[main]:
         try:
@@ -160,14 +138,14 @@ def check_analysis(analysis: Analysis, *, values: bool = False) -> Check:
     problems += seen.problems
     notes += seen.notes
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
-    estimate = _estimate(analysis, plans, features, sizes)
+    estimate = _estimate(analysis, plans, features.facts, sizes)
     few = few_permutations(choices_of(analysis, main).test, max(sizes.values(), default=0))
     notes += [few] if few else []
     unique = {problem.sentence(): problem for problem in problems}
     return Check(
         problems=tuple(unique.values()),
         runs=tuple(rows),
-        features=tuple(features),
+        features=tuple(features.facts),
         notes=tuple(dict.fromkeys(notes)),
         looked_at=seen.looked_at,
         **estimate,
@@ -193,39 +171,6 @@ def _of_dataset(analysis: Analysis, dataset: Dataset) -> Iterator[DataProblem]:
         levels=[(level, language) for level, language in levels if level is not None],
         leave_out=analysis.samples.leave_out,
     )
-
-
-def _feature(analysis: Analysis, inputs: Inputs, choices: Choices, name: str) -> tuple[FeatureFacts, list[str]]:
-    """Return what is known of a feature, and a sentence for every run that its level covers in part."""
-    use = analysis.features[name]
-    spec = spec_of(use, choices)
-    table = inputs.dataset.annotations() if use.level is not None else None
-    runs = [run for plan in inputs.plans.values() for run in plan.used_runs]
-    binned = bin_stimuli(table, runs, spec)
-    facts = model_facts(use)
-    layers = len(use.layers) or facts.n_layers
-    facts_of = FeatureFacts(
-        name=name,
-        layers=layers,
-        width=min(use.pca, facts.width) if use.pca and facts.width else use.pca or facts.width,
-        n_stimuli=len(binned),
-        n_bins=sum(each.n_bins for each in binned),
-        n_missing=sum(int(each.missing.sum()) for each in binned) if use.level is not None else 0,
-    )
-    return facts_of, list(_covered_in_part(use, runs, binned)) if use.level is not None else []
-
-
-def _covered_in_part(use: FeatureUse, runs: Sequence[RunInfo], binned: Sequence[BinnedTexts]) -> Iterator[str]:
-    """Yield a sentence for every run of which a level lacks more than ``LACKING`` of its seconds."""
-    missing = {each.stim_id: each.missing for each in binned}
-    for run in {run.name: run for run in runs}.values():
-        part = missing[run.stim_id][int(run.stim_start_s) : math.ceil(run.stim_end_s)]
-        if len(part) and part.mean() > LACKING:
-            language = f" in {use.language!r}" if use.language else ""
-            yield (
-                f"{run.name}: level {use.level!r}{language} lacks {int(part.sum()):,} of its "
-                f"{counted(len(part), 'second')} (missing: {use.missing})"
-            )
 
 
 def _rows(mode: str, plan: SubjectPlan) -> Iterator[dict[str, Any]]:

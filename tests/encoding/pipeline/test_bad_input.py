@@ -1,5 +1,6 @@
 """Inputs that cannot be analysed are named with run and level, all at once, before anything is made."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from cli_in_process import release_kit
 from encoding_data_factory import nifti
+from encoding_features_factory import write_text_model
 from encoding_study_factory import ANALYSIS, N_VOLUMES, SHAPE, TITLES, write_study
 
 from release_kit.encoding.data.problems import DataError
@@ -96,6 +98,12 @@ def name_a_model_that_there_is_not(folder: Path) -> None:
     file.write_text(file.read_text().replace("{level: story, kind: bag-of-words}", lm))
 
 
+def take_one_level_twice(folder: Path) -> None:
+    """Under another name, with the same texts."""
+    for film in TITLES:
+        annotation(folder, film, "object").write_bytes(annotation(folder, film, "story").read_bytes())
+
+
 def ask_for_long_blocks(folder: Path) -> None:
     file = folder / "encoding.yaml"
     file.write_text(file.read_text().replace("block_s: 10", "block_s: 60"))
@@ -123,6 +131,7 @@ def ask_for_long_blocks(folder: Path) -> None:
         (change_a_tr, ("sub-01, task-glee_run-01", "TR", "2 s")),
         (write_a_mask_of_another_shape, ("sub-01", "mask.nii.gz is (2, 2, 2), the responses are (4, 5, 2)")),
         (name_a_voxel_that_there_is_not, ("voxel '40' of region 'story': there are voxels 0 to 39",)),
+        (take_one_level_twice, ("bands.both: story-words and object-words are the same features",)),
         (name_a_model_that_there_is_not, ("features.story-words", "no config.json")),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -148,6 +157,85 @@ def test_more_features_than_samples_and_columns_that_repeat_are_fitted(tmp_path:
     whole = result.partitions[0].fitted
     assert whole.facts["n_train"] == [258] and 2 * 4 * 70 > 258
     assert np.nanmean(whole.r[:18]) > 0.3
+
+
+@pytest.mark.parametrize("solver", ["auto", "primal"])
+def test_more_columns_than_samples_and_components_than_dimensions_are_named_with_what_is_done(
+    tmp_path: Path, solver: str
+):
+    text = ANALYSIS.replace("seconds: [4]", f"seconds: {list(range(40))}")
+    text = text.replace("ridge: {", f"ridge: {{solver: {solver}, ")
+    text = text.replace("object, kind: bag-of-words", "object, kind: bag-of-words, pca: 5000")
+    found = check_analysis(read_analysis(write_study(tmp_path, subjects=("01",), analysis=text)))
+    assert found.ok
+    assert "features.object-words: pca is 5,000, but there are 4 dimensions: all are kept" in found.notes
+    (note,) = [each for each in found.notes if "columns" in each]
+    form = "primal" if solver == "primal" else "dual"
+    assert note == (
+        "bands.both: 320 columns (story-words: 160, object-words: 160) for 258 training samples: "
+        f"fitted in {form} form; only the penalty decides between them"
+    )
+
+
+def test_an_annotator_who_ends_long_before_the_others_is_named_with_the_run(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    table = tmp_path / "dataset/stimuli/annotations.tsv"
+    table.write_text(table.read_text() + "storyA02\tstory\tA02\ten\n")
+    for film in TITLES:
+        lines = annotation(tmp_path, film, "story").read_text().splitlines(keepends=True)
+        kept = lines[:61] if film == "glee" else lines
+        (tmp_path / f"dataset/stimuli/stim-{film}_annot-storyA02_events.tsv").write_text("".join(kept))
+    assert check_analysis(read_analysis(tmp_path)).notes[:2] == (
+        "task-glee_run-01: annotator A02 of level 'story' ends 30 of its 90 seconds before it does; others go on",
+        "task-glee_run-02: annotator A02 of level 'story' ends 90 of its 90 seconds before it does; others go on",
+    )
+
+
+def truncate_weights(model: Path) -> None:
+    path = model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def lose_the_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").unlink()
+
+
+def name_another_type(model: Path) -> None:
+    path = model / "config.json"
+    path.write_text(path.read_text().replace('"gpt2"', '"gpt0"'))
+
+
+def lose_a_file_of_weights(model: Path) -> None:
+    names = {"a": "model.safetensors", "b": "model-2.safetensors"}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "layers", "said"),
+    [
+        (truncate_weights, "[0]", "model.safetensors is truncated"),
+        (lose_the_tokenizer, "[0]", "tokenizer"),
+        (name_another_type, "[0]", "gpt0"),
+        (lose_a_file_of_weights, "[0]", "model-2.safetensors is not here"),
+        (lambda _: None, "[0, 9]", "there is no layer 9: its layers are 0 to 3"),
+    ],
+)
+def test_a_model_that_cannot_be_opened_is_refused_before_anything_is_made(
+    tmp_path: Path, spoil: Callable[[Path], None], layers: str, said: str
+):
+    causal = "level: story, kind: causal, model: lm, layers: {}"
+    texts = [ANALYSIS.replace("level: story, kind: bag-of-words", causal.format(each)) for each in ("[0]", layers)]
+    write_study(tmp_path, subjects=("01",), analysis=texts[0])
+    write_text_model(tmp_path / "lm", "gpt2")
+    assert sentences(tmp_path) == []
+    (tmp_path / "encoding.yaml").write_text(texts[1])
+    spoil(tmp_path / "lm")
+    (line,) = sentences(tmp_path)
+    assert "features.story-words" in line and said in line, line
+    with pytest.raises(DataError):
+        run_analysis(read_analysis(tmp_path))
+    assert not (tmp_path / "features").exists()
 
 
 def test_a_level_that_covers_a_part_of_a_run_is_noted_with_both(tmp_path: Path):
