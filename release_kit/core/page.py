@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from release_kit.core.pictures import Picture
+from release_kit.core.pictures import Picture, number_text
 
 MAX_ROWS = 60
 """Longer tables are cut on the page; the file that they name holds every row."""
@@ -87,6 +87,38 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
         for row in rows[:MAX_ROWS]
     ]
     body = "\n".join(lines)
+    more = f"{len(rows) - MAX_ROWS:,} more rows stand in the file." if len(rows) > MAX_ROWS else ""
+    shown = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    return shown + (paragraph(more, "note") if more else "")
+
+
+def cell(value: float | None, source: str, rows: Iterable[int], decimals: int = 3) -> str:
+    """Return a number as HTML that says which rows (from 0) of which file it is made of; a dash for no number."""
+    return "—" if value is None else traced(number_text(value, decimals), source, rows)
+
+
+def traced(text: str, source: str, rows: Iterable[int | str]) -> str:
+    """Return text that says which rows (or, in JSON, which key) of which file it is made of."""
+    place = escape(f"{source}#{','.join(map(str, rows))}")
+    return f'<span data-source="{place}" title="{place}">{escape(text)}</span>'
+
+
+def traced_table(heads: Sequence[str], rows: Sequence[Sequence[str] | str], numbers: Iterable[int]) -> str:
+    """Return a table whose cells are HTML already, cut at ``MAX_ROWS``; a text in place of a row is a heading."""
+    if not rows:
+        return ""
+    right = set(numbers)
+
+    def kind(index: int) -> str:
+        return ' class="n"' if index in right else ""
+
+    def line(row: Sequence[str] | str) -> str:
+        if isinstance(row, str):
+            return f'<th colspan="{len(heads)}">{row}</th>'
+        return "".join(f"<td{kind(k)}>{text}</td>" for k, text in enumerate(row))
+
+    head = "".join(f"<th{kind(k)}>{escape(text)}</th>" for k, text in enumerate(heads))
+    body = "\n".join(f"<tr>{line(row)}</tr>" for row in rows[:MAX_ROWS])
     more = f"{len(rows) - MAX_ROWS:,} more rows stand in the file." if len(rows) > MAX_ROWS else ""
     shown = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     return shown + (paragraph(more, "note") if more else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from release_kit.core.page import MAX_ROWS, paragraph
+from release_kit.core.page import cell, paragraph, traced, traced_table
 from release_kit.core.pictures import number_text
 from release_kit.core.wording import counted
 from release_kit.encoding.maps.regions import RegionRow
@@ -21,38 +21,6 @@ SCORES, STATISTICS, PARTITION, CEILING = (
 MAX_REGIONS = 6
 _TOP = f"{TOP}: the {100 * TOP_SHARE:g} % of voxels with the best score of cross-validation on training data"
 _SMALLEST_P = 0.001
-
-
-def cell(value: float | None, source: str, rows: Iterable[int], decimals: int = 3) -> str:
-    """Return a number as HTML that says which rows (from 0) of which file it is made of; a dash for no number."""
-    return "—" if value is None else traced(number_text(value, decimals), source, rows)
-
-
-def traced(text: str, source: str, rows: Iterable[int | str]) -> str:
-    """Return text that says which rows (or, in JSON, which key) of which file it is made of."""
-    place = escape(f"{source}#{','.join(map(str, rows))}")
-    return f'<span data-source="{place}" title="{place}">{escape(text)}</span>'
-
-
-def traced_table(heads: Sequence[str], rows: Sequence[Sequence[str] | str], numbers: Iterable[int]) -> str:
-    """Return a table whose cells are HTML already, cut at ``MAX_ROWS``; a text in place of a row is a heading."""
-    if not rows:
-        return ""
-    right = set(numbers)
-
-    def kind(index: int) -> str:
-        return ' class="n"' if index in right else ""
-
-    def line(row: Sequence[str] | str) -> str:
-        if isinstance(row, str):
-            return f'<th colspan="{len(heads)}">{row}</th>'
-        return "".join(f"<td{kind(k)}>{text}</td>" for k, text in enumerate(row))
-
-    head = "".join(f"<th{kind(k)}>{escape(text)}</th>" for k, text in enumerate(heads))
-    body = "\n".join(f"<tr>{line(row)}</tr>" for row in rows[:MAX_ROWS])
-    more = f"{len(rows) - MAX_ROWS:,} more rows stand in the file." if len(rows) > MAX_ROWS else ""
-    shown = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-    return shown + (paragraph(more, "note") if more else "")
 
 
 def in_order(regions: Iterable[str]) -> list[str]:

@@ -76,7 +76,7 @@ def _compare(
         f"{gain} loss in {kind} with {name} features at step {step}",
         _WORDS.get(beside, f"{beside} features"),
     )
-    single = [row for row in rows if row["n_seeds"] == 1]
+    single = [row for row in rows if row["seed"] >= 0]  # others rest on all seeds together
     if single:
         layers = sorted({row["layer"] for row in single})
         by_seed: dict[int, dict[int, float]] = {}

@@ -6,7 +6,6 @@ What a table must have is checked here, at once for all; how tables come to be i
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from release_kit.core.hashing import hash_file
@@ -118,7 +117,7 @@ def read_tables(study: SaeStudy) -> StudyTables:
 
 
 def sizes_of(study: SaeStudy) -> tuple[str, ...]:
-    """Return the sizes of a study from the smallest: by their shape where all have one, else in the order of the file."""
+    """Return the sizes of a study, the smallest first: by shape where all have one, else in the order of the file."""
     models = list(study.models.values())
     if all(model.hidden_size for model in models):
         models.sort(key=_n_weights)

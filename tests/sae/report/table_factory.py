@@ -1,6 +1,7 @@
 """Merged tables of a small made-up study with known shares, written as a study's own are."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _contexts(cell: dict, n: int) -> list[dict]:
 def _links(size: str, seeds: tuple[int, ...], n: int) -> list[dict]:
     return [{"size": size, "layer": layer, "seed": seed, "from_step": early, "from_feature": k * 3, "to_step": late,
              "to_feature": k * 3, "cosine": 0.8}
-            for layer in LAYERS for seed in seeds for early, late in zip(STEPS, STEPS[1:], strict=False)
+            for layer in LAYERS for seed in seeds for early, late in pairwise(STEPS)
             for k in range(n)]  # fmt: skip
 
 
