@@ -32,6 +32,7 @@ from release_kit.release.cards import CardCell, CardInputs, render_cards
 from release_kit.release.cards.analysis_input import read_card_analysis
 from release_kit.release.cards.write import keep_edited
 from release_kit.release.contents import Source, find_shared, find_sources
+from release_kit.release.extra import extra_files
 from release_kit.release.naming import cell_names
 from release_kit.release.release_tables import cells_table, measured_tables
 from release_kit.release.stale import drop_signature, remove_stale
@@ -188,7 +189,7 @@ def _assemble(
     }
     measured = measured_tables(study.folder)
     built: dict[str, list[FileEntry]] = {
-        "index": [],
+        "index": [writer.entry("index", path, file.read_bytes()) for path, file in extra_files(study.folder)],
         "results": _source_entries(study, published, {source.cell_id for source in sources}, measured),
     }
     built["results"] += [writer.entry("results", path, data) for path, data in tables.items()]

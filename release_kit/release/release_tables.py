@@ -40,7 +40,7 @@ def cells_table(sources: Sequence, names: Mapping[str, str], files: Mapping[str,
     return pa.table(columns)
 
 
-MEASURED_TABLES = ("dataset_properties", "layer_changes")
+MEASURED_TABLES = ("dataset_properties", "language_shares", "layer_changes")
 """Names of tables under ``tables/`` that a release takes along; ``dataset_cards/columns.yaml`` says what they hold."""
 
 
@@ -60,7 +60,7 @@ def measured_tables(study_folder: Path) -> dict[str, int]:
             try:
                 found[f"tables/{name}.parquet"] = pq.ParquetFile(path).metadata.num_rows
             except (OSError, pa.ArrowInvalid) as error:
-                step = "run `release-kit sft measure` again"
+                step = "make the table again (release-kit sft measure, release-kit sae release)"
                 raise RecordError("is not a Parquet table", where=str(path), next_step=step) from error
     return found
 

@@ -1,4 +1,4 @@
-"""The few facts about an artifact that its card states, read from ``config.json`` and ``adapter_config.json``.
+"""The few facts about an artifact that its card states, read from ``config.json``, ``adapter_config.json`` or ``cfg.json``.
 
 Nothing is imported, unpickled or guessed: a class or a task that is not in the tables below is left out of the card.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from release_kit.core.canonical import parse_json
 from release_kit.core.cell import artifact_folder
 from release_kit.core.errors import RecordError
+from release_kit.release.cards.autoencoders import AUTOENCODER_FILES, CFG_FILE, autoencoder_settings
 from release_kit.release.cards.inputs import CardCell
 
 LIMIT_BYTES = 1 << 20
@@ -44,6 +45,8 @@ class ArtifactFacts:
     auto_class: str | None = None
     architecture: str | None = None
     has_tokenizer: bool = False
+    autoencoder: Mapping[str, Any] = field(default_factory=dict)
+    """What ``cfg.json`` says of a sparse autoencoder in SAELens' layout."""
     adapter_settings: Mapping[str, Any] = field(default_factory=dict)
     adapter_base: str | None = None
     """The base model that the adapter itself names: an id on the Hub, or a path on the machine that trained it."""
@@ -58,6 +61,8 @@ def artifact_facts(study_folder: Path, cell: CardCell) -> ArtifactFacts:
     has_tokenizer = "tokenizer_config.json" in names or "tokenizer.json" in names
     if cell.kind == "adapter":
         return _adapter_facts(_config(folder, "adapter_config.json", names), has_tokenizer)
+    if names >= AUTOENCODER_FILES and (cfg := autoencoder_settings(_config(folder, CFG_FILE, names))):
+        return ArtifactFacts(library_name="saelens", autoencoder=cfg)
     config = _config(folder, "config.json", names)
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None

@@ -8,15 +8,23 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from release_kit.core.grid import level_text
 from release_kit.core.results import Result
 from release_kit.release.cards.artifact_facts import ArtifactFacts, artifact_facts
+from release_kit.release.cards.autoencoders import (
+    autoencoder_table,
+    hook_meaning,
+    language_shares,
+    languages_table,
+    plain_code,
+)
+from release_kit.release.cards.fact_table import fact_table
 from release_kit.release.cards.front_matter import cell_metadata, front_matter, task_of
 from release_kit.release.cards.inputs import CELL_FIGURE, CardCell, CardInputs
-from release_kit.release.cards.markdown import NOTHING, code, escaped, fenced
+from release_kit.release.cards.markdown import NOTHING, code, escaped, fenced, prose
 from release_kit.release.cards.model_index import ModelIndex
 from release_kit.release.cards.numbers import (
     Comparison,
@@ -30,10 +38,11 @@ from release_kit.release.cards.usage import HUB_ADDRESS, cell_results_code, down
 ENVIRONMENT_KEYS = ("versions", "hardware", "platform", "environment", "python")
 """Keys of a cell's provenance that say where it ran; all others say what it was made from."""
 
+ATTRIBUTION_KEY = "attribution"
+"""Key of a cell's provenance with whom to name for what it was made from, and under which licence: a list of texts."""
+
 LOSS_FIGURE = "loss.svg"
 """Picture of the loss that training may leave beside the weights."""
-
-MAX_LIST, MAX_TEXT = 24, 160
 
 EVALUATION_RULES = {
     "Value": "value of the row of `cell` in the results table that has this benchmark, shots and metric",
@@ -61,6 +70,7 @@ class CellCards:
     def __init__(self, inputs: CardInputs, grid: Grid):
         self._inputs, self._grid, self._study = inputs, grid, inputs.study
         self._index = ModelIndex(grid)
+        self._language_shares = language_shares(inputs)
         self._names = {cell.cell_id: cell.name for cell in inputs.cells}
 
     def facts(self, cell: CardCell, comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -78,9 +88,12 @@ class CellCards:
         tables = [
             _levels_table(cell),
             self._evaluation(cell, comparisons, base),
+            autoencoder_table(artifact.autoencoder),
+            languages_table(self._language_shares.get(cell.cell_id, ())),
             *_made_tables(cell, artifact),
             _files_table(cell),
         ]
+        plain = plain_code(cell.name, artifact.autoencoder) if artifact.autoencoder else None
         commands = download_commands(self._study, cell.levels, pinned=False)
         loading, reading = load_code(self._study, cell, artifact), cell_results_code(self._study, cell.cell_id)
         return {
@@ -94,7 +107,10 @@ class CellCards:
             "no_value": [entry.population.label for entry in comparisons if entry.row.value is None],
             "figure": CELL_FIGURE,
             "loss": next((file.path for file in cell.files if file.path == LOSS_FIGURE), None),
+            "hook": hook_meaning(artifact.autoencoder),
+            "attribution": _attribution(cell),
             "load": fenced("python", loading) if loading and cell.kind != "results-only" else None,
+            "load_plain": fenced("python", plain) if plain else None,
             "read_results": fenced("python", reading) if rows and cell.kind == "results-only" else None,
             "verify": fenced("bash", commands),
             "cell_id": cell.cell_id,
@@ -189,7 +205,7 @@ def _made_tables(cell: CardCell, artifact: ArtifactFacts) -> list[NumbersTable]:
     record = cell.cell
     provenance = dict(record.provenance) if record else {}
     ran = {key: provenance[key] for key in ENVIRONMENT_KEYS if key in provenance}
-    made = {key: provenance[key] for key in sorted(provenance) if key not in ENVIRONMENT_KEYS}
+    made = {key: provenance[key] for key in sorted(provenance) if key not in (*ENVIRONMENT_KEYS, ATTRIBUTION_KEY)}
     settings = record.config.get("settings", {}) if record else {}
     return [
         fact_table("training", settings, "cell.json: config.settings"),
@@ -199,37 +215,11 @@ def _made_tables(cell: CardCell, artifact: ArtifactFacts) -> list[NumbersTable]:
     ]
 
 
-def fact_table(name: str, facts: Mapping[str, Any], source: str) -> NumbersTable:
-    """Return a table of keys and values as they stand in a JSON or YAML file.
-
-    Args:
-        name: name of the table.
-        facts: key → value; mappings are written with dotted keys.
-        source: the file, and the place inside it, that holds the facts.
-    """
-    rows = [
-        NumberRow(keys=(escaped(key),), shown=(code(shown),))
-        for top, value in facts.items()
-        for key, shown in _flattened(top, value)
-    ]
-    return NumbersTable(name=name, keys=("Key",), columns=("Value",), rows=rows, align="left", source=source)
-
-
-def _flattened(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and texts; what is unknown (null) or too long to read is left to ``cell.json``."""
-    if isinstance(value, dict):
-        for inner in sorted(value, key=str):
-            yield from _flattened(f"{key}.{inner}", value[inner])
-    elif isinstance(value, list):
-        if 0 < len(value) <= MAX_LIST and not any(isinstance(item, (dict, list)) for item in value):
-            yield key, ", ".join(map(_plain, value))
-    elif value is not None and value != "":
-        yield key, _plain(value)
-
-
-def _plain(value: Any) -> str:
-    shown = level_text(value) if isinstance(value, bool) else str(value)
-    return shown if len(shown) <= MAX_TEXT else shown[: MAX_TEXT - 1] + "…"
+def _attribution(cell: CardCell) -> str | None:
+    """Return whom to name for what the cell was made from, one line of a list each."""
+    said = cell.cell.provenance.get(ATTRIBUTION_KEY) if cell.cell else None
+    texts = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
+    return "\n".join(f"- {prose(one)}" for one in texts) or None
 
 
 def _files_table(cell: CardCell) -> NumbersTable:

@@ -6,11 +6,12 @@ stand in ``dataset_cards/index.md.jinja``, the figures in ``index_figures.py``.
 
 import statistics
 from typing import Any
+from urllib.parse import quote
 
 from release_kit.core.grid import level_text
 from release_kit.core.study import Factor, Study
 from release_kit.release.cards.analysis_facts import analysis_facts, analysis_sources, analysis_tables
-from release_kit.release.cards.cell_card import fact_table
+from release_kit.release.cards.fact_table import fact_table
 from release_kit.release.cards.front_matter import front_matter, index_metadata
 from release_kit.release.cards.holes import holes_table, n_declared
 from release_kit.release.cards.inputs import FIGURES_FOLDER, CardInputs
@@ -18,6 +19,7 @@ from release_kit.release.cards.markdown import NOTHING, bibliography, code, esca
 from release_kit.release.cards.numbers import Grid, Key, Population, better, fixed
 from release_kit.release.cards.trace import NumberRow, NumbersTable
 from release_kit.release.cards.usage import HUB_ADDRESS, download_commands, hub_place, release_reference
+from release_kit.release.extra import extra_tops
 
 MAX_LISTED = 50
 MAX_COLUMNS = 8
@@ -49,6 +51,7 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         _groups_table(grid, factor) if factor else None,
         holes_table(inputs, grid),
         *analysis_tables(inputs.analysis),
+        _extra_table(study),
         fact_table("settings", study.settings, "study.yaml: settings"),
     ]
     bases, datasets = _hub_ids(inputs, "base_model"), _hub_ids(inputs, "dataset")
@@ -77,6 +80,15 @@ def _download(study: Study, grid: Grid) -> str:
         name, level = next(iter(grid.others[0].levels.items()))
         lines += ["# some cells", download_commands(study, {name: level}).split("\n")[0]]
     return "\n".join(lines)
+
+
+def _extra_table(study: Study) -> NumbersTable:
+    rows = [
+        NumberRow(keys=(f"[{escaped(first)}]({quote(first)})",), shown=(f"{number:,}", f"{size:,}"))
+        for first, number, size in extra_tops(study.folder).values()
+    ]
+    source = "manifest.json: index"
+    return NumbersTable(name="extra", keys=("What",), columns=("Files", "Bytes"), rows=rows, source=source)
 
 
 def common_facts(inputs: CardInputs) -> dict[str, Any]:

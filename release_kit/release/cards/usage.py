@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from release_kit.core.grid import Levels, level_text
 from release_kit.core.study import Study
 from release_kit.release.cards.artifact_facts import ArtifactFacts
+from release_kit.release.cards.autoencoders import saelens_code
 from release_kit.release.cards.inputs import CardCell
 
 HUB_ADDRESS = "https://huggingface.co"
@@ -54,6 +55,8 @@ def load_code(study: Study, cell: CardCell, facts: ArtifactFacts) -> str | None:
 
     None when the artifact does not say what kind of model it is.
     """
+    if facts.autoencoder:
+        return saelens_code(cell.name)
     if facts.auto_class is None:
         return None
     place = hub_place(study, cell.name)

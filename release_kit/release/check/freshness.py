@@ -26,6 +26,7 @@ from release_kit.release.cards.problems import CardProblem
 from release_kit.release.check.codes import problem
 from release_kit.release.check.problem import ERROR, WARNING, Problem
 from release_kit.release.check.views import WEIGHT_SUFFIXES, Survey
+from release_kit.release.extra import EXTRA_FOLDER
 from release_kit.release.tree import EVAL_PREFIX, SOURCES_PREFIX
 
 _SHOWN = 4
@@ -128,12 +129,19 @@ def _located(survey: Survey, manifest: Manifest) -> Iterator[tuple[str, FileEntr
             folder = f"{study}/{RELEASE_FOLDER}/index" if entry.path == CARD_FILE else shared
             yield f"index/{entry.path}", entry, f"{folder}/{entry.path}"
         return
+    extra = {path for path, _ in iter_files(survey.study.folder / EXTRA_FOLDER)} if _has_extra(survey) else set()
     for group, entries in (("index", manifest.index), ("results", manifest.results)):
         for entry in entries:
             tree_path = f"{group}/{entry.path}"
             source = tree_path.removeprefix(SOURCES_PREFIX)
             lies = source if source != tree_path else f"{RELEASE_FOLDER}/{tree_path}"
+            if group == "index" and entry.path in extra:
+                lies = f"{EXTRA_FOLDER}/{entry.path}"
             yield tree_path, entry, f"{study}/{lies}"
+
+
+def _has_extra(survey: Survey) -> bool:
+    return (survey.study.folder / EXTRA_FOLDER).is_dir()
 
 
 def _group(path: str) -> str:
