@@ -4,8 +4,21 @@ from itertools import product
 from pathlib import Path
 
 WHO = {"The dog": "犬", "My sister": "妹", "The teacher": "先生", "A bird": "鳥", "The child": "子供", "Tom": "トム"}
-WHAT = {"water": "水", "the book": "本", "a red flower": "赤い花", "the old house": "古い家", "fish": "魚", "music": "音楽"}
-DOES = {"likes": "が好きです", "sees": "を見ます", "wants": "が欲しいです", "buys": "を買います", "seeks": "を探しています"}
+WHAT = {
+    "water": "水",
+    "the book": "本",
+    "a red flower": "赤い花",
+    "the old house": "古い家",
+    "fish": "魚",
+    "music": "音楽",
+}
+DOES = {
+    "likes": "が好きです",
+    "sees": "を見ます",
+    "wants": "が欲しいです",
+    "buys": "を買います",
+    "seeks": "を探しています",
+}
 
 STUDY = """
 schema_version: 1

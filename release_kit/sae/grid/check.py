@@ -5,6 +5,7 @@ Reads files, loads no model. What the study file alone shows is refused when it 
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from release_kit.core.errors import ReleaseKitError
@@ -22,7 +23,8 @@ from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.train.room import bytes_needed, check_fits
 from release_kit.sae.train.settings import sae_config, step_settings
 
-_LEAST_TOKENS_OF_PAIR = 4
+_OFTEN = 5000
+"""Tokens for each pair from which on every sentence is seen about a hundred times."""
 
 
 def check_study(study: SaeStudy, *, device: str = "cpu") -> list[Problem]:
@@ -50,7 +52,7 @@ def _texts(study: SaeStudy) -> Iterator[Problem]:
         yield _problem("texts", error, study)
         return
     wanted = study.training.n_steps * study.training.batch
-    if wanted > 200 * len(texts.train) * _LEAST_TOKENS_OF_PAIR:
+    if wanted > _OFTEN * len(texts.train):
         what = f"{wanted:,} tokens are asked for from {len(texts.train):,} pairs: they repeat many times"
         yield _warning("texts", what, f"{study.file}: training.tokens", "ask for fewer tokens, or take more pairs")
     if study.intervene.sentences > len(texts.held_out):
@@ -93,7 +95,7 @@ def _size(study: SaeStudy, size: str) -> Iterator[Problem]:
     yield from _checkpoints(study, size, steps)
     yield from _tried("layers", study, lambda: layers_of(study, size, n_layers))
     for problem in _tried("width", study, lambda: sae_config(study, d_model, 1.0)):
-        yield Problem(problem.code, f"{problem.what} (size {size}, width {d_model})", problem.where, problem.next_step)
+        yield replace(problem, what=f"{problem.what} (size {size}, width {d_model})")
     if RANDOM_MODEL in study.classify.nulls and 0 not in listed_steps(study, size):
         what = "step 0 is not listed and is trained all the same: the null random-model needs it"
         yield _warning("null", what, f"{study.file}: models.{size}.steps", "list it, or take the null out")
@@ -123,7 +125,7 @@ def _interventions(study: SaeStudy) -> Iterator[Problem]:
     for step in study.intervene.steps or ():
         if step not in known:
             what = f"names {step}, which no size has; there are {sorted(known)}"
-            yield Problem("interventions", what, f"{study.file}: intervene.steps", "name steps of the models")
+            yield _error("interventions", what, f"{study.file}: intervene.steps", "name steps of the models")
 
 
 def _made(study: SaeStudy) -> Iterator[Problem]:
@@ -134,9 +136,9 @@ def _made(study: SaeStudy) -> Iterator[Problem]:
     for size in sizes(study):
         if model_use(study, size).trained_here and (problem := series_problem(study, size)):
             what = f"the language models were made from something else: {problem}"
-            yield Problem("stale", what, str(study.folder / MODELS / size), redo)
+            yield _error("stale", what, str(study.folder / MODELS / size), redo)
     for stale in find_stale(study):
-        yield Problem("stale", f"made from something else: {stale.changed}", stale.key.title, redo)
+        yield _error("stale", f"made from something else: {stale.changed}", stale.key.title, redo)
 
 
 def _disk(study: SaeStudy) -> Iterator[Problem]:
@@ -146,7 +148,7 @@ def _disk(study: SaeStudy) -> Iterator[Problem]:
     if needed > free:
         what = f"at least {needed / 1e9:,.2f} GB are needed with one worker, the disk has {free / 1e9:,.2f} GB"
         step = "free some space, write cache: {kind: stream}, or take fewer layers, steps or features"
-        yield Problem("disk", what, str(study.folder), step)
+        yield _error("disk", what, str(study.folder), step)
 
 
 def _free(folder: Path) -> int:
@@ -161,8 +163,13 @@ def _tried(code: str, study: SaeStudy, look: Callable[[], object]) -> Iterator[P
 
 
 def _problem(code: str, error: ReleaseKitError, study: SaeStudy) -> Problem:
-    return Problem(code, error.what, error.where or str(study.file), error.next_step or "")
+    where = error.where or str(study.file)
+    return Problem(code=code, what=error.what, where=where, next_step=error.next_step or "")
+
+
+def _error(code: str, what: str, where: str, next_step: str) -> Problem:
+    return Problem(code=code, what=what, where=where, next_step=next_step)
 
 
 def _warning(code: str, what: str, where: str, next_step: str) -> Problem:
-    return Problem(code, what, where, next_step, severity="warning")
+    return Problem(code=code, what=what, where=where, next_step=next_step, severity="warning")

@@ -159,7 +159,7 @@ class _Cell:
             try:
                 for x, _ in rows:
                     training.take(x)
-                    self.report(key.name.partition("/")[2], training.n_steps, training.schedule.n_steps)
+                    self.report("/".join(key.parts[2:]), training.n_steps, training.schedule.n_steps)
                     if training.is_done:
                         break
             except ActivationError as error:

@@ -32,7 +32,8 @@ def sae_config(study: SaeStudy, d_in: int, mean_square: float | None = None) -> 
         scale = 1.0 if mean_square is None else mean_square**-0.5
     return SaeConfig(
         architecture=use.architecture, d_in=d_in, n_features=use.width(d_in), k=None if is_jumprelu else use.k,
-        normalise=use.normalise, rms_scale=scale, subtract_decoder_bias=use.subtract_decoder_bias, groups=use.groups,
+        normalise=use.normalise, rms_scale=scale, subtract_decoder_bias=use.subtract_decoder_bias,
+        encoder_start=1.0 if is_jumprelu else use.encoder_start, groups=use.groups,
         l0_coefficient=use.l0_coefficient if is_jumprelu else 0.0, bandwidth=use.bandwidth, aux_k=use.aux_k,
         aux_coefficient=use.aux_coefficient, dead_after_tokens=use.dead_after_tokens,
     )  # fmt: skip
