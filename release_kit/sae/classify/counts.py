@@ -215,20 +215,37 @@ def layer_activations(
     lm: LanguageModel, layer: int, tokens: TokenBatches, rows: npt.NDArray[np.int64]
 ) -> "tuple[torch.Tensor, npt.NDArray[np.int64]]":
     """Return (m, d) float32 activations of the tokens of rows and (m,) their numbers, ascending."""
+    found, index = layers_activations(lm, [layer], tokens, rows)
+    return found[layer], index
+
+
+def layers_activations(
+    lm: LanguageModel, layers: Sequence[int], tokens: TokenBatches, rows: npt.NDArray[np.int64]
+) -> "tuple[dict[int, torch.Tensor], npt.NDArray[np.int64]]":
+    """Return layer → (m, d) float32 activations of the tokens of rows from one pass, and (m,) their numbers, ascending.
+
+    Raises:
+        ActivationError: there is no such layer, or activations are not finite.
+    """
     import torch
 
     from release_kit.sae.models.hooks import residuals
 
     by_length = rows[np.argsort(-tokens.row_lengths()[rows], kind="stable")]
-    parts, numbers = [], []
+    parts: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    numbers = []
     for batch in tokens.batches(rows=by_length):
-        h = residuals(lm, batch.input_ids, batch.mask, [layer])[layer]
+        seen = residuals(lm, batch.input_ids, batch.mask, layers)
         kept = batch.kept()
-        parts.append(h[kept.to(h.device)].float())
+        for layer in layers:
+            parts[layer].append(seen[layer][kept.to(lm.device)].float())
         numbers.append(batch.index[kept])
     index = torch.cat(numbers)
     order = torch.argsort(index)
-    x = torch.cat(parts)[order.to(parts[0].device)]
-    if not torch.isfinite(x).all():
-        raise ActivationError("activations are not finite", where=f"{lm.label()}, layer {layer}")
-    return x, index[order].numpy()
+    found = {}
+    for layer in layers:
+        x = torch.cat(parts.pop(layer))[order.to(lm.device)]
+        if not torch.isfinite(x).all():
+            raise ActivationError("activations are not finite", where=f"{lm.label()}, layer {layer}")
+        found[layer] = x
+    return found, index[order].numpy()

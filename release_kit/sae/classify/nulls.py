@@ -21,6 +21,7 @@ from release_kit.sae.errors import SaeError
 from release_kit.sae.models.load import LanguageModel
 
 Null = Literal["random-init", "permuted-labels", "romanised", "digits-punctuation"]
+Verdict = Literal["above", "below", "not told apart"]
 Romanise = Callable[[str], str]
 """From Japanese text to the same in Latin letters."""
 _MARKS = "0123456789.,:;!?()-/%+=*"
@@ -119,7 +120,14 @@ class BesideNull:
     null_high: float
     n: float
     null_n: float
-    verdict: Literal["above", "below", "not told apart"]
+    verdict: Verdict
+
+
+def told_apart(interval: tuple[float, float], null: tuple[float, float]) -> Verdict:
+    """Return on which side of a null's interval another one lies, if they do not touch."""
+    if interval[0] > null[1]:
+        return "above"
+    return "below" if interval[1] < null[0] else "not told apart"
 
 
 def beside_null(
@@ -143,11 +151,7 @@ def beside_null(
     """
     share, low, high, n = _share(real, name, weights)
     null_share, null_low, null_high, null_n = _share(under_null, name, null_weights)
-    verdict: Literal["above", "below", "not told apart"] = "not told apart"
-    if low > null_high:
-        verdict = "above"
-    elif high < null_low:
-        verdict = "below"
+    verdict = told_apart((low, high), (null_low, null_high))
     return BesideNull(
         name=name, null=null, share=share, low=low, high=high, null_share=null_share, null_low=null_low,
         null_high=null_high, n=n, null_n=null_n, verdict=verdict,

@@ -54,8 +54,9 @@ def feature_table(counts: FeatureCounts, rules: Mapping[str, Classified]) -> "pa
 
 
 def context_rows(
-    counts: FeatureCounts, tokens: TokenBatches, features: "np.ndarray", tokenizer: Any, *, around: int = 8
-) -> list[dict[str, Any]]:
+    counts: FeatureCounts, tokens: TokenBatches, features: "np.ndarray", tokenizer: Any, *, around: int = 8,
+    n_contexts: int | None = None, texts: dict[int, str] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the top contexts of some features as rows: feature, language, rank, tokens, peak, value, pair_text.
 
     Args:
@@ -63,6 +64,8 @@ def context_rows(
         features: numbers of those that are shown.
         tokenizer: of the tokens.
         around: tokens on each side of the peak, within its document.
+        n_contexts: of each language; all that were kept if None.
+        texts: id → text of a token, filled as tokens are met: give the same one to several calls.
 
     Returns:
         Rows in order of feature, language and rank; ``peak`` is the place of the peak in ``tokens``, ``pair_text`` the
@@ -70,14 +73,15 @@ def context_rows(
         pass.
     """
     other = _other_sides(tokens)
+    texts = {} if texts is None else texts
     rows = []
     for feature in np.asarray(features).tolist():
         for place, language in enumerate(LANGUAGES):
-            for rank, number in enumerate(counts.top.tokens[feature, place].tolist()):
+            for rank, number in enumerate(counts.top.tokens[feature, place, :n_contexts].tolist()):
                 if number < 0:
                     break
                 start, stop = _window(tokens, number, around)
-                shown = [tokenizer.decode([one]) for one in tokens.ids[start:stop].tolist()]
+                shown = [_text(one, tokenizer, texts) for one in tokens.ids[start:stop].tolist()]
                 rows.append(
                     {"feature": feature, "language": language, "rank": rank, "tokens": shown, "peak": number - start,
                      "value": float(counts.top.values[feature, place, rank]),
@@ -107,6 +111,12 @@ def _selective(found: Selectivity) -> dict[str, Any]:
         "probability_en": found.probability[:, 0], "probability_ja": found.probability[:, 1],
         "entropy": found.entropy, "monolinguality_en": found.monolinguality[:, 0],
     }  # fmt: skip
+
+
+def _text(number: int, tokenizer: Any, texts: dict[int, str]) -> str:
+    if number not in texts:
+        texts[number] = tokenizer.decode([number])
+    return texts[number]
 
 
 def _window(tokens: TokenBatches, number: int, around: int) -> tuple[int, int]:

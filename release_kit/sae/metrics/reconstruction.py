@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from release_kit.sae.dictionary import Sae
+from release_kit.sae.dictionary import Codes, Sae
 from release_kit.sae.errors import ActivationError, SaeError
 
 if TYPE_CHECKING:
@@ -127,33 +127,57 @@ def reconstruction(
         SaeError: there is no token.
         ActivationError: activations are not finite.
     """
-    n, d = sae.config.n_features, sae.config.d_in
-    sums: dict[str, _Sums] = {}
+    sums = ReconstructionSums(sae.config.n_features, sae.config.d_in, names)
     for x, index in batches:
-        values, out, codes = _decoded(sae, x, index)
+        if not bool(x.isfinite().all()):
+            raise ActivationError("activations are not finite", where=f"tokens from number {int(index[0])}")
+        codes = sae.encode(x)
+        sums.add(x, sae.decode(codes), codes, None if language is None else language[index])
+    return sums.figures()
+
+
+class ReconstructionSums:
+    """Figures from codes that are there already, added up batch by batch.
+
+    Args:
+        n_features: of the autoencoder. d_in: width. names: of languages; the empty one is left out.
+    """
+
+    def __init__(self, n_features: int, d_in: int, names: Sequence[str] = ("", "en", "ja")) -> None:
+        self._shape, self._names = (n_features, d_in), tuple(names)
+        self._sums: dict[str, _Sums] = {}
+
+    def add(
+        self, x: "torch.Tensor", reconstructed: "torch.Tensor", codes: Codes, language: npt.NDArray[np.int8] | None
+    ) -> None:
+        """Add one batch.
+
+        Args:
+            x: (m, d_in) finite activations. reconstructed: (m, d_in). codes: of x.
+            language: (m,) places in the names; None: there is one group, all.
+        """
+        values, out = x.cpu().double().numpy(), reconstructed.cpu().double().numpy()
+        parts = codes.indices.cpu().numpy(), codes.values.cpu().double().numpy()
         groups = {ALL: np.ones(len(values), bool)}
         if language is not None:
-            code = language[index]
-            groups |= {name: code == place for place, name in enumerate(names) if name}
+            groups |= {name: language == place for place, name in enumerate(self._names) if name}
         for name, chosen in groups.items():
             if chosen.any():
-                _add(sums.setdefault(name, _Sums(n, d)), values[chosen], out[chosen], *(c[chosen] for c in codes))
-    if not sums:
-        raise SaeError("there is no activation to measure", where="reconstruction")
-    return Reconstructions(
-        by_language={name: one.figures() for name, one in sums.items()},
-        density={name: one.fired / one.n for name, one in sums.items()},
-    )
+                into = self._sums.setdefault(name, _Sums(*self._shape))
+                _add(into, values[chosen], out[chosen], *(part[chosen] for part in parts))
 
+    def figures(self) -> Reconstructions:
+        """Return the figures of everything that was added.
 
-def _decoded(sae: Sae, x: "torch.Tensor", index: npt.NDArray[np.int64]) -> tuple:
-    import torch
-
-    if not torch.isfinite(x).all():
-        raise ActivationError("activations are not finite", where=f"tokens from number {int(index[0])}")
-    codes = sae.encode(x)
-    out = sae.decode(codes).cpu().double().numpy()
-    return x.cpu().double().numpy(), out, (codes.indices.cpu().numpy(), codes.values.cpu().double().numpy())
+        Raises:
+            SaeError: there is no token.
+        """
+        if not self._sums:
+            raise SaeError("there is no activation to measure", where="reconstruction")
+        return Reconstructions(
+            by_language={name: one.figures() for name, one in self._sums.items()},
+            density={name: one.fired / one.n for name, one in self._sums.items()},
+        )
 
 
 def _add(
