@@ -42,6 +42,8 @@ class SaeConfig:
     """The encoder sees x' - b_dec; else x'."""
     unit_norm_decoder: bool = True
     """Decoder rows are kept at length 1: gradients along a row are taken out, rows are scaled after each update."""
+    encoder_start: float = 1.0
+    """Encoder rows start as decoder rows times this; 1 is the start of llm-jp-sae."""
     groups: tuple[int, ...] = ()
     """Prefix sizes of ``matryoshka``, ascending; the last one is ``n_features``."""
     selection: Selection | None = None
@@ -107,6 +109,7 @@ class SaeConfig:
             "rms_scale": source.take("rms_scale", number, None),
             "subtract_decoder_bias": source.take("subtract_decoder_bias", bool, True),
             "unit_norm_decoder": source.take("unit_norm_decoder", bool, True),
+            "encoder_start": float(source.take("encoder_start", number, 1.0)),
             "groups": tuple(source.take_list("groups", int, [])),
             "selection": source.take("selection", str, None),
             "l0_coefficient": float(source.take("l0_coefficient", number, 0.0)),
@@ -149,6 +152,8 @@ def _numbers(config: SaeConfig) -> list[str]:
         wrong.append(f"`aux_coefficient` is {config.aux_coefficient}, expected 0 or more")
     if not 0 < config.bandwidth < math.inf:
         wrong.append(f"`bandwidth` is {config.bandwidth}, expected more than 0")
+    if not 0 < config.encoder_start < math.inf:
+        wrong.append(f"`encoder_start` is {config.encoder_start}, expected more than 0")
     if config.rms_scale is not None and not 0 < config.rms_scale < math.inf:
         wrong.append(f"`rms_scale` is {config.rms_scale}, expected more than 0")
     return wrong

@@ -62,6 +62,9 @@ SAE: Mapping[str, Key] = {
     "k": _may(_whole, "Features that fire for a token; for BatchTopK and Matryoshka their mean.", 32),
     "normalise": _may(_one_of(*NORMALISATIONS), "Inputs: length 1, one scale for all, or as they come.", "unit-norm"),
     "subtract_decoder_bias": _may(Flag(), "The encoder sees activations less the decoder's bias.", True),
+    "encoder_start": _may(
+        _share, "Encoder rows start as decoder rows times this (1 as in llm-jp-sae); JumpReLU's as they are.", 0.3
+    ),
     "groups": _may(Numbers(number=_whole), "Matryoshka: sizes of the nested dictionaries.", ()),
     "l0_coefficient": _may(_share, "JumpReLU: weight of the number of features that fire.", 1e-3),
     "bandwidth": _may(_share, "JumpReLU: width of the straight-through estimator.", 0.05),
@@ -78,7 +81,7 @@ TRAINING: Mapping[str, Key] = {
     "precision": _may(
         _one_of("float32", "certified-bf16"), "Certified: low precision chooses, float32 proves.", "float32"
     ),
-    "clip": _may(Number(least=0), "Largest length of the gradient; 0: none.", 1.0),
+    "clip": _may(Number(least=0), "Largest length of the gradient; 0: none.", 0.01),
     "warm_start": _may(_one_of("none", "previous-step"), "Begin with the autoencoder of the step before.", "none"),
     "checkpoint_every": _may(_whole, "Steps between states to resume from.", 200),
 }

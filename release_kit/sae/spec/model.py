@@ -76,6 +76,7 @@ class SaeUse:
     k: int
     normalise: str
     subtract_decoder_bias: bool
+    encoder_start: float
     groups: tuple[int, ...]
     l0_coefficient: float
     bandwidth: float

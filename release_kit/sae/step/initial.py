@@ -1,6 +1,7 @@
-"""Where training starts: random decoder rows of length 1, the encoder their copy, the decoder's bias the data's middle.
+"""Where training starts: random decoder rows of length 1, the encoder along them, the decoder's bias the data's middle.
 
-Owns the choice of first tensors from a seed and a sample. The recipe is that of llm-jp-sae and of Gao et al. 2024.
+Owns the choice of first tensors from a seed and a sample. With ``encoder_start`` 1 the recipe is that of llm-jp-sae and
+of Gao et al. 2024; what a shorter encoder is good for stands in ``docs/sae-training-step.md``.
 """
 
 from typing import TYPE_CHECKING
@@ -33,16 +34,17 @@ def initial_sae(config: SaeConfig, seed: int, sample: "torch.Tensor | None" = No
     rng = np.random.default_rng([seed, _PURPOSE])
     rows = torch.from_numpy(rng.standard_normal((config.n_features, config.d_in), dtype=np.float32))
     w_dec = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    w_enc = w_dec * config.encoder_start
     b_dec, threshold = torch.zeros(config.d_in), None
     x = None if sample is None else normalised(config, sample.cpu())[0]
     if x is not None:
         b_dec = geometric_median(x)
     if config.has_threshold:
-        first = _first_threshold(config, x, w_dec, b_dec) if config.architecture == "jumprelu" else 0.0
+        first = _first_threshold(config, x, w_enc, b_dec) if config.architecture == "jumprelu" else 0.0
         threshold = torch.full((config.n_features,), first)
     sae = Sae(
         config=config,
-        w_enc=w_dec.clone(),
+        w_enc=w_enc,
         b_enc=torch.zeros(config.n_features),
         w_dec=w_dec,
         b_dec=b_dec,
@@ -67,7 +69,7 @@ def geometric_median(x: "torch.Tensor", n_iterations: int = 100) -> "torch.Tenso
 
 
 def _first_threshold(
-    config: SaeConfig, x: "torch.Tensor | None", w_dec: "torch.Tensor", b_dec: "torch.Tensor"
+    config: SaeConfig, x: "torch.Tensor | None", w_enc: "torch.Tensor", b_dec: "torch.Tensor"
 ) -> float:
     import torch
 
@@ -75,6 +77,6 @@ def _first_threshold(
         return 0.01
     given = x[:: max(1, len(x) // 256)]
     given = given - b_dec if config.subtract_decoder_bias else given
-    scores = (given @ w_dec.T).view(-1)
+    scores = (given @ w_enc.T).view(-1)
     n = len(given) * max(1, min(FIRST_ACTIVE, config.n_features // 8))
     return max(1e-6, float(torch.topk(scores, n, sorted=False).values.min()))

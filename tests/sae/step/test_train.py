@@ -196,3 +196,15 @@ def test_a_gpu_trains_as_the_processor_does(kind: str, make_batch):
         found = train_step(there, make_batch(seed).cuda(), SETTINGS)
         assert found.loss == pytest.approx(expected.loss, rel=1e-3)
     assert there.sae.w_enc.device.type == "cuda"
+
+
+def test_encoder_rows_start_along_decoder_rows_at_the_length_that_is_asked(make_batch):
+    whole, short = (
+        initial_sae(SaeConfig(architecture="topk", d_in=48, n_features=640, k=8, encoder_start=start), 7, make_batch())
+        for start in (1.0, 0.25)
+    )
+    assert torch.equal(whole.w_enc, whole.w_dec)
+    assert torch.equal(short.w_dec, whole.w_dec)
+    assert torch.equal(short.w_enc, 0.25 * whole.w_enc)
+    with pytest.raises(SaeError, match=r"`encoder_start` is 0\.0"):
+        SaeConfig(architecture="topk", d_in=48, n_features=640, k=8, encoder_start=0.0)
