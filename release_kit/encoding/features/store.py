@@ -30,6 +30,8 @@ from release_kit.encoding.features.spec import TEXT_MODELS, WORDS, FeatureSpec
 from release_kit.encoding.features.texts import BinnedTexts
 
 SCHEMA_VERSION = 1
+DAMAGED = "is missing or not what was recorded: made again"
+"""What is said of a file of the store that ``on_damage`` was told."""
 FEATURES_FILE, STIMULUS_FILE = "features.json", "stimulus.json"
 _NOT_VALUES = frozenset({"delays.py", "place.py", "placement.py", "pca.py", "model_check.py", "__init__.py"})
 """Files of this room that take features out of the store, or look before: what they do is no part of its values."""
@@ -123,6 +125,7 @@ def feature_files(
     progress: Progress | None = None,
     *,
     train_bins: TrainBins = None,
+    on_damage: Callable[[Path], None] | None = None,
 ) -> FeatureFiles:
     """Return the features of stimuli, from the store where they are there and whole, else made now.
 
@@ -135,6 +138,7 @@ def feature_files(
         progress: told after each stimulus.
         train_bins: stimulus → (n_bins,) True for bins that training samples see: a bag of words takes its vocabulary
             from these only (``place.training_bins`` makes them).
+        on_damage: told each file that is not what was recorded; its stimulus is made again.
 
     Raises:
         FeatureError: what is wrong with model, texts or media.
@@ -146,7 +150,11 @@ def feature_files(
     identities = {each.stim_id: digest({**shared, "stimulus": _content(spec, each)}) for each in binned}
     key = digest({"schema_version": SCHEMA_VERSION, "stimuli": identities})[:32]
     home, told = folder / key, progress or (lambda *_: None)
-    done = {name: facts for name in sorted(identities) if (facts := _finished(_place(home, name), identities[name]))}
+    done = {
+        name: facts
+        for name in sorted(identities)
+        if (facts := _finished(_place(home, name), identities[name], on_damage))
+    }
     if len(done) == len(identities) and (home / FEATURES_FILE).is_file():
         for n, name in enumerate(done, start=1):
             told(name, n, len(done))
@@ -254,16 +262,28 @@ def _taken_over(place: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
-def _finished(place: Path, identity: str) -> dict[str, Any] | None:
+def _finished(place: Path, identity: str, on_damage: Callable[[Path], None] | None = None) -> dict[str, Any] | None:
     """Return what a finished stimulus says of itself, None where it is not finished, damaged, or another one."""
     try:
         facts = read_json(place / STIMULUS_FILE)
         if facts["schema_version"] != SCHEMA_VERSION or facts["identity"] != identity:
             return None
-        files = dict(facts["files"])
-        return facts if sha256_of([place / name for name in files], place) == files else None
-    except (RecordError, FeatureError, KeyError, TypeError, ValueError):
-        return None
+        damaged = [place / name for name, known in facts["files"].items() if not _holds(place / name, known)]
+    except (RecordError, KeyError, TypeError, ValueError, AttributeError):
+        # Without a record the stimulus was not finished; one that cannot be read was.
+        if not (place / STIMULUS_FILE).is_file():
+            return None
+        damaged = [place / STIMULUS_FILE]
+    for path in damaged if on_damage else ():
+        on_damage(path)
+    return None if damaged else facts
+
+
+def _holds(path: Path, known: str) -> bool:
+    try:
+        return path.is_file() and sha256_of([path], path.parent)[path.name] == known
+    except FeatureError:
+        return False
 
 
 def _stretches(missing: npt.NDArray[np.bool_]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from release_kit.encoding.errors import AnalysisError, FeatureError
 from release_kit.encoding.features.pca import fit_pca
 from release_kit.encoding.features.place import Placement, plan_placement, training_bins
 from release_kit.encoding.features.spec import FeatureSpec
-from release_kit.encoding.features.store import FeatureFiles, feature_files
+from release_kit.encoding.features.store import DAMAGED, FeatureFiles, feature_files
 from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices
 from release_kit.encoding.pipeline.filtering import filter_runs, whole_runs
@@ -145,6 +145,9 @@ def make_features(
                     {"event": "stimulus", "name": name, "stimulus": stimulus, "done": done, "n": n}
                 ),
                 train_bins=bins,
+                on_damage=lambda path: on_event(
+                    {"event": "note", "text": f"{path.relative_to(analysis.folder).as_posix()} {DAMAGED}"}
+                ),
             )
             for split, bins in splits.items()
         }

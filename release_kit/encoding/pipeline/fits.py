@@ -25,7 +25,7 @@ from release_kit.encoding.pipeline.identity import FIT_CODE, code_digest, librar
 from release_kit.encoding.pipeline.inputs import Inputs, Split, SubjectPlan
 from release_kit.encoding.pipeline.repeats import write_means
 from release_kit.encoding.pipeline.responses import Cleaned, cleaned_responses
-from release_kit.encoding.pipeline.units import FITS, PREDICTION_FILE, Fitted, Unit, finish_fit, read_fit
+from release_kit.encoding.pipeline.units import FITS, PREDICTION_FILE, Fitted, Unit, finish_fit, read_fit, tell_damage
 from release_kit.encoding.solve.checks import Inspected, check_problem, inspect_responses
 from release_kit.encoding.solve.ridge import fit_prepared, fit_ridge, prepare
 from release_kit.encoding.solve.scores import pearson, r2
@@ -157,7 +157,7 @@ def _fit_units(
     """Yield the fit of each subject; those that are missing are fitted together, split by split."""
     pending: dict[str, _Running] = {}
     for subject, unit in units.items():
-        fitted = read_fit(group.folder, unit)
+        fitted = read_fit(group.folder, unit, tell_damage(group.folder, group.on_event))
         if fitted is not None:
             group.on_event({"event": "kept", "fit_id": unit.fit_id})
             yield subject, fitted

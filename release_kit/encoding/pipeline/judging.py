@@ -22,6 +22,7 @@ from release_kit.encoding.pipeline.inputs import SubjectPlan
 from release_kit.encoding.pipeline.pooled import pooled_shuffle_p
 from release_kit.encoding.pipeline.units import (
     Fitted,
+    OnDamage,
     float_column,
     read_columns,
     read_complete,
@@ -75,7 +76,13 @@ def block_samples(test: TestChoices, plan: SubjectPlan) -> int:
     return PAPER_BLOCK if test.null == "pooled" else max(1, round(test.block_s / plan.tr_s))
 
 
-def judge(fitted: Fitted, plan: SubjectPlan, test: TestChoices, measured: Callable[[], FloatArray]) -> Judged | None:
+def judge(
+    fitted: Fitted,
+    plan: SubjectPlan,
+    test: TestChoices,
+    measured: Callable[[], FloatArray],
+    on_damage: OnDamage = None,
+) -> Judged | None:
     """Return the test of a fit, made now or found beside it; None where no test is asked for.
 
     Args:
@@ -83,6 +90,7 @@ def judge(fitted: Fitted, plan: SubjectPlan, test: TestChoices, measured: Callab
         plan: samples of its subject.
         test: which test.
         measured: returns the (n_held_out, n_voxels) measured responses.
+        on_damage: told each file of a test that is not what was recorded; the test is made again.
 
     Raises:
         FitError: runs too short for its blocks, with subject and fit.
@@ -91,7 +99,7 @@ def judge(fitted: Fitted, plan: SubjectPlan, test: TestChoices, measured: Callab
         return None
     identity = {"fit_id": fitted.fit_id, "test": test.to_dict(), "code": code_digest(TEST_CODE)}
     home = fitted.folder / TESTS / digest(identity)[:16]
-    if read_complete(home, TEST_FILE, identity) is None:
+    if read_complete(home, TEST_FILE, identity, on_damage) is None:
         try:
             _make(fitted, plan, test, measured(), home, identity)
         except FitError as error:

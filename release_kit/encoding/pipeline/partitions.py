@@ -24,6 +24,7 @@ from release_kit.encoding.pipeline.units import (
     float_column,
     read_columns,
     read_complete,
+    tell_damage,
     write_complete,
     write_table,
 )
@@ -112,7 +113,7 @@ def partition_model(
     }
     partition_id = f"sub-{subject}_{use.name}_{digest(identity)[:16]}"
     home = group.folder / PARTITIONS / partition_id
-    if read_complete(home, PARTITION_FILE, identity) is None:
+    if read_complete(home, PARTITION_FILE, identity, tell_damage(group.folder, group.on_event)) is None:
         _make(group, subject, use, fits, named, home, identity)
         group.on_event({"event": "partitioned", "partition_id": partition_id})
     return Partitioned(

@@ -29,7 +29,7 @@ from release_kit.encoding.pipeline.results import (
     choose_layers,
 )
 from release_kit.encoding.pipeline.summary import headline, write_tables
-from release_kit.encoding.pipeline.units import FITS
+from release_kit.encoding.pipeline.units import FITS, tell_damage
 from release_kit.encoding.spec.model import Analysis
 
 Event = Callable[[Mapping[str, Any]], None]
@@ -209,6 +209,7 @@ def _judge(result: ModeResult, say: Event) -> None:
                     group.plan(subject),
                     result.choices.test,
                     lambda group=group, subject=subject: group.held_out(subject),
+                    tell_damage(group.folder, say),
                 )
                 if judged is not None:
                     result.judged[subject, part] = judged

@@ -4,7 +4,7 @@ A folder's name ends in the digest of its identity; ``fit.json`` is written last
 a fit that is there and whole is the fit that was asked for, and anything else is made again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FITS = "fits"
 FIT_FILE, VOXELS_FILE, PREDICTION_FILE = "fit.json", "voxels.parquet", "prediction.npy"
 SCHEMA_VERSION = 1
+
+OnDamage = Callable[[Path], None] | None
+"""Told a file that is not what was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +89,10 @@ class Fitted:
         return np.load(self.folder / PREDICTION_FILE, mmap_mode="r")
 
 
-def read_fit(folder: Path, unit: Unit) -> Fitted | None:
+def read_fit(folder: Path, unit: Unit, on_damage: OnDamage = None) -> Fitted | None:
     """Return a fit if it is whole and the one that is asked for, else None."""
     home = folder / FITS / unit.fit_id
-    facts = read_complete(home, FIT_FILE, unit.identity)
+    facts = read_complete(home, FIT_FILE, unit.identity, on_damage)
     if facts is None:
         return None
     return Fitted(unit=unit, folder=home, columns=read_columns(home / VOXELS_FILE), facts=facts["facts"])
@@ -120,16 +123,45 @@ def write_complete(
     write_atomic(home / name, document_bytes(document))
 
 
-def read_complete(home: Path, name: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record of a folder whose identity and files hold, else None."""
+def read_complete(
+    home: Path, name: str, identity: Mapping[str, Any], on_damage: OnDamage = None
+) -> dict[str, Any] | None:
+    """Return the record of a folder whose identity and files hold, else None.
+
+    Args:
+        home: the folder.
+        name: of its record.
+        identity: what it should be.
+        on_damage: told each file of the folder that is not what was recorded.
+    """
+    damaged: list[Path] = []
     try:
         record = read_json(home / name)
         if record["schema_version"] != SCHEMA_VERSION or digest(record["identity"]) != digest(identity):
             return None
-        whole = all(_sha256(home / file) == known for file, known in record["files"].items())
-        return record if whole else None
-    except (ReleaseKitError, OSError, KeyError, TypeError):
-        return None
+        damaged += [home / file for file, known in record["files"].items() if not _holds(home / file, known)]
+    except (ReleaseKitError, OSError, KeyError, TypeError, AttributeError):
+        # Without a record the folder was not finished; one that cannot be read was.
+        if not (home / name).is_file():
+            return None
+        damaged.append(home / name)
+    for path in damaged if on_damage else ():
+        on_damage(path)
+    return None if damaged else record
+
+
+def tell_damage(folder: Path, on_event: Callable[[Mapping[str, Any]], None]) -> Callable[[Path], None]:
+    """Return what notes a damaged file, by its path in the folder of an analysis."""
+
+    def tell(path: Path) -> None:
+        state = "is not what was recorded" if path.exists() else "is missing"
+        on_event({"event": "note", "text": f"{path.relative_to(folder).as_posix()} {state}: made again"})
+
+    return tell
+
+
+def _holds(path: Path, known: str) -> bool:
+    return path.is_file() and _sha256(path) == known
 
 
 def read_columns(path: Path) -> dict[str, Any]:

@@ -334,3 +334,22 @@ def test_check_names_voxels_without_numbers_with_their_runs_as_far_as_it_was_ask
     assert f"sub-01, {runs}: 1 of 40 voxels without any change" in every.notes
     said = release_kit("encoding", "check", tmp_path, "--values").stdout
     assert "values   every value of 6 runs were read" in said
+
+
+def test_damage_that_a_run_mends_is_named_file_by_file(tmp_path: Path):
+    write_study(tmp_path, subjects=("01",))
+    run_analysis(read_analysis(tmp_path))
+    found = [next(tmp_path.glob(pattern)) for pattern in ("features/*/crown/*.npy", "fits/*/voxels.parquet")]
+    found += [next(tmp_path.glob(pattern)) for pattern in ("fits/*/tests/*/voxels.parquet", "partitions/*/*.parquet")]
+    before = [path.read_bytes() for path in found]
+    for path in found[:-1]:
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw)
+    found[-1].unlink()
+    notes = run_analysis(read_analysis(tmp_path)).notes
+    for path in found:
+        name = path.relative_to(tmp_path).as_posix()
+        assert [name in note and note.endswith("made again") for note in notes].count(True) == 1, (name, notes)
+    assert [path.read_bytes() for path in found] == before
+    assert not [note for note in run_analysis(read_analysis(tmp_path)).notes if "made again" in note]
