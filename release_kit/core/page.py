@@ -103,8 +103,10 @@ def traced(text: str, source: str, rows: Iterable[int | str]) -> str:
     return f'<span data-source="{place}" title="{place}">{escape(text)}</span>'
 
 
-def traced_table(heads: Sequence[str], rows: Sequence[Sequence[str] | str], numbers: Iterable[int]) -> str:
-    """Return a table whose cells are HTML already, cut at ``MAX_ROWS``; a text in place of a row is a heading."""
+def traced_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str] | str], numbers: Iterable[int], *, limit: int = MAX_ROWS
+) -> str:
+    """Return a table whose cells are HTML already, cut at ``limit``; a text in place of a row is a heading."""
     if not rows:
         return ""
     right = set(numbers)
@@ -118,8 +120,8 @@ def traced_table(heads: Sequence[str], rows: Sequence[Sequence[str] | str], numb
         return "".join(f"<td{kind(k)}>{text}</td>" for k, text in enumerate(row))
 
     head = "".join(f"<th{kind(k)}>{escape(text)}</th>" for k, text in enumerate(heads))
-    body = "\n".join(f"<tr>{line(row)}</tr>" for row in rows[:MAX_ROWS])
-    more = f"{len(rows) - MAX_ROWS:,} more rows stand in the file." if len(rows) > MAX_ROWS else ""
+    body = "\n".join(f"<tr>{line(row)}</tr>" for row in rows[:limit])
+    more = f"{len(rows) - limit:,} more rows stand in the file." if len(rows) > limit else ""
     shown = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     return shown + (paragraph(more, "note") if more else "")
 

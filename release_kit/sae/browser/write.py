@@ -49,11 +49,13 @@ def write_browser(tables: BrowserTables, folder: Path, *, title: str, descriptio
         "sources": dict(tables.sources),
         "cells": [dict(zip(CELL, cell, strict=True)) for cell in cells],
         "metrics": _metrics(tables.saes),
-        "links": _links(tables.links),
         "chunk": CHUNK,
     }
     written.append(_write_script(folder / "data" / "index.js", "index", index))
     features, contexts = _by_cell(tables.features), _by_cell(tables.contexts)
+    shown = {cell: {row["feature"] for row in features.get(cell, ())} for cell in cells}
+    for series, links in _links(tables.links, shown).items():
+        written.append(_write_script(folder / "data" / f"{series}_links.js", f"links/{series}", links))
     for cell in cells:
         written += _write_cell(folder, cell, features.get(cell, []), contexts.get(cell, []))
     return written
@@ -89,20 +91,35 @@ def _context(row: Mapping[str, Any]) -> list:
 
 
 def _metrics(table: "pa.Table") -> list[list]:
-    """Return size, step, layer, seed, metric, value and row of every figure."""
+    """Return size, step, layer, seed, metric, value, row and table of every figure."""
     columns = [table.column(name).to_pylist() for name in (*CELL, "metric", "value")]
-    rows = zip(*columns, range(table.num_rows), strict=True)
-    return [[*cell_and_metric, _short(value), row] for *cell_and_metric, value, row in rows]
+    named = table.column("table").to_pylist() if "table" in table.schema.names else ["saes"] * table.num_rows
+    rows = zip(*columns, _places(table), named, strict=True)
+    return [[*cell_and_metric, _short(value), row, name] for *cell_and_metric, value, row, name in rows]
 
 
-def _links(table: "pa.Table") -> dict[str, list]:
-    """Return ``size_layer_seed`` → rows of from step, from feature, to step, to feature, cosine and row."""
+def _links(table: "pa.Table", shown: Mapping[tuple, set[int]]) -> dict[str, list]:
+    """Return the links with an end that is shown, by size, layer and seed.
+
+    A link is from step, from feature, to step, to feature, cosine, row, and which ends are shown: 1 the first, 2 the
+    second, 3 both.
+    """
     names = ("size", "layer", "seed", "from_step", "from_feature", "to_step", "to_feature", "cosine")
-    found: dict[str, list] = {}
-    rows = zip(*(table.column(name).to_pylist() for name in names), range(table.num_rows), strict=True)
-    for size, layer, seed, *link, cosine, row in rows:
-        found.setdefault(f"{size}_{layer}_{seed}", []).append([*link, _short(cosine), row])
+    found: dict[str, list] = {f"{size}_layer-{layer}_seed-{seed}": [] for size, _, layer, seed in shown}
+    rows = zip(*(table.column(name).to_pylist() for name in names), _places(table), strict=True)
+    for size, layer, seed, early, one, late, two, cosine, row in rows:
+        ends = (one in shown.get((size, early, layer, seed), ())) + 2 * (
+            two in shown.get((size, late, layer, seed), ())
+        )
+        if ends:
+            series = found.setdefault(f"{size}_layer-{layer}_seed-{seed}", [])
+            series.append([early, one, late, two, _short(cosine), row, ends])
     return {key: found[key] for key in sorted(found)}
+
+
+def _places(table: "pa.Table") -> Sequence[int]:
+    """Return the row of each row in its file: the column ``row`` if there is one."""
+    return table.column("row").to_pylist() if "row" in table.schema.names else range(table.num_rows)
 
 
 def _cells(tables: BrowserTables) -> list[tuple]:
@@ -118,7 +135,7 @@ def _cell_keys(table: "pa.Table") -> Iterator[tuple]:
 def _by_cell(table: "pa.Table") -> dict[tuple, list[dict]]:
     found: dict[tuple, list[dict]] = {}
     for number, row in enumerate(table.to_pylist()):
-        found.setdefault(tuple(row[name] for name in CELL), []).append({**row, "row": number})
+        found.setdefault(tuple(row[name] for name in CELL), []).append({"row": number, **row})
     return found
 
 

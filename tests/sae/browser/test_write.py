@@ -52,7 +52,8 @@ def test_numbers_carry_the_row_that_they_come_from(tmp_path: Path):
     tables = make_tables()
     write_browser(tables, tmp_path, title="t")
     _, index = data_of(tmp_path / "data" / "index.js")
-    for size, step, layer, seed, metric, value, row in index["metrics"]:
+    for size, step, layer, seed, metric, value, row, table in index["metrics"]:
+        assert table == "saes"
         there = tables.saes.slice(row, 1).to_pylist()[0]
         assert (there["size"], there["step"], there["layer"], there["seed"]) == (size, step, layer, seed)
         assert there["metric"] == metric and there["value"] == pytest.approx(value, rel=1e-3)

@@ -94,11 +94,11 @@
     const beside = values.get([state.metric + "_null", step, layer].join("/"));
     const shade = colour((one[5] - low) / (high - low));
     const pressed = layer === state.layer && step === state.step;
-    const cell = make("button", { type: "button", "aria-pressed": pressed, "data-source": source("saes", one[6]),
-      title: source("saes", one[6]), style: `background:${shade.background};color:${shade.ink}`,
+    const cell = make("button", { type: "button", "aria-pressed": pressed, "data-source": source(one[7], one[6]),
+      title: source(one[7], one[6]), style: `background:${shade.background};color:${shade.ink}`,
       "aria-label": `layer ${layer}, step ${step}: ${show(one[5])}` + (beside ? `, null ${show(beside[5])}` : ""),
       on: { click: () => change({ layer, step, feature: null }) } }, show(one[5]));
-    if (beside) cell.append(make("small", { "data-source": source("saes", beside[6]) }, "null " + show(beside[5])));
+    if (beside) cell.append(make("small", { "data-source": source(beside[7], beside[6]) }, "null " + show(beside[5])));
     return cell;
   }
 
@@ -149,23 +149,50 @@
     return line;
   }
 
-  function past() {
-    const links = index.links[`${state.size}_${state.layer}_${state.seed}`] || [];
-    const walk = (from, to, step, feature) => {
-      const found = [];
-      for (let link = 1; link; ) {
-        link = links.find((one) => one[from] === step && one[from + 1] === feature);
-        if (link) { step = link[to]; feature = link[to + 1]; found.push([step, feature, link[4], link[5]]); }
+  const seriesName = () => `${state.size}_layer-${state.layer}_seed-${state.seed}`;
+
+  async function linksHere() {
+    try {
+      return await load("links/" + seriesName(), `data/${seriesName()}_links.js`);
+    } catch (error) {
+      return [];
+    }
+  }
+
+  // Steps of the same feature one way along training: its step, number, cosine, row, and whether it is shown.
+  function walk(links, from, to, step, feature) {
+    const found = [];
+    for (let link = 1; link; ) {
+      link = links.find((one) => one[from] === step && one[from + 1] === feature);
+      if (link) {
+        step = link[to]; feature = link[to + 1];
+        found.push([step, feature, link[4], link[5], Boolean(link[6] & (to ? 2 : 1))]);
       }
-      return found;
-    };
-    const line = [...walk(2, 0, state.step, state.feature).reverse(), null, ...walk(0, 2, state.step, state.feature)];
+    }
+    return found;
+  }
+
+  const along = (links) => [...walk(links, 2, 0, state.step, state.feature).reverse(), null,
+    ...walk(links, 0, 2, state.step, state.feature)];
+
+  function past(links) {
+    const line = along(links);
     if (line.length === 1) return null;
-    const parts = line.map((one) => one === null ? make("strong", {}, `step ${show(state.step)}: ${state.feature}`)
-      : make("button", { type: "button", "data-source": source("links", one[3]),
-        on: { click: () => change({ step: one[0], feature: one[1] }) } }, `step ${show(one[0])}: ${one[1]} (${show(one[2], 2)})`));
+    const parts = line.map((one) => {
+      if (one === null) return make("strong", {}, `step ${show(state.step)}: ${state.feature}`);
+      const text = `step ${show(one[0])}: ${one[1]} (${show(one[2], 2)})`, place = source("links", one[3]);
+      return one[4] ? make("button", { type: "button", "data-source": place,
+        on: { click: () => change({ step: one[0], feature: one[1] }) } }, text)
+        : make("span", { class: "faint", "data-source": place, title: "not among the features shown here" }, text);
+    });
     const between = parts.flatMap((part, k) => k ? [" → ", part] : [part]);
     return make("p", { class: "past" }, "Along training (cosine of the decoders): ", ...between);
+  }
+
+  // The slider goes to the same feature at the other step where links lead to one that is shown.
+  async function moveTo(step) {
+    const same = along(await linksHere()).find((one) => one && one[0] === step && one[4]);
+    change({ step, feature: same ? same[1] : null });
   }
 
   function sides(contexts, top) {
@@ -196,9 +223,10 @@
     } catch (error) {
       facts.append(make("span", { class: "faint" }, ` ${error.message}`));
     }
+    const links = await linksHere();
     if (ticket !== wanted) return;
     const top = Math.max(0, ...contexts.flatMap((one) => one[2].map((pair) => pair[1])));
-    panel.replaceChildren(make("h3", {}, `Feature ${state.feature}`), facts, ...[past()].filter(Boolean), sides(contexts, top));
+    panel.replaceChildren(make("h3", {}, `Feature ${state.feature}`), facts, ...[past(links)].filter(Boolean), sides(contexts, top));
     panel.setAttribute("data-shown", `${name}/${state.feature}`);
   }
 
@@ -226,7 +254,7 @@
   function listen() {
     at("step").addEventListener("input", () => {
       const steps = ascending(cells({ size: state.size, seed: state.seed, layer: state.layer }).map((c) => c.step));
-      change({ step: steps[Number(at("step").value)], feature: null });
+      moveTo(steps[Number(at("step").value)]);
     });
     for (const id of ["size", "metric", "class", "order"]) at(id).addEventListener("change", () => change({ [id]: at(id).value }));
     for (const id of ["seed", "layer"]) at(id).addEventListener("change", () => change({ [id]: Number(at(id).value) }));

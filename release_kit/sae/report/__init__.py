@@ -1,0 +1,1 @@
+"""The report of a study of autoencoders: claims, pictures, one page, and the browser beside it."""
