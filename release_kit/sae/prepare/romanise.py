@@ -5,6 +5,7 @@ the text, of several readings the one whose inflected ending fits, then the comm
 analysis; how often it agrees with one is recorded in ``docs/sae-data.md``. Kana are ``kana.py``'s.
 """
 
+import functools
 import gzip
 import hashlib
 import re
@@ -79,8 +80,9 @@ class Romanised:
     """Kanji for which no reading is known; they stay in the text."""
 
 
+@functools.cache
 def read_readings() -> Readings:
-    """Return the readings of JMdict's words, out of the pinned archive.
+    """Return the readings of JMdict's words, out of the pinned archive; read once in a process.
 
     Raises:
         ReleaseKitError: the package cannot be had.
