@@ -1,4 +1,4 @@
-"""The few facts about an artifact that its card states, read from ``config.json``, ``adapter_config.json`` or ``cfg.json``.
+"""The few facts about an artifact that its card states, read from its own configuration files.
 
 Nothing is imported, unpickled or guessed: a class or a task that is not in the tables below is left out of the card.
 """

@@ -137,6 +137,32 @@ def languages_table(rows: Sequence[Mapping[str, Any]]) -> NumbersTable:
     )  # fmt: skip
 
 
+def languages_by_cell(inputs: CardInputs) -> NumbersTable:
+    """Return the table of a whole release: one row for each cell, rule and measure, one column for each null."""
+    shares = language_shares(inputs)
+    rows = [(cell.name, row) for cell in inputs.cells for row in shares.get(cell.cell_id, ())]
+    nulls = sorted({row["null"] for _, row in rows})
+    grouped: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for name, row in rows:
+        grouped[name, row["class"], row["by"], row["rule"]][row["null"]] = row
+    shown = []
+    for keys, by_null in grouped.items():
+        first = next(iter(by_null.values()))
+        texts = [_interval(first["share"], first["low"], first["high"])]
+        for null in nulls:
+            row = by_null.get(null)
+            texts.append(NOTHING if row is None else f"{_percent(row['null_share'])} ({escaped(str(row['verdict']))})")
+        shown.append(NumberRow(keys=tuple(map(escaped, keys)), shown=tuple(texts)))
+    return NumbersTable(
+        name="languages", keys=("Cell", "Class", "By", "Rule"), columns=("Share", *(f"Null: {null}" for null in nulls)),
+        rows=shown, source=f"results/sources/{SHARES_TABLE}",
+    )  # fmt: skip
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
 def _interval(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return NOTHING

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from release_kit.core.grid import level_text
 from release_kit.core.study import Factor, Study
 from release_kit.release.cards.analysis_facts import analysis_facts, analysis_sources, analysis_tables
+from release_kit.release.cards.autoencoders import languages_by_cell
 from release_kit.release.cards.fact_table import fact_table
 from release_kit.release.cards.front_matter import front_matter, index_metadata
 from release_kit.release.cards.holes import holes_table, n_declared
@@ -51,6 +52,7 @@ def index_facts(inputs: CardInputs, grid: Grid) -> dict[str, Any]:
         _groups_table(grid, factor) if factor else None,
         holes_table(inputs, grid),
         *analysis_tables(inputs.analysis),
+        languages_by_cell(inputs) if listed else None,
         _extra_table(study),
         fact_table("settings", study.settings, "study.yaml: settings"),
     ]

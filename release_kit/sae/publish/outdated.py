@@ -1,0 +1,73 @@
+"""Are the tables of a study those of its autoencoders: measurements name theirs, tables name their measurements."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from release_kit.core import canonical
+from release_kit.core.errors import RecordError
+from release_kit.sae.errors import SaeError
+from release_kit.sae.pipeline.paths import MEASURE_FILE, TABLES, measure_folder
+from release_kit.sae.pipeline.read import FinishedSae
+
+TABLES_FILE = "tables.json"
+
+
+def refuse_outdated_tables(study_folder: Path, finished: Sequence[FinishedSae]) -> None:
+    """Refuse measurements of other autoencoders than those that lie there, and tables of other measurements.
+
+    Raises:
+        SaeError: names what is of an earlier time; the tables are missing or were changed.
+    """
+    wrong = [
+        f"{one.key.title} was measured before it was made as it is now"
+        for one in finished
+        if _is_other(one, study_folder)
+    ]
+    record = _record(study_folder / TABLES / TABLES_FILE)
+    read = record.get("saes", {})
+    for one in finished:
+        if one.key.name in read and read[one.key.name] != one.identity_digest:
+            wrong.append(f"the tables are of another autoencoder {one.key.title}")
+    for name, said in record["files"].items():
+        if _sha256(study_folder / TABLES / name) != _digest(said):
+            wrong.append(f"{TABLES}/{name} is not what {TABLES_FILE} says")
+    for name, said in record["sources"].items():
+        if _sha256(study_folder / name) != _digest(said):
+            wrong.append(f"the tables are of another {name}")
+    if wrong:
+        shown = "; ".join(wrong[:5]) + (f"; … and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        step = "release-kit sae run measures again and writes the tables anew"
+        raise SaeError(f"cannot be released: {shown}", where=str(study_folder), next_step=step)
+
+
+def _is_other(one: FinishedSae, study_folder: Path) -> bool:
+    path = measure_folder(study_folder, one.key) / MEASURE_FILE
+    if not path.is_file():
+        return False
+    try:
+        return canonical.read_json(path)["identity"]["sae"] != one.identity_digest
+    except (RecordError, KeyError, TypeError):
+        return True
+
+
+def _record(path: Path) -> dict:
+    try:
+        found = canonical.read_json(path)
+    except (OSError, RecordError) as error:
+        step = "release-kit sae run measures and writes the tables"
+        raise SaeError("the tables are missing or damaged", where=str(path), next_step=step) from error
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("files", "sources")):
+        raise SaeError("is no record of tables", where=str(path), next_step="release-kit sae run writes it again")
+    return found
+
+
+def _digest(said: object) -> str | None:
+    return said.get("sha256") if isinstance(said, dict) else said if isinstance(said, str) else None
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
