@@ -88,12 +88,14 @@ def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bo
       ssh node7 release-kit sae worker /shared/study --device cuda:0
     """
     from release_kit.engine.processes import stop_on_signals, work
-    from release_kit.sae.grid.run import RunOptions, read_study_state, see_to_stale, worker_options
+    from release_kit.sae.grid.run import RunOptions, read_study_state, worker_options
+    from release_kit.sae.grid.stale import see_to_stale
+    from release_kit.sae.grid.units import plan_units
     from release_kit.sae.spec.read import read_study
 
     declared = read_study(study)
     chosen, stop = selection(declared, terms), threading.Event()
-    see_to_stale(declared, chosen, redo=False)
+    see_to_stale(declared, plan_units(declared, chosen), redo=False)
     counts = {"done": 0, "failed": 0}
 
     def say(event: Mapping[str, Any]) -> None:

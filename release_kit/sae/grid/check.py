@@ -11,11 +11,13 @@ from pathlib import Path
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.grammar.problem import Problem
 from release_kit.sae.grid.cost import plan_cost
+from release_kit.sae.grid.stale import find_all_stale
+from release_kit.sae.grid.units import plan_units
 from release_kit.sae.models.load import model_digest
-from release_kit.sae.pipeline.models import locate, model_use, series_problem, shape_of
+from release_kit.sae.pipeline.models import locate, model_use, shape_of
 from release_kit.sae.pipeline.paths import MODELS
 from release_kit.sae.pipeline.plan import RANDOM_MODEL, layers_of, listed_steps, sizes, steps_of
-from release_kit.sae.pipeline.read import find_stale, list_finished
+from release_kit.sae.pipeline.read import list_finished
 from release_kit.sae.pipeline.texts import study_texts
 from release_kit.sae.prepare.pairs import TATOEBA
 from release_kit.sae.prepare.series import read_series
@@ -132,13 +134,8 @@ def _made(study: SaeStudy) -> Iterator[Problem]:
     """Hold what is finished against its digests, and against what the study asks for now."""
     for one in list_finished(study):
         yield from _tried("damaged", study, one.check)
-    redo = "restore what changed, or run with --redo-stale"
-    for size in sizes(study):
-        if model_use(study, size).trained_here and (problem := series_problem(study, size)):
-            what = f"the language models were made from something else: {problem}"
-            yield _error("stale", what, str(study.folder / MODELS / size), redo)
-    for stale in find_stale(study):
-        yield _error("stale", f"made from something else: {stale.changed}", stale.key.title, redo)
+    for one in find_all_stale(study, plan_units(study)):
+        yield _error("stale", one.sentence(), str(study.file), "restore what changed, or run with --redo-stale")
 
 
 def _disk(study: SaeStudy) -> Iterator[Problem]:

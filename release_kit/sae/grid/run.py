@@ -4,7 +4,6 @@ Owns the one entry point that commands call. Engines are ``engine/local.py`` and
 ``work.py``.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,26 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from release_kit.core.errors import UsageError
+from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.core.records import nearest
-from release_kit.core.wording import counted
 from release_kit.engine.failures import Failure, Failures
 from release_kit.engine.ledger import ledger_folder
 from release_kit.engine.local import LocalWorkers
 from release_kit.engine.processes import WorkerOptions
 from release_kit.engine.pull import DEFAULT_RULES, Emit, Order, Perform, Rules
 from release_kit.engine.state import StudyState, read_state
-from release_kit.sae.errors import SaeError
+from release_kit.sae.grid.stale import see_to_stale
 from release_kit.sae.grid.units import MODEL, Unit, plan_for_worker, plan_units
 from release_kit.sae.grid.work import make_perform, seconds_of
-from release_kit.sae.pipeline.models import model_use, series_problem
-from release_kit.sae.pipeline.paths import MODELS, TABLES
-from release_kit.sae.pipeline.plan import Selection, keys, sizes
-from release_kit.sae.pipeline.read import StaleSae, find_stale, remove_made
-from release_kit.sae.prepare.series import SERIES_FILE
+from release_kit.sae.pipeline.paths import TABLES
+from release_kit.sae.pipeline.plan import Selection, keys
 from release_kit.sae.spec.model import SaeStudy
 
 ENGINES = ("local", "slurm")
-N_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +86,6 @@ class RunOptions:
 DEFAULT_OPTIONS = RunOptions()
 
 
-class StaleError(SaeError):
-    """Something on disk was made from other settings, texts or models than the study asks for now."""
-
-
 def run_study(
     study: SaeStudy,
     *,
@@ -121,7 +112,7 @@ def run_study(
         raise UsageError(f"no engine {engine!r}{nearest(engine, ENGINES)}", where="--engine")
     start = time.monotonic()
     units = plan_units(study, options.select)
-    see_to_stale(study, options.select, redo=options.redo_stale)
+    see_to_stale(study, units, redo=options.redo_stale)
     failures = Failures(ledger_folder(study.folder))
     failures.reopen(everything=options.retry_failed)
     before = [unit for unit in units if unit.is_done(study.folder)]
@@ -161,43 +152,6 @@ def read_study_state(study: SaeStudy, select: Selection | None = None) -> StudyS
     return read_state(study.folder, plan_units(study, select), lambda unit: seconds_of(study.folder, unit))
 
 
-def see_to_stale(study: SaeStudy, select: Selection, *, redo: bool) -> None:
-    """Refuse to go on over things that were made from something else, or remove them to be made again.
-
-    Raises:
-        StaleError: names them and what changed.
-    """
-    wanted = {unit.size for unit in plan_units(study, select)}
-    series = {
-        size: problem
-        for size in sizes(study)
-        if size in wanted and model_use(study, size).trained_here and (problem := series_problem(study, size))
-    }
-    stale = list(find_stale(study, select))
-    if not series and not stale:
-        return
-    if not redo:
-        raise _stale_error(study, series, stale)
-    for size in series:
-        for key in keys(study, {"size": (size,)}):
-            remove_made(study.folder, key)
-        home = study.folder / MODELS / size
-        (home / SERIES_FILE).unlink(missing_ok=True)
-        shutil.rmtree(home, ignore_errors=True)
-    for one in stale:
-        remove_made(study.folder, one.key)
-
-
-def _stale_error(study: SaeStudy, series: Mapping[str, str], stale: list[StaleSae]) -> StaleError:
-    lines = [f"the language models of {size}: {problem}" for size, problem in series.items()]
-    lines += [one.sentence() for one in stale[:N_SHOWN]]
-    if len(stale) > N_SHOWN:
-        lines.append(f"{len(stale) - N_SHOWN} more")
-    what = f"{counted(len(series) + len(stale), 'thing')} made from something else than the study asks for now"
-    step = "restore what changed, take another folder, or make them again with --redo-stale"
-    raise StaleError("\n  ".join([what, *lines]), where=str(study.file), next_step=step)
-
-
 def _report(
     study: SaeStudy, units: list[Unit], before: list[Unit], failures: Failures, start: float, options: RunOptions
 ) -> RunReport:
@@ -211,10 +165,7 @@ def _report(
     blocked = [unit.title for unit in left if order.is_blocked(unit, lost)]
     tables = None
     if len(done) == len(units) and any(unit.kind != MODEL for unit in units):
-        from release_kit.sae.tables.build import build_tables
-
-        build_tables(study)
-        tables = study.folder / TABLES
+        tables = _tables(study)
     return RunReport(
         before=tuple(unit.title for unit in before),
         done=tuple(unit.title for unit in done if unit.name not in known),
@@ -225,3 +176,14 @@ def _report(
         tables=tables,
         seconds=time.monotonic() - start,
     )
+
+
+def _tables(study: SaeStudy) -> Path:
+    """Write the tables, and remove what a writing that was killed left."""
+    from release_kit.sae.tables.build import build_tables
+
+    folder = study.folder / TABLES
+    for left in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+        left.unlink(missing_ok=True)
+    build_tables(study)
+    return folder

@@ -78,9 +78,22 @@ class Unit:
         if self.kind == TRAIN:
             return all(is_finished(study_folder, key) for key in self.keys)
         if self.kind == MEASURE:
-            return all((paths.measure_folder(study_folder, key) / paths.MEASURE_FILE).is_file() for key in self.keys)
-        folders = [paths.intervention_folder(study_folder, key) for key in self.keys]
-        return all((folder / paths.INTERVENTION_FILE).is_file() for folder in folders)
+            return all(is_measured(study_folder, key) for key in self.keys)
+        return all(is_intervened(study_folder, key) for key in self.keys)
+
+
+def is_measured(study_folder: Path, key: SaeKey) -> bool:
+    """Return whether the measures of an autoencoder are complete on disk, whatever they were made from."""
+    from release_kit.sae.measure.write import read_recorded
+
+    return read_recorded(paths.measure_folder(study_folder, key), paths.MEASURE_FILE, key) is not None
+
+
+def is_intervened(study_folder: Path, key: SaeKey) -> bool:
+    """Return whether the interventions at a layer and seed are complete on disk, whatever they were made from."""
+    from release_kit.sae.measure.write import read_recorded
+
+    return read_recorded(paths.intervention_folder(study_folder, key), paths.INTERVENTION_FILE, key) is not None
 
 
 def unit_name(kind: str, size: str, step: int | None = None) -> str:

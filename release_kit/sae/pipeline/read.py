@@ -5,7 +5,7 @@ Finished is what has ``sae.json``, written last, beside files of the sizes that 
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,22 +116,29 @@ def list_finished(study: SaeStudy, select: Selection | None = None) -> tuple[Fin
     return tuple(read_finished(study.folder, key) for key in keys(study, select) if is_finished(study.folder, key))
 
 
-def find_stale(study: SaeStudy, select: Selection | None = None) -> tuple[StaleSae, ...]:
+def find_stale(study: SaeStudy, wanted: Sequence[SaeKey] | None = None) -> tuple[StaleSae, ...]:
     """Return finished autoencoders whose identity is another than the study's now, with what changed.
+
+    Args:
+        study: the study.
+        wanted: those that are looked at; all if None.
 
     Raises:
         SaeError: the texts cannot be read.
     """
     identities, stale = Identities(study), []
-    for one in list_finished(study, select):
-        try:
-            asked = identities.of(one.key)
-        except SaeError as error:
-            stale.append(StaleSae(key=one.key, changed=f"its model cannot be looked at: {error.what}"))
+    for key in keys(study) if wanted is None else wanted:
+        if not is_finished(study.folder, key):
             continue
-        if canonical.digest(asked) != one.identity_digest:
-            changed = changes(dict(one.record["identity"]), asked) or "its record was changed by hand"
-            stale.append(StaleSae(key=one.key, changed=changed))
+        there = read_finished(study.folder, key)
+        try:
+            asked = identities.of(key)
+        except SaeError as error:
+            stale.append(StaleSae(key=key, changed=f"its model cannot be looked at: {error.what}"))
+            continue
+        if canonical.digest(asked) != there.identity_digest:
+            changed = changes(dict(there.record["identity"]), asked) or "its record was changed by hand"
+            stale.append(StaleSae(key=key, changed=changed))
     return tuple(stale)
 
 
