@@ -10,6 +10,15 @@ SAE_COMMANDS = {
     "run": ("release_kit.cli.sae_run:run_command", "Train, measure and intervene; continues where it was stopped."),
     "worker": ("release_kit.cli.sae_run:worker_command", "Join a run from another process or machine."),
     "status": ("release_kit.cli.sae_run:status_command", "Show what is done, running, failed and waiting."),
+    "report": (
+        "release_kit.cli.sae_report:report_command",
+        "Judge claims beside their nulls; write the page and the browser.",
+    ),
+    "release": (
+        "release_kit.cli.sae_release:release_command",
+        "Make a study that build, check and publish take.",
+    ),
+    "import": ("release_kit.cli.sae_import:import_command", "Read an autoencoder of another layout."),
     "demo": ("release_kit.cli.sae_demo:demo_command", "From sentences to a release, on two cores."),
 }
 """Command → (module:attribute, one line of help), in the order of work."""
@@ -27,4 +36,6 @@ def sae_group() -> None:
       release-kit sae plan study/
       release-kit sae run study/ --workers 2
       release-kit sae status study/
+      release-kit sae report study/
+      release-kit sae release study/    # then build, check and publish study/published
     """
