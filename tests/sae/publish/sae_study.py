@@ -4,13 +4,13 @@ Two sizes, three steps, two layers, two seeds; planned and made: 24 autoencoders
 """
 
 import hashlib
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from sae.small_study import write_study
 
 from release_kit.core import canonical
 from release_kit.sae.config import SaeConfig
@@ -21,17 +21,16 @@ from release_kit.sae.pipeline.plan import keys
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.spec.read import read_study
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from small_study import write_study
-
 WIDTHS = {"small": 16, "large": 24}
 N_FEATURES, K = 48, 4
 NULLS = {"random-model": 0.97, "permuted-languages": 0.9}
 
 
-def make_study(folder: Path, *, licence: str | None = "cc-by-4.0", architecture: str = "topk") -> SaeStudy:
+def make_study(
+    folder: Path, *, licence: str | None = "cc-by-4.0", architecture: str = "topk", normalise: str = "unit-norm"
+) -> SaeStudy:
     """Write a finished study and return it."""
-    write_study(folder, architecture=architecture)
+    write_study(folder, architecture=architecture, normalise=normalise)
     if licence:
         file = folder / "sae.yaml"
         file.write_text(file.read_text().replace("context: 24}", f"context: 24, licence: {licence}}}"))
@@ -42,7 +41,7 @@ def make_study(folder: Path, *, licence: str | None = "cc-by-4.0", architecture:
     return study
 
 
-def make_sae(key: SaeKey, architecture: str = "topk") -> Sae:
+def make_sae(key: SaeKey, architecture: str = "topk", normalise: str = "none") -> Sae:
     """Return an autoencoder whose tensors follow from its key."""
     d_in = WIDTHS[key.size]
     generator = torch.Generator().manual_seed(1000 * key.step + 100 * key.layer + 10 * key.seed + d_in)
@@ -50,7 +49,9 @@ def make_sae(key: SaeKey, architecture: str = "topk") -> Sae:
     w_dec = torch.nn.functional.normalize(torch.randn(N_FEATURES, d_in, generator=generator), dim=1)
     bias = 0.1 * torch.randn(N_FEATURES, generator=generator), 0.1 * torch.randn(d_in, generator=generator)
     topk = architecture == "topk"
-    config = SaeConfig(architecture=architecture, d_in=d_in, n_features=N_FEATURES, k=K if topk else None)
+    config = SaeConfig(
+        architecture=architecture, d_in=d_in, n_features=N_FEATURES, k=K if topk else None, normalise=normalise
+    )
     threshold = None if topk else torch.full((N_FEATURES,), 0.05)
     return Sae(config=config, w_enc=w_enc, b_enc=bias[0], w_dec=w_dec, b_dec=bias[1], threshold=threshold)
 
@@ -58,7 +59,7 @@ def make_sae(key: SaeKey, architecture: str = "topk") -> Sae:
 def write_one(study: SaeStudy, key: SaeKey) -> Path:
     """Write one finished autoencoder as training does, and return its folder."""
     folder = sae_folder(study.folder, key)
-    sae = make_sae(key, study.sae.architecture)
+    sae = make_sae(key, study.sae.architecture, study.sae.normalise)
     metadata = {
         "model_name": f"{study.name}/models/{key.size}/step-{key.step}",
         "hook_name": f"blocks.{key.layer - 1}.hook_resid_post",
