@@ -3,15 +3,17 @@
     python benchmarks/sae.py step --peers PYTHON                    # d = 768, n = 12,288, k = 32, batches of 4,096
     python benchmarks/sae.py step --peers PYTHON --steps 60 --rounds 1   # held-out quality after more steps
     python benchmarks/sae.py step --peers PYTHON --small            # seconds, to see that it runs
+    python benchmarks/sae.py grid --peers PYTHON                    # a grid beside SAELens cell by cell; also --small
 
 PYTHON is the interpreter of an environment of its own with torch, sae-lens and eai-sparsify; without it only ours run.
 Every measurement is a process of its own; imports, inputs and a tiny step come before the clock starts, and memory is
-counted above what was resident then. Only an otherwise idle machine gives a ranking. What is measured stands in
+counted above what was resident then. Only an otherwise idle machine gives a ranking. What a step is stands in
 ``sae_<name>.py``: ``WAYS``, ``PEERS``, ``make(small)``, ``tiny()``, ``load(inputs, n_steps)``, ``work(problem, way)``,
-``compare(inputs, results)``.
+``compare(inputs, results)``. ``sae_grid.py`` runs its own ways: ``run(folder, options)`` and ``work(folder, way)``.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -27,7 +29,7 @@ from types import ModuleType
 
 import numpy as np
 
-NAMES = ("step",)
+NAMES = ("step", "grid")
 
 
 def main() -> None:
@@ -43,11 +45,15 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     module = importlib.import_module(f"sae_{options.name}")
+    if options.name == "grid" and options.child:
+        print(json.dumps(module.work(Path(options.child[0]), options.child[1], options.small)))
+        return
     if options.child:
         print(json.dumps(measure(module, Path(options.child[0]), options.child[1], options.steps)))
         return
     with tempfile.TemporaryDirectory(prefix="sae-bench-") as folder:
-        print(json.dumps(run(module, Path(folder), options), indent=1))
+        found = module.run if options.name == "grid" else functools.partial(run, module)
+        print(json.dumps(found(Path(folder), options), indent=1))
 
 
 def run(module: ModuleType, folder: Path, options: argparse.Namespace) -> dict:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from release_kit.sae.step import portable
+
 if TYPE_CHECKING:
     import torch
 
@@ -107,6 +109,11 @@ class ByFeature:
 
         if not len(self.order):
             out.zero_()
+            return
+        if not portable.has_sparse_products(dense):
+            counts = self.offsets.diff().long()
+            features = torch.repeat_interleave(counts, output_size=len(self.rows))
+            portable.weighted_sums(features, self.rows, values[self.order], dense, out.zero_())
             return
         with warnings.catch_warnings():
             # Compressed sparse rows are announced as beta; the tests hold these products against dense ones.

@@ -6,6 +6,7 @@ row where it lies, without a copy of the rows that are asked for.
 
 from typing import TYPE_CHECKING
 
+from release_kit.sae.step import portable
 from release_kit.sae.step.active import Active
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ def decoded(active: Active, w_dec: "torch.Tensor") -> "torch.Tensor":
 
     if not len(active.indices):
         return w_dec.new_zeros(active.n_rows, w_dec.shape[1])
+    if not portable.has_bag_kernels(w_dec):
+        out = w_dec.new_zeros(active.n_rows, w_dec.shape[1])
+        portable.weighted_sums(active.rows, active.indices, active.values, w_dec, out)
+        return out
     return embedding_bag(
         active.indices, w_dec, active.offsets, mode="sum", per_sample_weights=active.values, include_last_offset=True
     )
@@ -40,6 +45,8 @@ def entry_products(active: Active, dense: "torch.Tensor", features: "torch.Tenso
 
     if not len(active.indices):
         return dense.new_zeros(0)
+    if not portable.has_bag_kernels(dense):
+        return portable.pair_products(dense, active.rows, features, active.indices)
     return torch.ops.aten._embedding_bag_per_sample_weights_backward(
         dense, features, active.indices, active.offsets[:-1], active.rows, 0, -1
     )

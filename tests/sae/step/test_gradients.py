@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from release_kit.sae.config import SaeConfig
+from release_kit.sae.step import portable
 from release_kit.sae.step.gradients import normalise_decoder, project_decoder
 from release_kit.sae.step.settings import StepSettings
 from release_kit.sae.step.train import loss_and_gradients, train_step
@@ -44,7 +45,7 @@ def test_loss_and_gradients_are_those_of_dense_autograd(case: str, loss: str, ma
 
 
 @pytest.mark.parametrize("n_dead", [3, 24, 400])
-@pytest.mark.parametrize("case", ["topk", "batchtopk", "matryoshka of rows", "jumprelu"])
+@pytest.mark.parametrize("case", ["topk", "batchtopk", "matryoshka of rows", "matryoshka of batches", "jumprelu"])
 def test_auxiliary_loss_is_that_of_dense_autograd(case: str, n_dead: int, make_state, make_batch, dense):
     state, x, settings = make_state(**CASES[case], **DEAD), make_batch(), StepSettings(tile_rows=128)
     without = loss_and_gradients(state, x, settings).loss
@@ -131,3 +132,19 @@ def test_matryoshka_of_one_group_is_what_it_selects_by(make_state, make_batch):
     found, expected = (loss_and_gradients(state, make_batch(), StepSettings()) for state in (one, plain))
     assert found.loss == expected.loss
     assert all(torch.equal(found.gradients[name], each) for name, each in expected.gradients.items())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "topk, nearly all"])
+def test_devices_without_the_quick_kernels_have_the_same_gradients(
+    case: str, make_state, make_batch, dense, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(portable, "has_bag_kernels", lambda tensor: False)
+    monkeypatch.setattr(portable, "has_sparse_products", lambda tensor: False)
+    monkeypatch.setattr(portable, "CHUNK_ENTRIES", 1000)
+    state, x, settings = make_state(**CASES[case], **DEAD), make_batch(), StepSettings(tile_rows=128)
+    state.tokens_since_fired[:10] = 1000
+    expected = dense(state, x, settings, torch.float64)
+    found = loss_and_gradients(state, x, settings)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    for name, each in expected.gradients.items():
+        assert relative(found.gradients[name], each) < 1e-6, name
