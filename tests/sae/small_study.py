@@ -20,14 +20,14 @@ DOES = {
     "seeks": "を探しています",
 }
 
+WIDTHS = {"small": 16, "large": 24}
 STUDY = """
 schema_version: 1
 name: small-study
 text: {{source: pairs.tsv, n_held_out: 30, context: 24}}
 language_model: {{vocab_size: 560, steps: 6, batch: 4, seq_len: 24, learning_rate: 0.01}}
 models:
-  small: {{hidden_size: 16, n_layers: 2, n_heads: 2, steps: [0, 3, 6]}}
-  large: {{hidden_size: 24, n_layers: 2, n_heads: 2, steps: [0, 3, 6]}}
+{models}
 seeds: [0, 1]
 sae: {{architecture: {architecture}, n_features: 48, k: 4, normalise: {normalise}{more}}}
 training: {{tokens: 1280, batch: 64, warmup_steps: 3, checkpoint_every: 5, warm_start: {warm_start}}}
@@ -46,6 +46,8 @@ def write_study(
     warm_start: str = "none",
     nulls: str = "[random-model, permuted-languages]",
     classes: str = "[bilingual, all]",
+    sizes: str = "small large",
+    steps: str = "[0, 3, 6]",
     more: str = "",
 ) -> Path:
     """Write ``sae.yaml`` and its pairs to a folder, and return the folder."""
@@ -55,7 +57,11 @@ def write_study(
         for number, (who, what, does) in enumerate(product(WHO.items(), WHAT.items(), DOES.items()))
     ]
     (folder / "pairs.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    models = [
+        f"  {one}: {{hidden_size: {WIDTHS[one]}, n_layers: 2, n_heads: 2, steps: {steps}}}" for one in sizes.split()
+    ]
     text = STUDY.format(
+        models="\n".join(models),
         architecture=architecture, normalise=normalise, cache=cache, warm_start=warm_start, nulls=nulls,
         classes=classes, more=more,
     )  # fmt: skip

@@ -143,7 +143,7 @@ def _left(study: SaeStudy, units: list[Unit]) -> tuple[int, int, float | None]:
     done = [unit for unit in units if unit.is_done(study.folder)]
     names = {unit.name for unit in done}
     left = sum(unit.cost for unit in units if unit.name not in names)
-    timed = [(unit, seconds_of(study.folder, unit)) for unit in done]
+    timed = [(unit, seconds_of(study.folder, unit)) for unit in done or units]
     rates = [seconds / unit.cost for unit, seconds in timed if seconds is not None and unit.cost]
     if not left:
         return len(units), len(done), 0.0

