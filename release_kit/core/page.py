@@ -31,7 +31,9 @@ nav a{margin-right:14px;white-space:nowrap}a{color:var(--blue)}
 code{font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.88em;margin:.6em 0;width:100%}
 th,td{text-align:left;padding:4px 10px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--faint);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th{color:var(--faint);font-weight:600}
+details{margin:.6em 0}summary{cursor:pointer;color:var(--blue)}details li{font-size:.88em;margin:.3em 0}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 figure{margin:1.2em 0;break-inside:avoid}figure svg,figure img{display:block;width:100%;height:auto;background:#fff;
 border:1px solid var(--line);border-radius:8px;padding:8px}
 figcaption{color:var(--faint);font-size:.86em;margin-top:.4em}
@@ -43,7 +45,7 @@ padding:12px 14px;break-inside:avoid}.card.holds{border-top-color:var(--holds)}
 .badge{font-weight:700;font-size:.84em;color:var(--untold)}.holds .badge{color:var(--holds)}
 .fails .badge{color:var(--fails)}.card .value{font-size:1.15em;font-variant-numeric:tabular-nums}
 .card p{margin:.3em 0}.card .small{font-size:.84em;color:var(--faint)}
-@media (max-width:640px){figure{overflow-x:auto}figure svg,figure img{min-width:680px}}
+@media (max-width:640px){figure{overflow-x:auto}figure svg,figure img{min-width:680px}.wide table{min-width:760px}}
 @media print{body{max-width:none;padding:0;font-size:11px}nav{display:none}.cards{grid-template-columns:1fr 1fr}
 .scroll{overflow:visible}}
 """

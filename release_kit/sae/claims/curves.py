@@ -91,32 +91,30 @@ def nulls_without(nulls: Mapping[str, Array], name: str) -> dict[str, Array]:
     return {null: shares for null, shares in nulls.items() if null != name}
 
 
-def weights_at(curves: Curves, places: npt.ArrayLike) -> Array:
-    """Return the weights of the mean over layers at one step, which may be another for each seed.
+def weights_at(curves: Curves, place: int) -> Array:
+    """Return the weights of the mean over layers at one step.
 
     Args:
-        curves: whose.
-        places: (n_seeds,) or one number: places among ``steps``.
+        curves: whose. place: among ``steps``.
     """
     weights = np.zeros(curves.real.shape)
-    weights[np.arange(len(curves.seeds)), np.broadcast_to(places, len(curves.seeds))] = 1 / len(curves.layers)
+    weights[:, place] = 1 / len(curves.layers)
     return weights
 
 
-def troughs(curves: Curves) -> npt.NDArray[np.int64]:
-    """Return (n_seeds,) the place of the trained step with the lowest share, as the other seeds say.
+def between(curves: Curves) -> tuple[int, ...]:
+    """Return the places of the trained steps between the first and the last one."""
+    return curves.trained[1:-1]
 
-    A minimum chosen and measured on the same shares lies too low by chance; here it is chosen without the seed that it
-    is measured on (with one seed alone: on itself, which no verdict rests on).
+
+def trough(curves: Curves) -> int:
+    """Return the place of the step between the first trained one and the last with the lowest mean share.
+
+    A minimum lies too low by chance: what is measured there allows for ``len(between(curves))`` choices.
     """
-    means = np.nanmean(curves.real, axis=2) if curves.real.size else curves.real[:, :, 0]
-    trained = np.array(curves.trained)
-    found = []
-    for seed in range(len(means)):
-        others = np.delete(means, seed, axis=0) if len(means) > 1 else means
-        curve = others[:, trained].mean(0)
-        found.append(trained[int(np.nanargmin(curve))] if np.isfinite(curve).any() else trained[0])
-    return np.array(found)
+    means = curves.real.mean(axis=(0, 2))
+    known = [place for place in between(curves) if np.isfinite(means[place])]
+    return min(known or between(curves), key=lambda place: means[place])
 
 
 def layer_parts(layers: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
@@ -154,9 +152,10 @@ def onsets(curves: Curves, null: str = "") -> Array:
         curves: whose. null: its share is subtracted; empty: none.
     """
     means = (curves.real - curves.nulls[null] if null else curves.real).mean(axis=2)
-    found = []
-    for curve, trough in zip(means, troughs(curves), strict=True):
-        rest, x = curve[trough:], np.log2(np.array(curves.steps[trough:], float))
+    found, start = [], trough(curves)
+    x = np.log2(np.array(curves.steps[start:], float))
+    for curve in means:
+        rest = curve[start:]
         half = (rest[0] + rest[-1]) / 2
         over = np.flatnonzero(rest >= half)
         if not rest[-1] > rest[0] or not len(over) or not over[0]:

@@ -58,19 +58,29 @@ class Comparison:
 
 
 def over_seeds(
-    what: str, size: str, beside: str, values: npt.ArrayLike, *, needed: bool = True, source: str = "nulls"
+    what: str,
+    size: str,
+    beside: str,
+    values: npt.ArrayLike,
+    *,
+    needed: bool = True,
+    source: str = "nulls",
+    choices: int = 1,
 ) -> Comparison:
     """Return the comparison of a difference that every seed has; seeds without it (NaN) are left out.
 
     Args:
         what, size, beside, needed, source: see ``Comparison``.
         values: (n_seeds,) the difference of each seed.
+        choices: differences that this one was chosen from for what it shows; its interval and p allow for that
+            (Bonferroni).
     """
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
-    value, low, high, p = t_interval(known)
+    value, low, high, p = t_interval(known, 1 - LEVEL / choices)
+    p = p if math.isnan(p) else min(1.0, choices * p)
     return Comparison(
-        what=what, size=size, beside=beside, needed=needed, values=tuple(_rounded(each) for each in known),
+        what=what, size=size, beside=beside, needed=needed, values=tuple(rounded(each) for each in known),
         value=value, low=low, high=high, p=p, p_adjusted=p, n_seeds=len(known), source=source,
     )  # fmt: skip
 
@@ -90,13 +100,13 @@ def t_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> tuple[fl
         return math.nan, math.nan, math.nan, math.nan
     mean = float(values.mean())
     if len(values) < 2:
-        return _rounded(mean), math.nan, math.nan, math.nan
+        return rounded(mean), math.nan, math.nan, math.nan
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     if error <= _SAME * max(abs(mean), 1.0):
-        return (0.0, 0.0, 0.0, 1.0) if abs(mean) <= _SAME else (_rounded(mean), math.nan, math.nan, math.nan)
+        return (0.0, 0.0, 0.0, 1.0) if abs(mean) <= _SAME else (rounded(mean), math.nan, math.nan, math.nan)
     reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
     p = max(float(2 * stdtr(len(values) - 1, -abs(mean) / error)), 1e-300)
-    return _rounded(mean), _rounded(mean - reach), _rounded(mean + reach), _rounded(p)
+    return rounded(mean), rounded(mean - reach), rounded(mean + reach), rounded(p)
 
 
 def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -108,10 +118,10 @@ def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     adjusted = holm([1.0 if math.isnan(comparisons[k].p) else comparisons[k].p for k in family])
     found = list(comparisons)
     for k, p in zip(family, adjusted, strict=True):
-        found[k] = replace(found[k], p_adjusted=math.nan if math.isnan(found[k].p) else _rounded(p))
+        found[k] = replace(found[k], p_adjusted=math.nan if math.isnan(found[k].p) else rounded(p))
     return tuple(found)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Return nine significant digits: the order of a sum must not change bytes."""
     return float(f"{float(value):.9g}") + 0.0

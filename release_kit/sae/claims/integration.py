@@ -1,8 +1,8 @@
 """Claims about interventions: do a finished model's features help an earlier one, more than random features do?
 
-The published formula is not known: each declared variant and strength is judged on its own. Where the table has effects
-of single seeds, they are averaged over layers and seeds are the unit; else the pooled intervals are taken, layer by
-layer.
+The published formula is not known: each declared variant and strength is judged on its own. Effects are averaged
+over layers. Where the table has those of single seeds, seeds are the unit; else pooled intervals are widened to what so
+few seeds can tell.
 """
 
 import math
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from release_kit.sae.claims.estimate import Comparison, over_seeds
+from release_kit.sae.claims.estimate import Comparison, over_seeds, rounded
 from release_kit.sae.claims.judge import StudyClaim, judge
 
 CONTROLS = ("count", "norm")
+_NORMAL = 1.959964
+"""Standard errors from the middle to an end of a 95 % interval."""
 _WORDS = {"count": "random features (count)", "norm": "random features (norm)"}
 Row = Mapping[str, Any]
 
@@ -70,7 +72,7 @@ def _claim(
 def _compare(
     rows: Sequence[Row], size: str, step: int, name: str, kind: str, beside: str, sign: int
 ) -> list[Comparison]:
-    """Return one comparison over seeds, or one for each layer where only pooled effects are known."""
+    """Return the comparison over seeds, or over what is known of all seeds together."""
     gain = "lower" if sign < 0 else "higher"
     what, beside = (
         f"{gain} loss in {kind} with {name} features at step {step}",
@@ -84,18 +86,29 @@ def _compare(
             by_seed.setdefault(row["seed"], {})[row["layer"]] = sign * row["value"]
         values = [np.mean([own.get(layer, np.nan) for layer in layers]) for _, own in sorted(by_seed.items())]
         return [over_seeds(f"{what}, mean of layers", size, beside, values, source="effects")]
-    return [
-        _pooled(row, f"{what}, layer {row['layer']}", size, beside, sign)
-        for row in sorted(rows, key=lambda row: row["layer"])
-    ]  # fmt: skip
+    return [_pooled(rows, f"{what}, mean of layers", size, beside, sign)]
 
 
-def _pooled(row: Row, what: str, size: str, beside: str, sign: int) -> Comparison:
-    value, low, high, p = (
-        math.nan if row[name] is None else float(row[name]) for name in ("value", "low", "high", "p")
-    )
-    low, high = (low, high) if sign > 0 else (-high, -low)
+def _pooled(rows: Sequence[Row], what: str, size: str, beside: str, sign: int) -> Comparison:
+    """Return the mean of pooled effects over layers with a t interval.
+
+    The standard error of a layer is that of its bootstrap interval, times sqrt(n / (n - 1)) as n seeds resampled vary
+    by that much too little. Layers share seeds: their errors are taken to go together, which is the worst case.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    n = min(int(row["n_seeds"]) for row in rows)
+    value = sign * float(np.mean([_number(row["value"]) for row in rows]))
+    width = float(np.mean([_number(row["high"]) - _number(row["low"]) for row in rows]))
+    reach, p = math.nan, math.nan
+    if n > 1 and width > 0:
+        error = width / (2 * _NORMAL) * math.sqrt(n / (n - 1))
+        reach, p = float(stdtrit(n - 1, 0.975)) * error, max(float(2 * stdtr(n - 1, -abs(value) / error)), 1e-300)
     return Comparison(
-        what=what, size=size, beside=beside, needed=True, values=(), value=sign * value, low=low, high=high, p=p,
-        p_adjusted=p, n_seeds=int(row["n_seeds"]), source="effects",
+        what=what, size=size, beside=beside, needed=True, values=(), value=rounded(value), low=rounded(value - reach),
+        high=rounded(value + reach), p=rounded(p), p_adjusted=rounded(p), n_seeds=n, source="effects",
     )  # fmt: skip
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,13 +1,14 @@
 """Claims about training: features are noise at first, then languages separate, then features become bilingual.
 
-The lowest share's step is chosen by the other seeds (``curves.troughs``). Each claim is judged by count and by mass.
+The step of the lowest share is chosen on the shares themselves: intervals and p of what is measured there allow for all
+steps that it was chosen from. Each claim is judged by count and by mass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from release_kit.sae.claims.curves import NEEDED_NULLS, Array, Curves, troughs, weights_at
+from release_kit.sae.claims.curves import NEEDED_NULLS, Array, Curves, between, trough, weights_at
 from release_kit.sae.claims.estimate import Comparison, over_seeds
 from release_kit.sae.claims.judge import StudyClaim, judge
 
@@ -32,14 +33,19 @@ def training_claims(curves: Mapping[str, Curves], by: str, uninterpreted: Mappin
         if len(own.trained) < FEWEST_STEPS:
             lacking.append(f"{FEWEST_STEPS} trained steps of {size} (there are {len(own.trained)})")
             continue
-        first, low, last = own.trained[0], troughs(own), own.trained[-1]
+        first, low, last = own.trained[0], trough(own), own.trained[-1]
+        choices = len(between(own))
         fall = weights_at(own, first) - weights_at(own, low)
         rise = weights_at(own, last) - weights_at(own, low)
-        said = f"step {own.steps[first]}", _steps(own, low), f"step {own.steps[last]}"
+        said = tuple(f"step {own.steps[place]}" for place in (first, low, last))
         found["noise"] += _noise(own, size, first, said[0], uninterpreted.get(size) if by == "count" else None)
-        found["separate"] += beyond_nulls(own, size, f"share at {said[0]} less the lowest (at {said[1]})", fall)
+        found["separate"] += beyond_nulls(
+            own, size, f"share at {said[0]} less the lowest (at {said[1]})", fall, choices
+        )
         found["separate"] += _below_nulls(own, size, low, said[1])
-        found["bilingual"] += beyond_nulls(own, size, f"share at {said[2]} less the lowest (at {said[1]})", rise)
+        found["bilingual"] += beyond_nulls(
+            own, size, f"share at {said[2]} less the lowest (at {said[1]})", rise, choices
+        )
     return [
         judge(
             "noise-first",
@@ -63,18 +69,19 @@ def lacks(curves: Mapping[str, Curves]) -> list[str]:
     ]  # fmt: skip
 
 
-def beyond_nulls(curves: Curves, size: str, what: str, weights: Array) -> list[Comparison]:
+def beyond_nulls(curves: Curves, size: str, what: str, weights: Array, choices: int = 1) -> list[Comparison]:
     """Return a contrast of the real shares, and less the same contrast of every null that is not 0 throughout.
 
     Args:
         curves: whose. size: its name. what: the contrast in words. weights: of the contrast.
+        choices: contrasts that it was chosen from.
     """
     own = curves.contrast(weights)
-    found = [over_seeds(what, size, "", own)]
+    found = [over_seeds(what, size, "", own, choices=choices)]
     for null in curves.nulls:
         under = curves.contrast(weights, null)
         if not np.allclose(under, 0, atol=1e-12):
-            found.append(over_seeds(what, size, null, own - under, needed=null in NEEDED_NULLS))
+            found.append(over_seeds(what, size, null, own - under, needed=null in NEEDED_NULLS, choices=choices))
     return found
 
 
@@ -96,17 +103,13 @@ def _noise(
     return found
 
 
-def _below_nulls(curves: Curves, size: str, low: Sequence[int] | np.ndarray, step: str) -> list[Comparison]:
+def _below_nulls(curves: Curves, size: str, low: int, step: str) -> list[Comparison]:
     at = weights_at(curves, low)
     return [
         over_seeds(
             f"share under {null} less the lowest share (at {step})", size, "",
             curves.contrast(at, null) - curves.contrast(at), needed=null in NEEDED_NULLS,
+            choices=len(between(curves)),
         )
         for null in curves.nulls
     ]  # fmt: skip
-
-
-def _steps(curves: Curves, places: np.ndarray) -> str:
-    steps = sorted({curves.steps[int(place)] for place in places})
-    return "step " + " or ".join(map(str, steps))

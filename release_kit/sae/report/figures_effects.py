@@ -15,7 +15,8 @@ from release_kit.sae.claims.read import StudyTables
 Row = Mapping[str, Any]
 _ORDER = ("en", "ja", "bilingual", "all")
 _BESIDE = {"": "the change itself", "count": "less random features (count)", "norm": "less random features (norm)"}
-_SEEDS_AS_UNITS = 3
+IN_STEPS = "larger-earlier"
+"""Its differences are of steps, and stand in the table only."""
 
 
 def draw_effects(tables: StudyTables) -> list[Picture]:
@@ -48,7 +49,7 @@ def _effects(rows: list[Row], all_sizes: Sequence[str], variant: str, strength: 
         axes[row][0].set_ylabel(f"{size}\nnats per token", fontsize=8)
     handles = {text: h for axis in axes.flat for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=3, fontsize=8)
-    said = "95 % t interval over seeds" if over else "95 % bootstrap interval over seeds and sentences"
+    said = "95 % t interval over seeds" if over else "95 % bootstrap interval, seeds and sentences"
     title = (
         f"Effects at step {step:,}: {variant}, strength {strength:g}; mean of layers, {counted(seeds, 'seed')}, {said}"
     )
@@ -80,7 +81,8 @@ def _effect_panel(axis: Any, rows: Sequence[Row], names: Sequence[str]) -> tuple
             axis.plot([at, at], [low, high], color=COLOURS[k], lw=1.5)
         axis.plot(x, y, MARKERS[k], color=COLOURS[k], ms=5, label=text)
     axis.axhline(0, color=FAINT, lw=0.8)
-    axis.set_xticks(range(len(names)), [f"{name} features" if len(name) < 3 else name for name in names], fontsize=8)
+    axis.set_xticks(range(len(names)), list(names), fontsize=8)
+    axis.set_xlim(-0.5, len(names) - 0.5)
     axis.grid(axis="y")
     return n_seeds, over
 
@@ -113,7 +115,7 @@ def draw_claims(claims: Sequence[StudyClaim]) -> list[Picture]:
     found = []
     with styled():
         for name, unit, own in (
-            ("claims-shares", "share, or log2 of a step", [each for each in claims if each.by != "loss"]),
+            ("claims-shares", "share", [each for each in claims if each.by != "loss" and each.name != IN_STEPS]),
             ("claims-losses", "nats per token", [each for each in claims if each.by == "loss"]),
         ):
             known = [each for each in own if each.weakest is not None]
@@ -156,7 +158,7 @@ def draw_stability(tables: StudyTables) -> list[Picture]:
     if not sizes:
         return []
     with styled():
-        figure = new_figure(max(6.5, 3.6 * len(sizes)), 3.3)
+        figure = new_figure(max(7.5, 3.8 * len(sizes)), 3.3)
         axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
         n = 0
         for axis, size in zip(axes, sizes, strict=True):
@@ -167,7 +169,7 @@ def draw_stability(tables: StudyTables) -> list[Picture]:
         title = (
             f"Features that another seed finds again (cosine of decoders 0.7 or more), {counted(n, 'pair')} of seeds"
         )
-        note = "Lines: mean over pairs of seeds; bars: the least and the most of them. Broken: random directions."
+        note = "Lines: mean over pairs; bars: least and most; broken: random directions."
         return [finished(figure, name="stability", section="quality", title=title, note=note)]
 
 

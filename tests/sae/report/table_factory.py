@@ -75,6 +75,8 @@ def write_tables(
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     (folder / "sae.yaml").write_text(STUDY.replace("[0, 1, 2]", str(list(seeds))), encoding="utf-8")
     for name, rows in found.items():
+        if not rows:
+            continue  # one seed has no other to be compared with
         pq.write_table(_table(name, rows), folder / "tables" / f"{name}.parquet")
     return folder
 
