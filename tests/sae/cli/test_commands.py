@@ -120,6 +120,7 @@ def test_other_settings_are_refused_and_made_again_when_asked(study: Path, run: 
     assert code == 1 and "language models of small: learning_rate 0.01 → 0.02" in err
 
 
+@pytest.mark.slow
 def test_a_change_makes_only_what_depends_on_it_again(study: Path, run: Run):
     change(study, "least_sentences: 2", "least_sentences: 4")
     code, said, _ = run("run", str(study), "--redo-stale", "--workers", "1")
@@ -130,6 +131,7 @@ def test_a_change_makes_only_what_depends_on_it_again(study: Path, run: Run):
     assert (sae_folder(study, key) / "sae.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_named_the_rest_goes_on_and_a_retry_completes_it(study: Path, run: Run):
     wanted = made_files(study)
     shutil.rmtree(study / "saes/small/step-6")

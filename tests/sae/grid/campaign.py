@@ -27,8 +27,8 @@ from release_kit.sae.spec.read import read_study
 RULES = Rules(poll_s=0.02, renew_s=0.5, max_deaths=1_000_000)
 OPTIONS = RunOptions(context="fork", rules=RULES, max_restarts=1_000_000)
 STAGES = ("model", "activations", "train", "written", "measure", "intervene", "done")
-PER_ROUND = 10
-"""Kills of one run at most, so that there are several runs from the start."""
+PER_ROUND = len(STAGES)
+"""Kills of one run: each stage once, so that there are several runs from the start."""
 
 
 def preload() -> None:
