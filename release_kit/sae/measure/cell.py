@@ -23,6 +23,7 @@ from release_kit.sae.measure.result import Measured, measured_tables
 from release_kit.sae.measure.settings import SETTINGS, MeasureSettings, measure_identity
 from release_kit.sae.measure.texts import null_texts
 from release_kit.sae.measure.write import is_current, write_recorded
+from release_kit.sae.metrics.recovered import Recovered, recovered_of
 from release_kit.sae.models.load import LanguageModel
 from release_kit.sae.pipeline.identity import versions
 from release_kit.sae.pipeline.models import open_step
@@ -104,9 +105,7 @@ class _Look:
             language=tokens.language, document=tokens.document, script=token_scripts(lm.tokenizer)[tokens.ids],
             n_documents=len(tokens.texts), pairs=text_pairs(tokens)[: settings.max_pairs],
         )  # fmt: skip
-        given = null_texts(
-            texts.held_out, study.classify.nulls, n_digit_documents=settings.n_digit_documents, seed=settings.seed
-        )
+        given = null_texts(study, texts.held_out, settings)
         return cls(
             study=study, lm=lm, settings=settings, tokens=tokens, labels=labels,
             recovered=tokenise(texts_of(texts.held_out[: settings.recovered_pairs]), lm.tokenizer, texts.context),
@@ -153,11 +152,16 @@ def _measure(study: SaeStudy, block: Mapping[SaeKey, dict[str, Any]], look: _Loo
             for key, sae in saes.items():
                 nulls[name][key].add(sae.encode(x[key.layer]), index)
             done += 1
-    for key, identity in block.items():
+    kept: dict[SaeKey, dict[str, Recovered]] = {}
+    for key, identity in sorted(block.items(), key=lambda one: (one[0].layer, one[0].seed)):
         report("measure", done, n)
+        if key not in kept:
+            same = [one for one in block if one.layer == key.layer]
+            kept = dict(zip(same, recovered_of([saes[one] for one in same], look.lm, key.layer, look.recovered),
+                            strict=True))  # fmt: skip
         measured = Measured(
             key=key, sae=saes[key], counter=counters[key], nulls={name: nulls[name][key] for name in nulls},
-            lm=look.lm, tokens=look.tokens, null_tokens=look.nulls, recovered_tokens=look.recovered,
+            lm=look.lm, tokens=look.tokens, null_tokens=look.nulls, recovered=kept[key],
             classify=study.classify, settings=look.settings, texts=look.texts,
         )  # fmt: skip
         folder = measure_folder(study.folder, key)

@@ -113,9 +113,16 @@ def permuted_rows(
             yield _row("rate", by, _pooled(name, draws))
 
 
-def english_beside(held_out: DocumentCounts, language: npt.NDArray[np.int64], n_tokens: npt.NDArray[np.int64]) -> Tally:
-    """Return the sums of English documents alone, to which those of Japanese in Latin letters are added."""
-    only = np.where(language == LANGUAGES.index("en"), language, 0)
+def english_beside(
+    held_out: DocumentCounts, language: npt.NDArray[np.int64], n_tokens: npt.NDArray[np.int64], n_documents: int
+) -> Tally:
+    """Return the sums of English documents alone, to which those of Japanese in Latin letters are added.
+
+    Args:
+        held_out: sums by document. language, n_tokens: (n_documents,) of each.
+        n_documents: only the first ones: those of the pairs that are in Latin letters.
+    """
+    only = np.where((language == LANGUAGES.index("en")) & (np.arange(len(language)) < n_documents), language, 0)
     return held_out.tally(only, np.where(only > 0, n_tokens, 0))
 
 

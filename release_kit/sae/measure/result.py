@@ -19,7 +19,7 @@ from release_kit.sae.measure.nulls import Rule, english_beside, mass_weights, ow
 from release_kit.sae.measure.settings import MeasureSettings
 from release_kit.sae.measure.shown import choose_shown, shown_contexts
 from release_kit.sae.metrics.reconstruction import ALL
-from release_kit.sae.metrics.recovered import recovered
+from release_kit.sae.metrics.recovered import Recovered
 from release_kit.sae.models.load import LanguageModel
 from release_kit.sae.pipeline.paths import SaeKey
 from release_kit.sae.spec.model import ClassifyUse
@@ -38,7 +38,8 @@ class Measured:
     Attributes:
         key, sae, counter: which one, its tensors, its counts on held-out texts.
         nulls: null → its sums by document on that null's texts, ``null_tokens``.
-        lm, tokens, recovered_tokens: the model, the held-out texts, and those that predictions are taken on.
+        lm, tokens: the model and the held-out texts.
+        recovered: by language (and ``all``), what predictions keep.
         classify, settings: rules and bounds.
         texts: id → text of a token, filled as tokens are met.
     """
@@ -50,7 +51,7 @@ class Measured:
     lm: LanguageModel
     tokens: TokenBatches
     null_tokens: Mapping[str, TokenBatches]
-    recovered_tokens: TokenBatches
+    recovered: Mapping[str, Recovered]
     classify: ClassifyUse
     settings: MeasureSettings
     texts: dict[int, str]
@@ -92,8 +93,7 @@ def _metrics(measured: Measured) -> Iterator[tuple[str, str, float]]:
     alive = counts.languages.fired.sum(1) > 0
     yield "n_features", "", float(len(alive))
     yield "n_alive", "", float(alive.sum())
-    found = recovered(measured.sae, measured.lm, measured.key.layer, measured.recovered_tokens)
-    for name, figures in found.items():
+    for name, figures in measured.recovered.items():
         for metric, value in figures.to_dict().items():
             metric = "n_predicted_tokens" if metric == "n_tokens" else metric
             yield metric, "" if name == ALL else name, float(value)
@@ -139,7 +139,8 @@ def _null_rows(measured: Measured, rule: Rule) -> Iterator[dict[str, Any]]:
         there = document_tokens(given.document, len(given.texts))
         tally = counted.tally(document_languages(given.texts), there)
         if null == "romanised":
-            tally = english_beside(documents, language, n_tokens).merged(tally)
+            n_documents = 2 * measured.settings.romanised_pairs
+            tally = english_beside(documents, language, n_tokens, n_documents).merged(tally)
         yield from text_null_rows(null, real, tally, rule)
 
 

@@ -17,6 +17,7 @@ class MeasureSettings:
         group_tokens: tokens that are in memory together, at all layers.
         n_top: contexts of each feature and language that granularity is told from.
         n_permutations: draws of languages for documents.
+        romanised_pairs: held-out pairs that are counted in Latin letters: the first ones.
         n_digit_documents: documents of digits and punctuation.
         recovered_pairs: held-out pairs on which cross-entropy and divergence are taken: the first ones.
         max_pairs: pairs whose active features are compared.
@@ -28,6 +29,7 @@ class MeasureSettings:
     group_tokens: int = 8192
     n_top: int = 8
     n_permutations: int = 20
+    romanised_pairs: int = 600
     n_digit_documents: int = 200
     recovered_pairs: int = 48
     max_pairs: int = 1000

@@ -4,6 +4,7 @@ Definitions are those of SAELens 6.54: cross-entropy and divergence of the next 
 its reconstruction, and with zeros at all places. Start tokens and padding keep their residual, and are not scored from.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -71,14 +72,34 @@ def recovered(
         SaeError: the autoencoder takes another width, or no row has two tokens.
         ActivationError: there is no such layer.
     """
-    if sae.config.d_in != lm.d_model:
-        what = f"the autoencoder takes width {sae.config.d_in}, the model has {lm.d_model}"
-        raise SaeError(what, where=lm.label(), next_step="take the autoencoder of this model")
-    sums = np.zeros((len(LANGUAGES), 7))
+    return recovered_of([sae], lm, layer, tokens, batch_tokens=batch_tokens)[0]
+
+
+def recovered_of(
+    saes: Sequence[Sae], lm: LanguageModel, layer: int, tokens: TokenBatches, *, batch_tokens: int = 4096
+) -> list[dict[str, Recovered]]:
+    """Return the same for several autoencoders of one layer, which share the passes without any of them.
+
+    Args:
+        saes: of ``layer``. lm, layer, tokens, batch_tokens: as for ``recovered``.
+
+    Raises:
+        SaeError: an autoencoder takes another width, or no row has two tokens.
+        ActivationError: there is no such layer.
+    """
+    for sae in saes:
+        if sae.config.d_in != lm.d_model:
+            what = f"the autoencoder takes width {sae.config.d_in}, the model has {lm.d_model}"
+            raise SaeError(what, where=lm.label(), next_step="take the autoencoder of this model")
+    sums = np.zeros((len(saes), len(LANGUAGES), 7))
     for batch in tokens.batches(batch_tokens):
-        sums += _batch_sums(sae, lm, layer, batch, tokens)
-    if not sums[:, 0].sum():
+        sums += _batch_sums(saes, lm, layer, batch, tokens)
+    if len(saes) and not sums[0, :, 0].sum():
         raise SaeError("no row of tokens has two tokens: there is nothing to predict", where=lm.label())
+    return [_by_language(one) for one in sums]
+
+
+def _by_language(sums: np.ndarray) -> dict[str, Recovered]:
     groups = {ALL: sums.sum(0), **{name: sums[code] for code, name in enumerate(LANGUAGES) if name}}
     return {name: _figures(row) for name, row in groups.items() if row[0]}
 
@@ -91,42 +112,58 @@ def _figures(row: np.ndarray) -> Recovered:
     )  # fmt: skip
 
 
-def _batch_sums(sae: Sae, lm: LanguageModel, layer: int, batch: Batch, tokens: TokenBatches) -> np.ndarray:
-    """Return (n_languages, 7): tokens with a next one, tokens, three sums of cross-entropy, two of divergence."""
+def _batch_sums(saes: Sequence[Sae], lm: LanguageModel, layer: int, batch: Batch, tokens: TokenBatches) -> np.ndarray:
+    """Return (n_saes, n_languages, 7): tokens with a next one, tokens, three cross-entropies, two divergences."""
     import torch
 
     kept = batch.kept().to(lm.device)
+    code = torch.from_numpy(tokens.language.astype(np.int64)[batch.index[batch.kept()].numpy()]).to(lm.device)
+    scored = kept & kept.roll(-1, dims=1)
+    scored[:, -1] = False
+    following = batch.input_ids.roll(-1, dims=1).to(lm.device)[kept]
+    scored = scored[kept]
 
-    def rebuilt(h: "torch.Tensor") -> "torch.Tensor":
-        new = h.clone()
-        new[kept] = sae.decode(sae.encode(h[kept])).to(h.dtype)
-        return new
+    def entropies(logs: "torch.Tensor") -> np.ndarray:
+        return _summed(code[scored], -logs.gather(1, following.unsqueeze(1)).squeeze(1)[scored])
 
-    base = _log_probabilities(lm, batch)
-    with replaced(lm, layer, rebuilt):
-        with_sae = _log_probabilities(lm, batch)
+    def rebuilt(sae: Sae) -> "Callable[[torch.Tensor], torch.Tensor]":
+        def fn(h: "torch.Tensor") -> "torch.Tensor":
+            new = h.clone()
+            new[kept] = sae.decode(sae.encode(h[kept])).to(h.dtype)
+            return new
+
+        return fn
+
+    base = _log_probabilities(lm, batch, kept)
+    weight = base.exp()
+
+    def divergences(logs: "torch.Tensor") -> np.ndarray:
+        return _summed(code, (weight * (base - logs)).sum(1))
+
     with replaced(lm, layer, torch.zeros_like):
-        with_zeros = _log_probabilities(lm, batch)
-    code = torch.from_numpy(tokens.language.astype(np.int64))[batch.index.clamp(min=0)].to(lm.device)
-    scored = kept[:, :-1] & kept[:, 1:]
-    following = batch.input_ids[:, 1:].to(lm.device)
-    columns = [(code[:, :-1][scored], torch.ones(int(scored.sum()))), (code[kept], torch.ones(int(kept.sum())))]
-    for logs in (base, with_sae, with_zeros):
-        each = -logs[:, :-1].gather(2, following.unsqueeze(2)).squeeze(2)[scored]
-        columns.append((code[:, :-1][scored], each))
-    for logs in (with_sae, with_zeros):
-        columns.append((code[kept], (base.exp() * (base - logs)).sum(2)[kept]))
-    found = np.zeros((len(LANGUAGES), len(columns)))
-    for place, (group, values) in enumerate(columns):
-        weights = values.cpu().double().numpy()
-        found[:, place] = np.bincount(group.cpu().numpy(), weights=weights, minlength=len(LANGUAGES))
+        with_zeros = _log_probabilities(lm, batch, kept)
+    ones = torch.ones(len(code))
+    found = np.zeros((len(saes), len(LANGUAGES), 7))
+    found[:, :, 0], found[:, :, 1] = _summed(code[scored], ones[scored.cpu()]), _summed(code, ones)
+    found[:, :, 2], found[:, :, 4], found[:, :, 6] = entropies(base), entropies(with_zeros), divergences(with_zeros)
+    del with_zeros
+    for place, sae in enumerate(saes):
+        with replaced(lm, layer, rebuilt(sae)):
+            with_sae = _log_probabilities(lm, batch, kept)
+        found[place, :, 3], found[place, :, 5] = entropies(with_sae), divergences(with_sae)
     return found
 
 
-def _log_probabilities(lm: LanguageModel, batch: Batch) -> "torch.Tensor":
+def _summed(group: "torch.Tensor", values: "torch.Tensor") -> np.ndarray:
+    weights = values.cpu().double().numpy()
+    return np.bincount(group.cpu().numpy(), weights=weights, minlength=len(LANGUAGES))
+
+
+def _log_probabilities(lm: LanguageModel, batch: Batch, kept: "torch.Tensor") -> "torch.Tensor":
+    """Return (m, n_ids) of the places that are kept."""
     import torch
 
     with torch.no_grad():
         mask = batch.mask.to(lm.device)
         logits = lm.model(input_ids=batch.input_ids.to(lm.device), attention_mask=mask, use_cache=False).logits
-        return torch.log_softmax(logits.float(), dim=-1)
+        return torch.log_softmax(logits[kept].float(), dim=-1)
