@@ -112,11 +112,13 @@ def negative_log_likelihoods(lm: LanguageModel, batch: SentenceBatch) -> npt.NDA
     with torch.inference_mode():
         device = lm.device
         given = {"input_ids": batch.input_ids.to(device), "attention_mask": batch.mask.to(device)}
-        logits = lm.model(**given, use_cache=False).logits[:, :-1].float()
+        logits = lm.model(**given, use_cache=False).logits
+        scored = batch.scored.to(device)
         told = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), given["input_ids"][:, 1:].flatten(), reduction="none"
-        ).view(batch.scored.shape)
-        return (told.double() * batch.scored.to(device)).sum(1).cpu().numpy()
+            logits[:, :-1][scored].float(), given["input_ids"][:, 1:][scored], reduction="none"
+        )
+        sums = torch.zeros(len(scored), dtype=torch.float64, device=device)
+        return sums.index_add_(0, scored.nonzero()[:, 0], told.double()).cpu().numpy()
 
 
 def _sentence(name: str, kind: str, ids: list[int], first: int) -> Sentence:
