@@ -173,12 +173,16 @@ def _place(one: FinishedSae, folder: Path) -> None:
 
 
 def _place_extra(study_folder: Path, folder: Path, written: Mapping[str, bytes]) -> None:
-    """Link tables and report into ``extra/`` and write the index; what is of an earlier time goes."""
+    """Link tables and report into ``extra/`` and write the index; what is of an earlier time goes.
+
+    Folders inside ``tables/`` hold what tables are made from quickly; they stay at home.
+    """
     files = {
         f"{name}/{path}": study_folder / name / path
         for name in (TABLES, REPORT)
         if (study_folder / name).is_dir()
         for path, _ in iter_files(study_folder / name)
+        if name != TABLES or "/" not in path
     }
     _mirror(files, folder, keep=written)
     for name, data in written.items():

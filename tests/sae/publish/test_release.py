@@ -33,6 +33,8 @@ def own_cache(tmp_path_factory):
 def built(tmp_path_factory) -> Path:
     """Return the folder of a study that was published and built."""
     study = make_study(tmp_path_factory.mktemp("built") / "study")
+    (study.folder / "tables" / "matches").mkdir()
+    (study.folder / "tables" / "matches" / "kept.parquet").write_bytes(b"what tables are made from")
     (study.folder / "report").mkdir()
     (study.folder / "report" / "index.html").write_text("<p>what was found</p>\n")
     folder = publish_cells(study).folder
@@ -105,6 +107,7 @@ def test_report_and_tables_go_along(built):
     index = built / "published" / "release" / "index"
     assert (index / "report" / "index.html").read_text() == "<p>what was found</p>\n"
     assert "[report/index.html](report/index.html)" in (index / "README.md").read_text()
+    assert not (index / "tables" / "matches").exists(), "only tables go along"
     assert (index / "tables" / "saes.parquet").read_bytes() == (built / "tables" / "saes.parquet").read_bytes()
 
 
