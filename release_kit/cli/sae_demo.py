@@ -24,8 +24,8 @@ WEIGHTS = "sae_weights.safetensors"
 LOAD = """
 from pathlib import Path
 from release_kit.sae.formats.read import read_sae
-sae, layout = read_sae(Path({folder!r}))
-print(f"an autoencoder in {{layout}}'s layout: {{sae.config.d_in}} -> {{sae.config.n_features}}, k = {{sae.config.k}}")
+found = read_sae(Path({folder!r}))
+print(f"an autoencoder in the layout of {{found.layout}}: {{found.sae.config.d_in}} -> {{found.sae.config.n_features}}")
 """
 
 
