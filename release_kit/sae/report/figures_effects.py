@@ -34,7 +34,7 @@ def draw_effects(tables: StudyTables) -> list[Picture]:
 
 def _effects(rows: list[Row], all_sizes: Sequence[str], variant: str, strength: float, step: int) -> Picture:
     sizes = [size for size in all_sizes if any(row["size"] == size for row in rows)]
-    kinds = sorted({row["kind"] for row in rows}, key=lambda kind: (kind == "translation", kind))
+    kinds = sorted({row["kind"] for row in rows}, key=lambda kind: (not kind.isalpha() or len(kind) > 3, kind))
     names = [name for name in _ORDER if any(row["name"] == name for row in rows)]
     figure = new_figure(3.3 * len(kinds) + 0.6, 2.2 * len(sizes) + 1.1)
     axes = figure.subplots(len(sizes), len(kinds), squeeze=False, sharey=True, sharex=True)
@@ -45,7 +45,12 @@ def _effects(rows: list[Row], all_sizes: Sequence[str], variant: str, strength: 
             n, own = _effect_panel(axes[row][column], mine, names)
             seeds, over = max(seeds, n), over or own
             if row == 0:
-                axes[row][column].set_title("translation" if kind == "translation" else f"loss in {kind}", loc="left")
+                axes[row][column].set_title(
+                    f"loss in {kind}"
+                    if kind.isalpha() and len(kind) <= 3
+                    else f"translation {kind}".removesuffix(" translation"),
+                    loc="left",
+                )
         axes[row][0].set_ylabel(f"{size}\nnats per token", fontsize=8)
     handles = {text: h for axis in axes.flat for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=3, fontsize=8)
