@@ -21,7 +21,9 @@ AGAINST: Mapping[str, Sequence[str]] = {"bilingual": ("en", "ja")}
 
 
 def effect_rows(intervened: Sequence[Recorded], n_bootstrap: int) -> Iterator[dict[str, Any]]:
-    """Yield the effects of every size, step and layer over all of its seeds; ``seed`` is -1 in these rows.
+    """Yield the effects of every size, step and layer, of all its seeds together and of each by itself.
+
+    ``seed`` is -1 in rows of all together; intervals of a single seed are over sentences and random draws.
 
     Args:
         intervened: of the study. n_bootstrap: resamples of an interval.
@@ -39,9 +41,12 @@ def effect_rows(intervened: Sequence[Recorded], n_bootstrap: int) -> Iterator[di
                 what = f"interventions or sentences are others than those of {row[0].key.title}"
                 step_ = "remove the older folder of interventions and run again"
                 raise SaeError(what, where=one.key.title, next_step=step_)
-        head = {"size": size, "step": step, "layer": layer, "seed": POOLED_SEED}
-        for effect in effects(by_seed, n_bootstrap=n_bootstrap, against=AGAINST):
-            yield {**head, **asdict(effect)}
+        groups = [(POOLED_SEED, by_seed)]
+        groups += [(one.key.seed, [losses]) for one, losses in zip(row, by_seed, strict=True)]
+        for seed, group in groups:
+            head = {"size": size, "step": step, "layer": layer, "seed": seed}
+            for effect in effects(group, n_bootstrap=n_bootstrap, against=AGAINST):
+                yield {**head, **asdict(effect)}
 
 
 def losses_of(table: "pa.Table") -> Losses:

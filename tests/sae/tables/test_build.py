@@ -85,7 +85,7 @@ def test_the_random_model_of_a_share_is_step_0_of_the_same_size_layer_and_seed(c
 def test_effects_rest_on_all_seeds_and_follow_from_the_losses(copied):
     study = copied()
     rows = build_tables(study).tables["effects"].to_pylist()
-    assert {(row["seed"], row["n_seeds"]) for row in rows} == {(-1, 2)}
+    assert {(row["seed"], row["n_seeds"]) for row in rows} == {(-1, 2), (0, 1), (1, 1)}
     kinds = {row["kind"] for row in rows}
     assert kinds == {"en", "ja", "en>ja", "ja>en"}
     changes = []
@@ -97,11 +97,12 @@ def test_effects_rest_on_all_seeds_and_follow_from_the_losses(copied):
         inside = np.array([kind == "ja" for kind in losses.kinds])
         place = losses.keys.index(("add", "ja", 0.5, "", 0))
         changes.append((losses.nll[place] - losses.nll[0])[inside].sum() / losses.n_tokens[inside].sum())
-    row = next(
-        row for row in rows
+    found = {
+        row["seed"]: row["value"] for row in rows
         if (row["layer"], row["variant"], row["name"], row["kind"], row["beside"]) == (1, "add", "ja", "ja", "")
-    )  # fmt: skip
-    assert row["value"] == pytest.approx(np.mean(changes), rel=1e-9)
+    }  # fmt: skip
+    assert found[-1] == pytest.approx(np.mean(changes), rel=1e-9)
+    assert [found[0], found[1]] == pytest.approx(changes, rel=1e-9)
     assert {row["beside"] for row in rows if row["name"] == "bilingual"} == {"", "count", "norm", "en", "ja"}
 
 
