@@ -121,9 +121,7 @@ def test_no_file_has_outgrown_its_seam():
 
 def test_every_module_says_what_it_owns():
     silent = [
-        str(path.relative_to(ROOT))
-        for path in _modules()
-        if path.stat().st_size and not ast.get_docstring(_tree(path))
+        str(path.relative_to(ROOT)) for path in _modules() if path.stat().st_size and not ast.get_docstring(_tree(path))
     ]
     assert not silent
 
