@@ -56,7 +56,7 @@ def _lines(found: Any) -> list[str]:
         ]
     for feature in found.features:
         layers = "layers told by the model" if feature.layers is None else counted(feature.layers, "layer")
-        width = "" if feature.width is None else f" of {feature.width:,}"
+        width = "" if feature.width is None else f" of {counted(feature.width, 'column')}"
         missing = f", {feature.n_missing:,} without an annotation" if feature.n_missing else ""
         lines.append(f"{feature.name}: {layers}{width}, {counted(feature.n_bins, 'second')} of "
                      f"{counted(feature.n_stimuli, 'stimulus', 'stimuli')}{missing}")  # fmt: skip

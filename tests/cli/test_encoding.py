@@ -20,7 +20,7 @@ def test_check_says_samples_models_and_cost_and_writes_nothing(folder: Path):
     assert outcome.returncode == 0, outcome.stderr
     assert "sub-01 (corrected): 258 training and 258 held-out samples, 6 runs of 3 titles" in outcome.stdout
     assert "task-glee_run-02                      0 train     86 held out of 90" in outcome.stdout
-    assert "story-words: 1 layer, 540 seconds of 3 stimuli" in outcome.stdout
+    assert "story-words: 1 layer of 4 columns, 540 seconds of 3 stimuli" in outcome.stdout
     assert "2 fits and 1 union of bands: about 0.0 GB of memory" in outcome.stdout
     assert outcome.stdout.rstrip().endswith("0 errors: it can be run")
     assert sorted(folder.rglob("*")) == before
