@@ -22,7 +22,7 @@ from release_kit.encoding.features.spec import FeatureSpec
 from release_kit.encoding.features.store import DAMAGED, FeatureFiles, feature_files
 from release_kit.encoding.features.texts import BinnedTexts, bin_stimuli
 from release_kit.encoding.pipeline.choices import Choices
-from release_kit.encoding.pipeline.filtering import filter_runs, whole_runs
+from release_kit.encoding.pipeline.filtering import fill_gaps, filter_runs, whole_runs
 from release_kit.encoding.pipeline.inputs import Inputs, Split, SubjectPlan
 from release_kit.encoding.spec.model import Analysis, FeatureUse
 
@@ -223,7 +223,10 @@ class Designs:
             x = self._placement(split, files).apply(reduced)
             return x[split.train], x[split.test]
         whole, rows = whole_runs(split.samples, self.plan.runs)
-        x = self._placement(split, files, whole).apply(reduced)
+        placement = self._placement(split, files, whole)
+        x = placement.apply(reduced)
+        if self.analysis.features[part.feature].missing == "drop":
+            x = fill_gaps(x, placement.touches(files.missing_by_stimulus(part.annotator)), whole)
         x = filter_runs(x, whole, self.plan.runs, self.choices.clean_features)
         return x[rows[split.train]], x[rows[split.test]]
 

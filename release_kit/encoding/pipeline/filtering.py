@@ -61,6 +61,28 @@ def filter_runs(x: FloatArray, whole: Samples, runs: Sequence[RunInfo], settings
     return x
 
 
+def fill_gaps(x: FloatArray, gap: npt.NDArray[np.bool_], whole: Samples) -> FloatArray:
+    """Put straight lines into rows that are dropped afterwards, in place, so that filters carry nothing out of them.
+
+    What stands in the rows of a missing annotation is no value: a filter would spread it over its whole window.
+
+    Args:
+        x: (n_volumes of all runs, n_columns).
+        gap: (n_volumes of all runs,) rows that are dropped; a run without any other row is left as it is.
+        whole: from ``whole_runs``.
+    """
+    for part in whole.borders:
+        missing, kept = np.flatnonzero(gap[part]), np.flatnonzero(~gap[part])
+        if not len(missing) or not len(kept):
+            continue
+        after = np.searchsorted(kept, missing)
+        left, right = kept[np.maximum(after - 1, 0)], kept[np.minimum(after, len(kept) - 1)]
+        share = np.where(right > left, (missing - left) / np.maximum(right - left, 1), 0.0)[:, None]
+        rows = x[part]
+        rows[missing] = (1 - share) * rows[left] + share * rows[right]
+    return x
+
+
 def _less_running_mean(x: FloatArray, tr_s: float, settings: CleanSettings) -> npt.NDArray[np.float64]:
     """Return one run less its mean and its running mean over the window of the median, mirrored at its ends."""
     from scipy.ndimage import uniform_filter1d

@@ -12,7 +12,7 @@ from release_kit.encoding.data.clean import CleanSettings, clean
 from release_kit.encoding.data.runs import RunInfo
 from release_kit.encoding.pipeline.choices import choices_of
 from release_kit.encoding.pipeline.designs import Designs
-from release_kit.encoding.pipeline.filtering import filter_runs, whole_runs
+from release_kit.encoding.pipeline.filtering import fill_gaps, filter_runs, whole_runs
 from release_kit.encoding.pipeline.run import run_analysis
 from release_kit.encoding.spec.read import read_analysis
 
@@ -112,6 +112,57 @@ def test_in_place_of_a_running_median_a_running_mean_of_the_same_window_is_taken
     np.testing.assert_allclose(clean(x, 1.0, CleanSettings(window_s=10)), centred - medians, atol=1e-6)
     long = filter_runs(x.copy(), whole, runs, CleanSettings(window_s=500))
     assert np.abs(long.mean(axis=0)).max() < 0.05  # a window is at most the run
+
+
+@pytest.mark.parametrize("detrend", ["median", "cosine"])
+def test_a_gap_that_is_dropped_changes_nothing_around_it(detrend: str):
+    runs = [info("a", 300), info("b", 40)]
+    samples = Samples(run=np.repeat([0, 1], [300, 40]).astype(np.int32),
+                      volume=np.concatenate([np.arange(300), np.arange(40)]).astype(np.int32),
+                      runs=("task-a", "task-b"), titles=("t", "t"), train=np.ones(340, bool))  # fmt: skip
+    whole, _ = whole_runs(samples, runs)
+    settings = CleanSettings(detrend=detrend, window_s=60)
+    steady = np.full((340, 2), 5, np.float32)
+    steady[:, 1] = np.linspace(0, 8, 340)
+    gap = np.zeros(340, bool)
+    gap[140:160] = gap[320:] = True
+    holed = np.where(gap[:, None], 0, steady).astype(np.float32)
+    expected = filter_runs(steady.copy(), whole, runs, settings)[~gap]
+    found = filter_runs(fill_gaps(holed.copy(), gap, whole), whole, runs, settings)[~gap]
+    spread = filter_runs(holed.copy(), whole, runs, settings)[~gap]
+    assert np.abs(found - expected)[:280].max() < 1e-4 < np.abs(spread - expected)[:280].max() / 1000
+    assert np.abs(found - expected)[280:].max() < 0.3 < np.abs(spread - expected)[280:].max()
+
+
+def test_designs_carry_nothing_out_of_a_gap_in_the_annotation(tmp_path: Path):
+    text = COSINE.replace("story-words: {level: story,", "story-words: {level: story, missing: drop,")
+    file = write_study(tmp_path, subjects=("01",), analysis=text)
+    (path,) = (tmp_path / "dataset/stimuli").glob("stim-glee_*story*_events.tsv")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: 1 + N_VOLUMES + 30] + lines[1 + N_VOLUMES + 45 :]))
+    result = run_analysis(read_analysis(file)).results[0]
+    group = result.groups[0]
+    plan, part = group.plans[0], result.chosen("01", "story-words")
+    split = plan.splits[0]
+    whole, rows = whole_runs(split.samples, plan.runs)
+    plain = Designs(analysis=group.analysis, features=group.designs.features, plan=plan,
+                    choices=replace(group.choices, clean_features=None))  # fmt: skip
+    x = plain.matrices(part, replace(split, samples=whole))[0]
+    run = whole.runs.index("task-glee_run-02")
+    gap = np.flatnonzero((whole.run == run) & (whole.volume >= 34) & (whole.volume < 49))  # seen four seconds later
+    assert len(gap) == 15 and not np.isin(gap, rows).any() and not x[gap].any() and x[[gap[0] - 1, gap[-1] + 1]].any()
+    x[gap] = np.linspace(x[gap[0] - 1], x[gap[-1] + 1], 17)[1:-1]
+    by_hand = filter_runs(x, whole, plan.runs, group.choices.clean_features)
+    np.testing.assert_allclose(group.designs.matrices(part, split)[1], by_hand[rows[split.test]], atol=1e-6)
+
+
+def test_a_run_that_is_dropped_whole_is_left_as_it_is():
+    runs = [info("a", 6)]
+    samples = Samples(run=np.zeros(6, np.int32), volume=np.arange(6, dtype=np.int32), runs=("task-a",), titles=("t",),
+                      train=np.ones(6, bool))  # fmt: skip
+    whole, _ = whole_runs(samples, runs)
+    x = np.arange(6, dtype=np.float32)[:, None]
+    assert np.array_equal(fill_gaps(x.copy(), np.ones(6, bool), whole), x)
 
 
 def test_features_lose_what_responses_lost_before_they_came_here(tmp_path: Path):
