@@ -65,7 +65,7 @@ DIFFERENCES = (
     Difference(
         key="clean.features",
         paper="mean and slow drifts of each run are taken out of responses alone",
-        corrected="out of the delayed features as well, by the same filter",
+        corrected="out of the delayed features as well: by the same filter, for a running median by a running mean",
         why="features that keep what responses have lost predict what is not there: scores and unique parts come out "
         "too small",
     ),

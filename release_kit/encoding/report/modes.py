@@ -96,7 +96,8 @@ def _note(rows: Rows) -> str:
         "Both modes are judged on the voxels that both score and on the held-out samples that both predict"
         f"{f' ({_range(samples)} a subject)' if samples else ''}, so that a difference is one of the models. A voxel "
         "that one mode does not score (its prediction never changes, say) is left out of both; how many each scores "
-        "by itself stands beside. Means over n subjects. 95 %: of the difference, Student's interval over subjects; "
+        "by itself stands beside. Layers are chosen, and voxels called significant, by each mode's own tests. Means "
+        "over n subjects. 95 %: of the difference, Student's interval over subjects; "
         "for one subject from resampled blocks of held-out time."
     )
     return text + " A unique part is compared in R², and once more as the published code has it, a difference of r."

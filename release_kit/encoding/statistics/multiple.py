@@ -14,6 +14,7 @@ import numpy.typing as npt
 from release_kit.encoding.errors import FitError
 
 Method = Literal["bh", "by"]
+_EXACT = 1e-9
 _ROUNDING = 1e-6
 """Relative; tables hold p as float32."""
 _CHANCE = 0.001
@@ -65,7 +66,7 @@ def share_needed(n_permutations: int, level: float, n_tests: int, method: Method
 def permutations_needed(share: float, level: float, n_tests: int, method: Method = "bh") -> int:
     """Return the smallest number of permutations with which tests are called when this share of them has the smallest
     p: the smallest ``n`` with ``1 / (n + 1) <= level share / c``, see ``share_needed``."""
-    return max(1, math.ceil(_factor(n_tests, method) / (share * level) * (1 - _ROUNDING)) - 1)
+    return max(1, math.ceil(_factor(n_tests, method) / (share * level) * (1 - _EXACT)) - 1)
 
 
 def stuck_tests(p: npt.ArrayLike, n_permutations: int, level: float, method: Method = "bh") -> int:
