@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from release_kit.core.errors import UsageError
 
 REPO_TYPES = ("model", "dataset", "space")
-_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$")
+_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)

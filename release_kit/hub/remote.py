@@ -15,7 +15,7 @@ from release_kit.hub.errors import AbsurdReplyError
 
 MAX_FILES = 2_000_000
 MAX_SIZE_BYTES = 1 << 50
-_HEX = {40: re.compile(r"^[0-9a-f]{40}$"), 64: re.compile(r"^[0-9a-f]{64}$")}
+_HEX = {40: re.compile(r"^[0-9a-f]{40}\Z"), 64: re.compile(r"^[0-9a-f]{64}\Z")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,6 @@ def parse_repo_ids(items: Iterable[Any], where: str) -> list[str]:
     """
     ids = [item.get("id") if isinstance(item, dict) else None for item in items]
     for found in ids:
-        if not isinstance(found, str) or not re.match(r"^[\w-][\w.-]*(/[\w-][\w.-]*)?$", found, re.ASCII):
+        if not isinstance(found, str) or not re.match(r"^[\w-][\w.-]*(/[\w-][\w.-]*)?\Z", found, re.ASCII):
             raise AbsurdReplyError(f"the Hub named {str(found)[:80]!r} as a repo", where=where)
     return ids

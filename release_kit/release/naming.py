@@ -15,7 +15,7 @@ from release_kit.core.records import nearest
 from release_kit.core.study import STUDY_FILE, Study
 
 MAX_NAME_LENGTH = 96
-_ALLOWED = re.compile(r"^[A-Za-z0-9._-]+$")
+_ALLOWED = re.compile(r"^[A-Za-z0-9._-]+\Z")
 _ELSEWHERE = re.compile(r"[^A-Za-z0-9._-]+")
 
 

@@ -163,7 +163,7 @@ def _missing(one: Expected, surplus: list[Path]) -> Problem:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"\.(nii|img|hdr)(\.gz)?$", "", name)
+    return re.sub(r"\.(nii|img|hdr)(\.gz)?\Z", "", name)
 
 
 def _two_files(there: list[Expected]) -> Iterator[Problem]:

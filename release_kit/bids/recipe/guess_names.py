@@ -15,9 +15,9 @@ _SESSION = re.compile(
 )
 _BIDS_TASK = re.compile(r"task-(?P<task>[A-Za-z0-9]+)")
 _RUN = re.compile(r"(?i)(?<![a-z])(?:run|part|block|scan|r|p)[-_ ]?(?P<run>\d{1,3})(?!\d)")
-_LAST_NUMBER = re.compile(r"(?<!\d)(?P<run>\d{1,2})$")
+_LAST_NUMBER = re.compile(r"(?<!\d)(?P<run>\d{1,2})\Z")
 _BIDS_SUBJECT = re.compile(r"sub-(?P<source>[A-Za-z0-9]+)")
-_ENDING = re.compile(r"\.(nii|img|hdr)(\.gz)?$|\.[A-Za-z0-9]{1,8}$")
+_ENDING = re.compile(r"\.(nii|img|hdr)(\.gz)?\Z|\.[A-Za-z0-9]{1,8}\Z")
 _NO_TASK = re.compile(
     r"(?i)bold|func|epi|f?mri|nii|img|run|part|block|scan|task|sub|ses|sess|session|anat|raw|data|dicom|dcm|series|mb"
     r"|ep2d|cmrr|moco|vol|volumes|each|sec"

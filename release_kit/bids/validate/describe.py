@@ -13,7 +13,7 @@ from release_kit.bids.validate.tables import Table, read_table
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
 _README = re.compile(r"README(\.(md|rst|txt))?")
-_SESSION_IN_TASK = re.compile(r"(?i)(.*?)ses(?:s|sion)?-?(\d+)$")
+_SESSION_IN_TASK = re.compile(r"(?i)(.*?)ses(?:s|sion)?-?(\d+)\Z")
 README_WORDS = 20
 SESSION_HOURS = 3.0
 SESSION_RUNS = 20

@@ -55,7 +55,7 @@ def meaning(path: str) -> str:
         return "annotations"
     if path.startswith("derivatives/"):
         return "derivatives"
-    if re.search(r"_events\.(tsv|json)$", path):
+    if re.search(r"_events\.(tsv|json)\Z", path):
         return "annotations"
     if path.startswith(("sub-", "sourcedata/")):
         return "recordings"

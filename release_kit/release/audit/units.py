@@ -18,8 +18,8 @@ MAIN = "main"
 SAFE_SUFFIXES = (".safetensors", ".npz", ".gguf", ".npy", ".onnx", ".h5", ".msgpack")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
-_SHARD = re.compile(r"^(?P<stem>.+?)[-_](?P<index>\d{5})-of-(?P<total>\d{5})(?P<suffix>\.\w+)$")
-_VERSION = re.compile(r"^v?\d+(\.\d+)+$")
+_SHARD = re.compile(r"^(?P<stem>.+?)[-_](?P<index>\d{5})-of-(?P<total>\d{5})(?P<suffix>\.\w+)\Z")
+_VERSION = re.compile(r"^v?\d+(\.\d+)+\Z")
 _STATE = re.compile(r"(^|/)(optimizer|scheduler|rng_state|training_args|random_states|scaler|tokenizer|vocab|merges)")
 """Files beside the weights that have the suffixes of weights."""
 

@@ -18,8 +18,8 @@ from release_kit.release.cards.card_file import (
     split_front_matter,
 )
 
-_VALUE = re.compile(r"^      value: (-?[0-9.e+-]+)$")
-_PLACE = re.compile(r"^(?:      name|    - type): (.*)$")
+_VALUE = re.compile(r"^      value: (-?[0-9.e+-]+)\Z")
+_PLACE = re.compile(r"^(?:      name|    - type): (.*)\Z")
 
 
 @dataclass(frozen=True, kw_only=True)

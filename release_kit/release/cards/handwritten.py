@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from release_kit.core.errors import RecordError
 
 CLOSE = "<!-- /release_kit:hand-written -->"
-_OPEN = re.compile(r"^<!-- release_kit:hand-written ([a-z0-9][a-z0-9-]*) -->[ \t]*$")
+_OPEN = re.compile(r"^<!-- release_kit:hand-written ([a-z0-9][a-z0-9-]*) -->[ \t]*\Z")
 _MARK = re.compile(r"<!--\s*/?\s*release_kit:hand-written")
 _EMPTY = re.compile(r"<!-- release_kit:hand-written [a-z0-9][a-z0-9-]* -->\n<!-- /release_kit:hand-written -->\n")
 _HEADING = re.compile(r"^#{1,6} ")

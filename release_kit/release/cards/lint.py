@@ -17,7 +17,7 @@ from release_kit.release.cards.card_file import FrontMatter, read_front_matter
 from release_kit.release.cards.lint_results import lint_configs, lint_eval_results, lint_model_index
 from release_kit.release.cards.problems import CardProblem
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?\Z")
 _PLACEHOLDER = re.compile(r"\[more information needed\]|\{\{\s*\w+[^}]*\}\}|\[optional\]", re.IGNORECASE)
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 _DATASET_ONLY = frozenset({"configs", "dataset_info", "size_categories", "task_categories", "annotations_creators"})

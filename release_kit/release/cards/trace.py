@@ -24,7 +24,7 @@ TRACE_CLOSE = " -->"
 Address = tuple[str, tuple[str, ...], str]
 """(table, texts of the key columns, column)."""
 
-_TABLE = re.compile(r"^<!-- release_kit:numbers ([a-z0-9-]+) keys=(\d+) -->$")
+_TABLE = re.compile(r"^<!-- release_kit:numbers ([a-z0-9-]+) keys=(\d+) -->\Z")
 _BAR = re.compile(r"(?<!\\)\|")
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 

@@ -18,7 +18,7 @@ SCRIPT_SUFFIXES = (
     ".py", ".pyc", ".ipynb", ".sh", ".bash", ".zsh", ".ps1", ".bat", ".cmd", ".js", ".rb", ".pl", ".so", ".dll",
     ".dylib", ".exe", ".jar", ".whl",
 )  # fmt: skip
-_PICKLE_WEIGHTS = re.compile(r"(?:^|/)(?:pytorch_model|adapter_model|consolidated)[\w.-]*\.(?:bin|pt|pth)$")
+_PICKLE_WEIGHTS = re.compile(r"(?:^|/)(?:pytorch_model|adapter_model|consolidated)[\w.-]*\.(?:bin|pt|pth)\Z")
 _PICKLE_START = re.compile(rb"\x80[\x02-\x05]")
 _EXECUTABLE_START = (b"\x7fELF", b"MZ\x90\x00", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
 

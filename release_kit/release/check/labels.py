@@ -25,7 +25,7 @@ SAME_ARCHITECTURE = (
 ARTIFACT_KEY = "artifact"
 """Provenance key under which training may record ``{file: sha256}`` of what it saved."""
 
-_STEP_FOLDER = re.compile(r"(?:^|/)(?:checkpoint|step|global_step)[-_]?(\d+)$")
+_STEP_FOLDER = re.compile(r"(?:^|/)(?:checkpoint|step|global_step)[-_]?(\d+)\Z")
 
 
 def check_labels(survey: Survey) -> Iterator[Problem]:
@@ -114,7 +114,7 @@ def _method_kind(factor: Factor, level: Level) -> str | None:
         return ("adapter" if text in ("true", "yes") else "full") if "lora" in factor.name else None
     if re.search(r"(^|[^a-z])(q?lora|dora|adapter|ia3|peft)", text):
         return "adapter"
-    return "full" if re.match(r"full($|[^a-z])|fullft|full_?fine", text) else None
+    return "full" if re.match(r"full(\Z|[^a-z])|fullft|full_?fine", text) else None
 
 
 def _seed(survey: Survey, view: CellView, factor: Factor, level: Level) -> Iterator[Problem]:

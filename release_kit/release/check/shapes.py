@@ -16,9 +16,9 @@ KNOWN_FAMILIES = frozenset(
 )
 """``model_type`` values whose attention and feed-forward layers follow the rules of ``_expected``."""
 
-_EMBEDDINGS = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+_EMBEDDINGS = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in|word_embeddings)\.weight\Z")
 _LAYER = re.compile(r"^(?:model\.|transformer\.|gpt_neox\.|base_model\.model\.)*(?:layers|h)\.(\d+)\.")
-_MODULE = re.compile(r"^(?:model\.)*layers\.\d+\.((?:self_attn|mlp)\.\w+_proj|input_layernorm)\.weight$")
+_MODULE = re.compile(r"^(?:model\.)*layers\.\d+\.((?:self_attn|mlp)\.\w+_proj|input_layernorm)\.weight\Z")
 _SHOWN = 3
 
 

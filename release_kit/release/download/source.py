@@ -21,7 +21,7 @@ SIGNATURE_FILE = "manifest.sigstore.json"
 MANIFEST_LIMIT_BYTES = 512 * 1024 * 1024
 """About two million files; what is longer is not a manifest."""
 
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ FILE_LIMIT_BYTES = 500 * 10**9
 MANY_CELLS = 100
 """Up to here every cell gets a repo of its own by default."""
 
-_REF = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")
+_REF = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

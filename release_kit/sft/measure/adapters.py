@@ -93,7 +93,7 @@ def _factors(config: Mapping[str, Any], module: str, sides: Mapping[str, str], w
 def _by_pattern(patterns: Any, module: str, default: float) -> float:
     """Return the value of the pattern that matches the end of a module's name, as PEFT matches them."""
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if re.match(rf"(.*\.)?({pattern})\Z", module):
             return value
     return default
 

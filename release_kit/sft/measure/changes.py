@@ -23,7 +23,7 @@ RANK_MODES = (NO_MODES, SAMPLE, ALL)
 
 SAMPLE_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.(.+)$")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.(.+)\Z")
 _MAX_NAMED = 5
 
 

@@ -24,7 +24,7 @@ _LETTERED = re.compile(r"(?m)^([A-H])\. ?(.*?) *$")
 _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(?: [^\d;:]*)?")
 """A number and perhaps its unit; not two numbers, a clock time, a ratio or a fraction."""
 _OPTIONS = re.compile(r"(?s)(.*?)\s*\(A\)\s*(.*?)\s*\(B\)\s*(.*?)\s*\(C\)\s*(.*?)\s*\(D\)\s*(.*?)\s*")
-_ANSWER = re.compile(r"answer is \(([A-Z])\)\.?\s*$")
+_ANSWER = re.compile(r"answer is \(([A-Z])\)\.?\s*\Z")
 _PART = re.compile(r"Context \(\d+\): ")
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s")
 

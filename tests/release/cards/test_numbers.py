@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from release_kit.core.errors import RecordError
@@ -27,6 +27,7 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1), plain, min_size=1, max_size=5))
+@example({"A\n": "A\n", "b": ["on", "C\n"]})
 def test_yaml_reads_back_as_the_same_value(value):
     text = "\n".join(yaml_lines(value))
     assert yaml.safe_load(text) == value

@@ -80,7 +80,7 @@ def read_vtt(text: str, options: SubtitleOptions, problems: Problems) -> list[Cu
     Comments, styles and regions are passed over; a cue with several voices becomes one cue a voice.
     """
     lines = split_lines(text)
-    if not lines or not re.match(r"WEBVTT(?:[ \t].*)?$", lines[0]):
+    if not lines or not re.match(r"WEBVTT(?:[ \t].*)?\Z", lines[0]):
         problems.add("does not begin with the line WEBVTT", 1)
         return []
     cues = []
