@@ -10,6 +10,7 @@ from release_kit.core.wording import counted
 from release_kit.encoding.demo import OBJECT_LAYER, PLANTED, STORY_LAYER
 from release_kit.encoding.pipeline.finished import Finished, read_finished
 from release_kit.encoding.pipeline.regions import read_regions
+from release_kit.encoding.statistics.multiple import called
 
 FEATURES = {"speech": "speech-words", "object": "object-minilm", "story": "story-smollm2"}
 """Level → the feature that its responses follow."""
@@ -86,16 +87,16 @@ def _layers(finished: Finished) -> Iterator[Verdict]:
 
 
 def _false(finished: Finished, folder: Path) -> Verdict:
-    called = wrong = 0
+    n_called = wrong = 0
     for fit in finished.chosen:
         regions = read_regions(folder / "regions.tsv", finished.mask(fit.subject), fit.subject)
         follows = np.any([regions[name] for name, (_, shares) in PLANTED.items() if fit.level in shares], axis=0)
-        significant = np.nan_to_num(fit.values["q"], nan=1.0) <= finished.level
-        called += int(significant.sum())
+        significant = called(fit.values["q"], finished.level)
+        n_called += int(significant.sum())
         wrong += int((significant & ~follows).sum())
-    share = wrong / max(called, 1)
+    share = wrong / max(n_called, 1)
     return Verdict(
         question="of all vertices that are called, few lie where nothing was planted",
-        found=f"{wrong:,} of {called:,}, {share:.1%}; {finished.level:.0%} is expected at most on average",
-        ok=called > 0 and share <= MOST_FALSE,
+        found=f"{wrong:,} of {n_called:,}, {share:.1%}; {finished.level:.0%} is expected at most on average",
+        ok=n_called > 0 and share <= MOST_FALSE,
     )

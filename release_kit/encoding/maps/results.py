@@ -14,6 +14,7 @@ from release_kit.encoding.data.masks import Mask
 from release_kit.encoding.maps.derivative import StatMap, WrittenMap, write_derivative
 from release_kit.encoding.pipeline.finished import ChosenFit, Finished, FinishedPartition
 from release_kit.encoding.pipeline.intact import read_intact
+from release_kit.encoding.statistics.multiple import called
 
 DERIVATIVE = "derivative"
 _OWN_SPACES = ("T1w", "T2w", "native", "func", "boldref", "individual")
@@ -68,7 +69,7 @@ def _fit_maps(finished: Finished, fit: ChosenFit) -> Iterator[StatMap]:
     found: dict[str, npt.NDArray] = {"r": fit.values["r"]}
     if fit.test is not None:
         about["Threshold"] = finished.level
-        about["NumberSignificant"] = int((np.nan_to_num(fit.values["q"], nan=1.0) <= finished.level).sum())
+        about["NumberSignificant"] = int(called(fit.values["q"], finished.level).sum())
         found |= {"p": fit.values["p"], "q": fit.values["q"]}
     for statistic, values in found.items():
         own = {}

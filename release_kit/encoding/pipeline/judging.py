@@ -30,6 +30,7 @@ from release_kit.encoding.pipeline.units import (
     write_table,
 )
 from release_kit.encoding.statistics.multiple import (
+    called,
     fdr,
     max_statistic_p,
     permutations_needed,
@@ -68,7 +69,7 @@ class Judged:
     @property
     def significant(self) -> npt.NDArray[np.bool_]:
         """(n_voxels,) True where q is at most the level."""
-        return np.nan_to_num(self.q, nan=1.0) <= self.level
+        return called(self.q, self.level)
 
 
 def block_samples(test: TestChoices, plan: SubjectPlan) -> int:

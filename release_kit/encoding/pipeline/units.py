@@ -139,12 +139,14 @@ def read_complete(
         record = read_json(home / name)
         if record["schema_version"] != SCHEMA_VERSION or digest(record["identity"]) != digest(identity):
             return None
-        damaged += [home / file for file, known in record["files"].items() if not _holds(home / file, known)]
+        files = dict(record["files"])
     except (ReleaseKitError, OSError, KeyError, TypeError, AttributeError):
         # Without a record the folder was not finished; one that cannot be read was.
         if not (home / name).is_file():
             return None
         damaged.append(home / name)
+    else:
+        damaged += [home / file for file, known in files.items() if not _holds(home / file, known)]
     for path in damaged if on_damage else ():
         on_damage(path)
     return None if damaged else record
@@ -161,7 +163,10 @@ def tell_damage(folder: Path, on_event: Callable[[Mapping[str, Any]], None]) -> 
 
 
 def _holds(path: Path, known: str) -> bool:
-    return path.is_file() and _sha256(path) == known
+    try:
+        return path.is_file() and _sha256(path) == known
+    except OSError:
+        return False
 
 
 def read_columns(path: Path) -> dict[str, Any]:

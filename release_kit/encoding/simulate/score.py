@@ -20,6 +20,7 @@ from release_kit.encoding.partition.sets import FloatMap, Union, unique
 from release_kit.encoding.pipeline.finished import ChosenFit, Finished, read_finished
 from release_kit.encoding.simulate.dataset import TRUTH
 from release_kit.encoding.spec.read import read_analysis
+from release_kit.encoding.statistics.multiple import called
 
 LEVEL = 0.05
 CHANCE = 0.001
@@ -134,7 +135,7 @@ def _fit(fit: ChosenFit, band: str, truth: _Truth) -> FitScore:
     r = fit.values["r"]
     p, q = (fit.values.get(name, np.full(len(r), np.nan)) for name in ("p", "q"))
     best = np.argsort(-np.nan_to_num(r, nan=-1), kind="stable")[: int(signal.sum())]
-    called = q <= LEVEL
+    found = called(q, LEVEL)
     return FitScore(
         mode=fit.mode,
         subject=fit.subject,
@@ -144,8 +145,8 @@ def _fit(fit: ChosenFit, band: str, truth: _Truth) -> FitScore:
         overlap=float(signal[best].mean()),
         n_null=int(truth.null.sum()),
         false_p=int((p[truth.null] < LEVEL).sum()),
-        false_q=int(called[truth.null].sum()),
-        n_called=int(called.sum()),
+        false_q=int(found[truth.null].sum()),
+        n_called=int(found.sum()),
     )
 
 

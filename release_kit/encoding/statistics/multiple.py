@@ -55,6 +55,16 @@ def fdr(p: npt.ArrayLike, method: Method = "bh") -> npt.NDArray[np.float64]:
     return adjusted
 
 
+def called(q: npt.ArrayLike, level: float) -> npt.NDArray[np.bool_]:
+    """Return which tests are called: q at most ``level``, to the digits that a table of float32 keeps; NaN never is.
+
+    Args:
+        q: (n_tests,) of ``fdr``, as computed or read back from a table.
+        level: of significance.
+    """
+    return np.nan_to_num(np.asarray(q, np.float64), nan=np.inf) <= level * (1 + _ROUNDING)
+
+
 def share_needed(n_permutations: int, level: float, n_tests: int, method: Method = "bh") -> float:
     """Return which share of tests must reach the smallest p for any of them to be called: ``c / ((n + 1) level)``.
 
@@ -86,7 +96,7 @@ def stuck_tests(p: npt.ArrayLike, n_permutations: int, level: float, method: Met
     values = values[np.isfinite(values)]
     smallest = 1 / (n_permutations + 1)
     n = int((values <= smallest * (1 + _ROUNDING)).sum())
-    if n <= binom.isf(_CHANCE, len(values), smallest) or (fdr(values, method) <= level * (1 + _ROUNDING)).any():
+    if n <= binom.isf(_CHANCE, len(values), smallest) or called(fdr(values, method), level).any():
         return 0
     return n
 

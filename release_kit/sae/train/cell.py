@@ -197,7 +197,7 @@ class _Cell:
             "hook_meaning": f"residual stream after block {key.layer} (counted from 1), before the final norm",
             "context_size": study.text.context,
             "prepend_bos": self._facts["prepend_bos"],
-            "dataset_path": study.text.source,
+            "dataset_path": Path(study.text.source).name,
             "study": study.name, "size": key.size, "step": key.step, "layer": key.layer, "seed": key.seed,
         }  # fmt: skip
         write_finished(

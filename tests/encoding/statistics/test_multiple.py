@@ -7,6 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from release_kit.encoding.errors import FitError
 from release_kit.encoding.statistics.multiple import (
+    called,
     fdr,
     max_statistic_p,
     permutations_needed,
@@ -51,15 +52,21 @@ def test_the_largest_value_over_voxels_counts_ties_and_never_gives_0():
 def test_the_permutations_that_are_asked_for_are_just_enough(method: str, n_tests: int, share: float):
     n_floor = round(share * n_tests)
 
-    def called(n: int) -> bool:
+    def any_called(n: int) -> bool:
         p = np.full(n_tests, 0.9)
         p[:n_floor] = 1 / (n + 1)
-        return bool((fdr(p, method) <= 0.05 + 1e-12).any())
+        return bool(called(fdr(p, method), 0.05).any())
 
     least = permutations_needed(n_floor / n_tests, 0.05, n_tests, method)
-    assert called(least) and not called(least - 1)
+    assert any_called(least) and not any_called(least - 1)
     assert share_needed(least, 0.05, n_tests, method) <= n_floor / n_tests + 1e-9
     assert share_needed(least - 1, 0.05, n_tests, method) > n_floor / n_tests
+
+
+def test_a_test_at_the_level_is_called_after_a_table_of_float32_too():
+    q = fdr(np.full(20, 0.05))
+    assert called(q, 0.05).all() and called(q.astype(np.float32), 0.05).all()
+    assert not called([0.0501, np.nan, 1.0], 0.05).any()
 
 
 def test_fifty_permutations_call_nobody_of_a_third_and_that_is_seen():
