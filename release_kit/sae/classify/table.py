@@ -114,8 +114,9 @@ def _selective(found: Selectivity) -> dict[str, Any]:
 
 
 def _text(number: int, tokenizer: Any, texts: dict[int, str]) -> str:
+    """Return the text of a token inside a text, read as the second of two: tokenizers drop the blank before a first."""
     if number not in texts:
-        texts[number] = tokenizer.decode([number])
+        texts[number] = tokenizer.decode([number, number])[len(tokenizer.decode([number])) :]
     return texts[number]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from release_kit.sae.activations.tokens import TokenBatches
+from release_kit.sae.classify.examples import released_classes
 from release_kit.sae.classify.granularity import GRANULARITIES, granularity, peak_ids
 from release_kit.sae.classify.languages import Classified, class_shares
 from release_kit.sae.classify.parallel import parallel_overlap
@@ -69,6 +70,9 @@ def measured_tables(measured: Measured) -> "dict[str, pa.Table]":
     mass = mass_weights(counts.languages)
     wide = granularity(peak_ids(counts.top, measured.tokens.ids))
     rules = {"rate_count": rate, "rate_mass": rule.rate_mass(counts.languages), "script_count": script}
+    released = _released(measured)
+    if released is not None:
+        rules["released"] = released
     features = _with_class(feature_table(counts, rules), rate, wide)
     own = {"rate": (rate, mass), "script": (script, mass_weights(counts.scripts, _SCRIPTS))}
     shown = choose_shown(rate, mass, measured.settings.n_shown)
@@ -76,7 +80,7 @@ def measured_tables(measured: Measured) -> "dict[str, pa.Table]":
         measured.sae, measured.lm, measured.key.layer, measured.tokens, counts, shown, measured.settings,
         texts=measured.texts,
     )  # fmt: skip
-    metrics = [*_metrics(measured), *_shares(own), *_widths(wide, rate)]
+    metrics = [*_metrics(measured), *_shares(own), *_widths(wide, rate), *_released_shares(released)]
     return {
         write.METRICS: write.typed([_metric(*one) for one in metrics], METRIC_ROW),
         write.FEATURES: features,
@@ -111,6 +115,22 @@ def _shares(own: Mapping[str, tuple[Classified, np.ndarray]]) -> Iterator[tuple[
         for by, weights in (("count", None), ("mass", mass)):
             for name, share in class_shares(classified, weights).items():
                 yield f"{head}{name}_{by}", "", share
+
+
+def _released(measured: Measured) -> Classified | None:
+    """Return the classes of the released rule from a pass of its own; None where the study does not ask for it."""
+    if "released" not in measured.classify.rules:
+        return None
+    largest = measured.counter.counts.max_activation
+    return released_classes(
+        measured.sae, measured.lm, measured.key.layer, measured.tokens, largest,
+        group_tokens=measured.settings.group_tokens,
+    )  # fmt: skip
+
+
+def _released_shares(released: Classified | None) -> Iterator[tuple[str, str, float]]:
+    for name, share in class_shares(released).items() if released is not None else ():
+        yield f"released_{name}_count", "", share
 
 
 def _widths(wide: np.ndarray, rate: Classified) -> Iterator[tuple[str, str, float]]:

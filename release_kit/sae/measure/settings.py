@@ -5,7 +5,7 @@ from typing import Any
 
 from release_kit.sae.spec.model import SaeStudy
 
-MEASURE_VERSION = 1
+MEASURE_VERSION = 2
 """Raised when the same settings give other files than before."""
 
 
@@ -53,6 +53,8 @@ def measure_identity(study: SaeStudy, sae_digest: str, text_digest: str, setting
     """
     use = study.classify
     classify = {"share": use.share, "least_sentences": use.least_sentences, "nulls": sorted(use.nulls)}
+    if use.rules:
+        classify["rules"] = sorted(set(use.rules))
     return {
         "version": MEASURE_VERSION, "sae": sae_digest, "text": text_digest, "classify": classify,
         "settings": asdict(settings),

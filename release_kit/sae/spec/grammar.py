@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from release_kit.core.grammar.kinds import Flag, Free, Key, Named, Number, Numbers, Record, Text, Texts
-from release_kit.sae.spec.model import ARCHITECTURES, CACHES, CLASSES, NORMALISATIONS, NULLS, VARIANTS
+from release_kit.sae.spec.model import ARCHITECTURES, CACHES, CLASSES, NORMALISATIONS, NULLS, RULES, VARIANTS
 
 NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
 NAME_WORDS = "lower-case letters, digits, '-' and '.'"
@@ -94,6 +94,7 @@ CLASSIFY: Mapping[str, Key] = {
     "share": _may(_share, "From this share of rate-normalised firing on a feature is of one language.", 0.9),
     "least_sentences": _may(_whole, "Held-out sentences on which a feature must fire to be classed.", 10),
     "nulls": _may(Texts(), f"What bilingual shares stand beside: {', '.join(NULLS)}.", NULLS),
+    "rules": _may(Texts(), f"Asked beside rate and script, each for another pass: {', '.join(RULES)}.", ()),
 }
 INTERVENE: Mapping[str, Key] = {
     "classes": _may(Texts(), f"Features that are put in: {', '.join(CLASSES)}.", CLASSES),

@@ -11,6 +11,8 @@ CACHES = ("disk", "stream")
 NULLS = ("random-model", "permuted-languages", "romanised", "digits")
 """What every bilingual share stands beside: a model with random weights, sentences with their languages shuffled,
 Japanese in Latin letters, and text of digits and punctuation alone."""
+RULES = ("released",)
+"""Rules of language that a study can ask for; those by rate and by script are always there."""
 VARIANTS = ("add", "replace", "ablate")
 CLASSES = ("en", "ja", "bilingual", "all")
 
@@ -120,11 +122,12 @@ class CacheUse:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyUse:
-    """When a feature is of one language, and what shares stand beside."""
+    """When a feature is of one language, what shares stand beside, and which rules more are asked."""
 
     share: float
     least_sentences: int
     nulls: tuple[str, ...]
+    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

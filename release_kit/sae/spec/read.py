@@ -17,6 +17,7 @@ from release_kit.sae.spec import grammar
 from release_kit.sae.spec.model import (
     CLASSES,
     NULLS,
+    RULES,
     SCHEMA_VERSION,
     VARIANTS,
     CacheUse,
@@ -109,6 +110,7 @@ def _check(values: Mapping[str, Any], found: Findings) -> None:
     _check_sae(values["sae"], found)
     for key, names, known in (
         ("classify.nulls", values["classify"]["nulls"], NULLS),
+        ("classify.rules", values["classify"]["rules"], RULES),
         ("intervene.variants", values["intervene"]["variants"], VARIANTS),
         ("intervene.classes", values["intervene"]["classes"], (*CLASSES, *values["text"]["languages"])),
     ):

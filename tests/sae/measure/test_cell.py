@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from release_kit.sae.classify.counts import count_features
+from release_kit.sae.classify.examples import released_classes
 from release_kit.sae.classify.languages import rate_rule
 from release_kit.sae.errors import ActivationError, SaeError
 from release_kit.sae.measure.cell import measure_cell
@@ -17,6 +18,7 @@ from release_kit.sae.pipeline.models import open_step
 from release_kit.sae.pipeline.paths import MEASURE_FILE, MEASURES, SaeKey, measure_folder, sae_folder
 from release_kit.sae.pipeline.read import read_finished
 from release_kit.sae.pipeline.texts import study_texts
+from release_kit.sae.spec.read import read_study
 
 KEY = SaeKey(size="small", step=8, layer=2, seed=1)
 
@@ -32,8 +34,6 @@ def _bytes(study):
 
 @pytest.fixture(scope="module")
 def measured(trained_folder, tmp_path_factory):
-    from release_kit.sae.spec.read import read_study
-
     folder = shutil.copytree(trained_folder, tmp_path_factory.mktemp("measured") / "study")
     study = read_study(folder / "sae.yaml")
     measure_cell(study, "small", 8, report=_quiet)
@@ -199,3 +199,25 @@ def test_an_autoencoder_of_another_width_is_named(copied):
     (folder / "sae.json").write_bytes(canonical.document_bytes(said))
     with pytest.raises(SaeError, match="takes width 8, the model has 16"):
         measure_cell(study, "small", 8, report=_quiet)
+
+
+def test_the_released_rule_is_measured_where_it_is_asked_for_and_changes_nothing_else(measured, copied):
+    study = copied()
+    file = study.folder / "sae.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("least_sentences: 3,", "least_sentences: 3, rules: [released],"), encoding="utf-8")
+    study = read_study(file)
+    measure_cell(study, "small", 8, report=_quiet)
+    asked = pq.read_table(measure_folder(study.folder, KEY) / "features.parquet")
+    plain = pq.read_table(measure_folder(measured.folder, KEY) / "features.parquet")
+    lm, sae = open_step(study, "small", 8), read_finished(study.folder, KEY).load()
+    tokens = study_texts(study).held_out_tokens(lm.tokenizer)
+    largest = count_features(sae, lm, KEY.layer, tokens).max_activation
+    expected = released_classes(sae, lm, KEY.layer, tokens, largest).classes.tolist()
+    assert asked["class_released"].to_pylist() == expected
+    for name in plain.schema.names:
+        np.testing.assert_array_equal(np.array(asked[name]), np.array(plain[name]), err_msg=name)
+    rows = pq.read_table(measure_folder(study.folder, KEY) / "metrics.parquet").to_pylist()
+    shares = {row["metric"]: row["value"] for row in rows if row["metric"].startswith("released_")}
+    living = [name for name in expected if name != "dead"]
+    assert shares["released_bilingual_count"] == pytest.approx(living.count("bilingual") / len(living))

@@ -46,6 +46,7 @@ def test_defaults_are_the_published_recipe_and_steps_are_in_order():
         ("name: small", "name: small\nsae: {n_features: 8}", "`sae.k` is 32 of 8 features"),
         ("name: small", "name: small\nlayers: [0, 1]", "blocks are counted from 1"),
         ("name: small", "name: small\nclassify: {nulls: [randm-model]}", "did you mean 'random-model'"),
+        ("name: small", "name: small\nclassify: {rules: [relesed]}", "did you mean 'released'"),
         ("name: small", "name: small\nclassify: {share: 0.3}", "`classify.share` is 0.3"),
         ("name: small", "name: small\nseed: [1]", "`seed` is not a known key"),
         ("n_train: 500", "languages: [en, en]", "are not two different ones"),
