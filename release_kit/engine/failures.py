@@ -135,13 +135,29 @@ class Failures:
         """Forget the failure of a unit that is complete."""
         (self._folder / f"{unit}.json").unlink(missing_ok=True)
 
-    def reopen(self, *, everything: bool) -> list[str]:
-        """Let failed units be worked on again and return them: those whose cause was transient, or all."""
-        reopened = [one for one in self._iter() if not one.reopened and (everything or one.transient)]
+    def reopen(self, *, everything: bool, study_file: Path | None = None) -> list[str]:
+        """Let failed units be worked on again and return them: those whose cause was transient, or all.
+
+        Args:
+            everything: all of them.
+            study_file: what failed before this file was written last is opened, too: it failed under another study.
+        """
+        changed = study_file.stat().st_mtime_ns if study_file is not None else 0
+        reopened = [
+            one
+            for one in self._iter()
+            if not one.reopened and (everything or one.transient or self._written(one.unit) < changed)
+        ]
         for failure in reopened:
             data = canonical.document_bytes(replace(failure, reopened=True).to_dict())
             write_atomic(self._folder / f"{failure.unit}.json", data)
         return [failure.unit for failure in reopened]
+
+    def _written(self, unit: str) -> int:
+        try:
+            return (self._folder / f"{unit}.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def keep_reserve(self) -> None:
         """Put the reserve in place (again); without room for it there is none."""

@@ -70,7 +70,7 @@ class RunOptions:
     device: str = "cpu"
     select: Selection = field(default_factory=dict)
     retry_failed: bool = False
-    """Try again whatever failed before; without it only failures with a cause outside the study."""
+    """Try again whatever failed before; without it only what had a cause outside the study, or failed under another."""
     redo_stale: bool = False
     """Make again what was made from something else; without it the run does not begin."""
     keep_activations: bool = False
@@ -114,7 +114,7 @@ def run_study(
     units = plan_units(study, options.select)
     see_to_stale(study, units, redo=options.redo_stale)
     failures = Failures(ledger_folder(study.folder))
-    failures.reopen(everything=options.retry_failed)
+    failures.reopen(everything=options.retry_failed, study_file=study.file)
     before = [unit for unit in units if unit.is_done(study.folder)]
     if left := len(units) - len(before):
         told = worker_options(study, options)

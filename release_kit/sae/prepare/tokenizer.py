@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PADDING, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 _SPECIAL = (PADDING, START, END, UNKNOWN)
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+_N_FIXED = len(_SPECIAL) + len(_BYTES)
+LEAST_VOCABULARY = 2 * _N_FIXED
+"""With fewer pieces most would be bytes and marks."""
 _SPACE = "\u2581"
 _MAX_PIECE = 8
 """Characters of the longest piece; Japanese without spaces would otherwise give whole phrases."""
@@ -34,13 +37,12 @@ def learn_tokenizer(documents: Sequence[str], vocab_size: int) -> "Tokenizer":
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    n_fixed = len(_SPECIAL) + len(_BYTES)
-    if vocab_size < 2 * n_fixed:
-        what = f"a vocabulary of {vocab_size} is too small: bytes and marks take {n_fixed}"
-        raise SaeError(what, where="tokenizer", next_step=f"ask for {2 * n_fixed} or more")
+    if vocab_size < LEAST_VOCABULARY:
+        what = f"a vocabulary of {vocab_size} is too small: bytes and marks take {_N_FIXED}"
+        raise SaeError(what, where="tokenizer", next_step=f"ask for {LEAST_VOCABULARY} or more")
     counts = Counter(character for document in documents for character in document if character not in " \n")
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
-    alphabet = [_SPACE, *ranked[: vocab_size // 2 - n_fixed // 2]]
+    alphabet = [_SPACE, *ranked[: vocab_size // 2 - _N_FIXED // 2]]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="first"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from release_kit.core.grammar.kinds import Flag, Free, Key, Named, Number, Numbers, Record, Text, Texts
+from release_kit.sae.prepare.tokenizer import LEAST_VOCABULARY
 from release_kit.sae.spec.model import ARCHITECTURES, CACHES, CLASSES, NORMALISATIONS, NULLS, RULES, VARIANTS
 
 NAME = r"[a-z0-9][a-z0-9.-]{0,63}"
@@ -40,7 +41,9 @@ TEXT: Mapping[str, Key] = {
     "attribution": _may(_line, "Whom to name for the text."),
 }
 LANGUAGE_MODEL: Mapping[str, Key] = {
-    "vocab_size": _may(Number(least=64, whole=True), "Tokens of the tokenizer, shared by all sizes.", 6000),
+    "vocab_size": _may(
+        Number(least=LEAST_VOCABULARY, whole=True), "Tokens of the tokenizer, shared by all sizes.", 6000
+    ),
     "steps": _may(_whole, "Optimiser steps of the longest training.", 1000),
     "batch": _may(_whole, "Documents of a step.", 64),
     "seq_len": _may(Number(least=8, whole=True), "Tokens of a document.", 64),

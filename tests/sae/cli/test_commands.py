@@ -144,8 +144,23 @@ def test_a_part_that_fails_is_named_the_rest_goes_on_and_a_retry_completes_it(st
     code, said, _ = run("status", str(study))
     assert code == 1 and said["n_failed"] == 1
     weights.write_bytes(data)
+    code, said, _ = run("run", str(study), "--workers", "1")
+    assert code == 1 and len(said["failed"]) == 1, "nothing says that it would end otherwise now"
     code, said, _ = run("run", str(study), "--workers", "1", "--retry-failed")
     assert code == 0 and made_files(study) == wanted
+
+
+def test_what_failed_before_the_file_was_changed_is_tried_again_by_itself(study: Path, run: Run):
+    wanted = made_files(study)
+    shutil.rmtree(study / "saes/small/step-6")
+    weights = study / "models/small/step-6/model.safetensors"
+    data = weights.read_bytes()
+    weights.unlink()
+    assert run("run", str(study), "--workers", "1")[0] == 1
+    weights.write_bytes(data)
+    file = study / "sae.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "# looked at again\n", encoding="utf-8")
+    assert run("run", str(study), "--workers", "1")[0] == 0 and made_files(study) == wanted
 
 
 def test_a_worker_joins_and_says_what_it_did(study: Path, run: Run):
