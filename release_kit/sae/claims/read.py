@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from release_kit.core.hashing import hash_file
 from release_kit.sae.errors import SaeError
 from release_kit.sae.spec.model import ModelUse, SaeStudy
+from release_kit.sae.tables.intact import refuse_other_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,8 @@ def read_tables(study: SaeStudy) -> StudyTables:
         study: whose ``tables/`` are read.
 
     Raises:
-        SaeError: tables are missing or lack columns, each named; a size that the study does not have.
+        SaeError: tables are missing or lack columns, each named; they are not what was written, or of a study that was
+            declared otherwise.
     """
     import pyarrow.parquet as pq
 
@@ -94,6 +96,7 @@ def read_tables(study: SaeStudy) -> StudyTables:
             where=str(study.folder),
             next_step="release-kit sae run writes the tables",
         )
+    refuse_other_tables(study)
     tables = {name: pq.read_table(path) for name, path in paths.items() if path.is_file()}
     wrong = [
         f"{source(name)} lacks {column}" for name in tables for column in COLUMNS[name]

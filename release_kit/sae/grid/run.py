@@ -19,7 +19,7 @@ from release_kit.engine.local import LocalWorkers
 from release_kit.engine.processes import WorkerOptions
 from release_kit.engine.pull import DEFAULT_RULES, Emit, Order, Perform, Rules
 from release_kit.engine.state import StudyState, read_state
-from release_kit.sae.grid.stale import see_to_stale
+from release_kit.sae.grid.stale import find_all_stale, see_to_stale
 from release_kit.sae.grid.units import MODEL, Unit, plan_for_worker, plan_units
 from release_kit.sae.grid.work import make_perform, seconds_of
 from release_kit.sae.pipeline.paths import TABLES
@@ -164,7 +164,7 @@ def _report(
     order = Order(units, study.folder)
     blocked = [unit.title for unit in left if order.is_blocked(unit, lost)]
     tables = None
-    if len(done) == len(units) and any(unit.kind != MODEL for unit in units):
+    if len(done) == len(units) and any(unit.kind != MODEL for unit in units) and not _others_are_stale(study, options):
         tables = _tables(study)
     return RunReport(
         before=tuple(unit.title for unit in before),
@@ -176,6 +176,11 @@ def _report(
         tables=tables,
         seconds=time.monotonic() - start,
     )
+
+
+def _others_are_stale(study: SaeStudy, options: RunOptions) -> bool:
+    """Return whether what was not selected is of an earlier declaration: tables would call it this study's."""
+    return bool(options.select) and bool(find_all_stale(study, plan_units(study)))
 
 
 def _tables(study: SaeStudy) -> Path:

@@ -9,8 +9,7 @@ from release_kit.core.errors import RecordError
 from release_kit.sae.errors import SaeError
 from release_kit.sae.pipeline.paths import MEASURE_FILE, TABLES, measure_folder
 from release_kit.sae.pipeline.read import FinishedSae
-
-TABLES_FILE = "tables.json"
+from release_kit.sae.tables.intact import TABLES_FILE
 
 
 def refuse_outdated_tables(study_folder: Path, finished: Sequence[FinishedSae]) -> None:

@@ -1,7 +1,7 @@
 """The tables of a study, merged from the files of its finished autoencoders: always made again, the same bytes.
 
-``tables.json`` names every file that a row can come from, with its digest. Features are matched once for each pair of
-autoencoders: what was found stays in ``tables/matches/`` under the digests of both.
+``tables.json`` says what the study asked for, and names every file that a row can come from, with its digest. Features
+are matched once for each pair of autoencoders: what was found stays in ``tables/matches/`` under the digests of both.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from release_kit.sae.pipeline.plan import keys
 from release_kit.sae.pipeline.read import FinishedSae, is_finished, read_finished
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.tables.effects import effect_rows
+from release_kit.sae.tables.intact import SCHEMA_VERSION, TABLES_FILE, settings_of
 from release_kit.sae.tables.matches import Matches, link_rows, stability_rows
 from release_kit.sae.tables.nulls import null_rows
 from release_kit.sae.tables.schema import (
@@ -42,9 +43,6 @@ from release_kit.sae.tables.schema import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-TABLES_FILE = "tables.json"
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +107,8 @@ def _write(
         for name, said in recorded.record["files"].items()
     }
     record = {
-        "schema_version": SCHEMA_VERSION, "study": study.name, "files": files, "sources": sources,
+        "schema_version": SCHEMA_VERSION, "study": study.name, "settings": settings_of(study),
+        "files": files, "sources": sources,
         "saes": {one.key.name: one.identity_digest for one in saes},
         "missing": [key.name for key in keys(study) if key not in {one.key for one in measured}],
     }  # fmt: skip

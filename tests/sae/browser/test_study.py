@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sae.report.table_factory import write_tables
+from sae.report.table_factory import record_tables, write_tables
 
 from release_kit.sae.browser.study import browser_tables
 from release_kit.sae.browser.write import write_browser
@@ -77,9 +77,9 @@ def test_a_study_of_a_hundred_autoencoders_opens_with_little(folder: Path, table
 def test_without_contexts_there_is_no_browser(tmp_path: Path):
     study = write_tables(tmp_path)
     (study / "tables/contexts.parquet").unlink()
-    assert browser_tables(read_tables(read_study(study))) is None
+    assert browser_tables(read_tables(read_study(record_tables(study)))) is None
     pq.write_table(pq.read_table(study / "tables/features.parquet").slice(0, 0), study / "tables/contexts.parquet")
-    assert browser_tables(read_tables(read_study(study))) is None
+    assert browser_tables(read_tables(read_study(record_tables(study)))) is None
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from sae.report.table_factory import STEPS, published_shape, write_tables
+from sae.report.table_factory import STEPS, published_shape, record_tables, write_tables
 
 from release_kit.sae.claims.curves import Curves, between, trough, weights_at
 from release_kit.sae.claims.read import StudyTables, read_tables, sizes_of
@@ -90,6 +90,7 @@ def test_pooled_effects_are_judged_with_wider_intervals_than_their_bootstraps(tm
     rows = [{**row, "seed": -1, "n_seeds": 3} for row in pq.read_table(path).to_pylist() if row["seed"] == 0]
     table = pq.read_table(path)
     pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
+    record_tables(folder)
     claim = next(each for each in study_claims(read_tables(read_study(folder))) if each.name == "bilingual-helps")
     assert claim.n_seeds == 3 and claim.verdict == "cannot be told"
     for one in claim.needed:
@@ -136,6 +137,7 @@ def test_missing_tables_and_columns_are_named_at_once(tmp_path: Path):
     for name, column in (("saes", "metric"), ("features", "granularity")):
         path = folder / "tables" / f"{name}.parquet"
         pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    record_tables(folder)
     with pytest.raises(SaeError, match=r"saes.parquet lacks metric; tables/features.parquet lacks granularity"):
         read_tables(read_study(folder))
     (folder / "tables" / "nulls.parquet").unlink()

@@ -9,6 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from release_kit.core import canonical
+from release_kit.core.hashing import hash_file
+from release_kit.sae.spec.read import read_study
+from release_kit.sae.tables.intact import SCHEMA_VERSION, TABLES_FILE, settings_of
+
 STUDY = """schema_version: 1
 name: made-up
 description: A study whose shares are known.
@@ -78,6 +83,16 @@ def write_tables(
         if not rows:
             continue  # one seed has no other to be compared with
         pq.write_table(_table(name, rows), folder / "tables" / f"{name}.parquet")
+    return record_tables(folder)
+
+
+def record_tables(folder: Path) -> Path:
+    """Write ``tables.json`` of the tables that lie there, as they are, and return the folder of the study."""
+    home = folder / "tables"
+    files = {path.name: {"sha256": hash_file(path).sha256} for path in sorted(home.glob("*.parquet"))}
+    record = {"schema_version": SCHEMA_VERSION, "study": "made-up", "settings": settings_of(read_study(folder)),
+              "files": files, "sources": {}, "saes": {}, "missing": []}  # fmt: skip
+    (home / TABLES_FILE).write_bytes(canonical.document_bytes(record))
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from sae.report.table_factory import LAYERS, SIZES, STEPS, write_tables
+from sae.report.table_factory import LAYERS, SIZES, STEPS, record_tables, write_tables
 
 from release_kit.cli.sae_report import report_command
 from release_kit.sae.errors import SaeError
@@ -93,10 +93,40 @@ def test_a_study_without_interventions_contexts_or_further_seeds_has_a_report(tm
     folder = write_tables(tmp_path, seeds=(0,))
     for name in ("effects", "contexts", "links"):
         (folder / "tables" / f"{name}.parquet").unlink()
-    found = write_report(read_study(folder))
+    found = write_report(read_study(record_tables(folder)))
     assert found.browser is None and "browser" not in found.path.read_text(encoding="utf-8").split("<nav>")[1][:600]
     assert {claim.verdict for claim in found.claims} == {"cannot be told"}
     assert "1 seed, no interval" in " ".join(picture.title for picture in found.pictures)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("k: 4", "k: 3", "sae.k 4 → 3"), ("seeds: [0, 1, 2]", "seeds: [0, 1]", "seeds [0, 1, 2] → [0, 1]")],
+)
+def test_tables_of_another_declaration_are_no_tables_of_this_study(tmp_path: Path, old: str, new: str, said: str):
+    file = write_tables(tmp_path) / "sae.yaml"
+    write_report(read_study(tmp_path))
+    before = (tmp_path / "report/index.html").read_bytes()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(SaeError, match=re.escape(said)):
+        write_report(read_study(tmp_path))
+    assert (tmp_path / "report/index.html").read_bytes() == before
+
+
+def test_a_damaged_table_is_named_and_a_licence_or_a_name_changes_nothing(tmp_path: Path):
+    file = write_tables(tmp_path) / "sae.yaml"
+    text = file.read_text().replace("name: made-up", "name: other")
+    file.write_text(text.replace("n_held_out: 50", "n_held_out: 50, licence: cc0-1.0"))
+    write_report(read_study(tmp_path))
+    table = tmp_path / "tables/nulls.parquet"
+    data = bytearray(table.read_bytes())
+    data[len(data) // 2] ^= 1
+    table.write_bytes(data)
+    with pytest.raises(SaeError, match=r"not what tables\.json says: tables/nulls\.parquet"):
+        write_report(read_study(tmp_path))
+    (tmp_path / "tables/tables.json").unlink()
+    with pytest.raises(SaeError, match="missing, or no record of tables"):
+        write_report(read_study(tmp_path))
 
 
 def test_markup_in_names_stays_text(tmp_path: Path):
