@@ -17,7 +17,7 @@ def report_command(study: Path, markdown: Path | None, as_json: bool) -> None:
     report/index.html is one page that needs nothing from outside: verdicts on the published claims with their figures,
     pictures, nulls, and the file of every number; report/browser/ shows features; tables/claims.parquet and
     report/claims.json hold the verdicts. The same tables give the same bytes. --markdown replaces what stands between
-    <!-- claims --> and <!-- /claims -->.
+    <!-- claims --> and <!-- /claims --> by the claims and the shares beside their nulls.
 
     \b
     Example:
@@ -32,7 +32,7 @@ def report_command(study: Path, markdown: Path | None, as_json: bool) -> None:
 
     written = write_report(read_study(study))
     if markdown is not None:
-        put_claims(markdown, written.claims)
+        put_claims(markdown, written.claims, written.curves)
     claims = [
         {"name": each.name, "by": each.by, "detail": each.detail, "verdict": each.verdict, "why": each.why,
          "n_seeds": each.n_seeds}

@@ -3,7 +3,7 @@
 The page needs nothing from outside and is written last. The same tables give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from release_kit.core.page import page
 from release_kit.core.pictures import Picture
 from release_kit.sae.browser.study import browser_tables
 from release_kit.sae.browser.write import write_browser
-from release_kit.sae.claims.curves import MEASURES, read_curves
+from release_kit.sae.claims.curves import MEASURES, Curves, read_curves
 from release_kit.sae.claims.judge import StudyClaim
 from release_kit.sae.claims.read import read_tables
 from release_kit.sae.claims.study import study_claims, write_claims
@@ -34,12 +34,14 @@ class WrittenReport:
         browser: page of the browser; None where no contexts were measured.
         claims: with their verdicts.
         pictures: inside the page, and below ``report/figures/``.
+        curves: measure → size → shares of bilingual features beside their nulls.
     """
 
     path: Path
     browser: Path | None
     claims: tuple[StudyClaim, ...]
     pictures: tuple[Picture, ...]
+    curves: Mapping[str, Mapping[str, Curves]]
 
 
 def write_report(study: SaeStudy) -> WrittenReport:
@@ -58,8 +60,9 @@ def write_report(study: SaeStudy) -> WrittenReport:
     (folder / REPORT_FILE).unlink(missing_ok=True)
     written = write_claims(claims, folder)
     digests = {**tables.digests, **{name: hash_file(path).sha256 for name, path in written.items()}}
+    curves = {by: read_curves(tables, by) for by in MEASURES}
     pictures = [
-        *draw_claims(claims), *draw_shares({by: read_curves(tables, by) for by in MEASURES}), *draw_effects(tables),
+        *draw_claims(claims), *draw_shares(curves), *draw_effects(tables),
         *draw_quality(tables), *draw_stability(tables),
     ]  # fmt: skip
     _write_pictures(folder / FIGURES, pictures)
@@ -84,7 +87,7 @@ def write_report(study: SaeStudy) -> WrittenReport:
     head = sections.head(study, claims, n_saes, list(present), browser is not None)
     write_atomic(folder / REPORT_FILE, page(study.name, [head, *present.values()]).encode("utf-8"))
     return WrittenReport(
-        path=folder / REPORT_FILE, browser=browser, claims=tuple(claims), pictures=tuple(pictures)
+        path=folder / REPORT_FILE, browser=browser, claims=tuple(claims), pictures=tuple(pictures), curves=curves,
     )  # fmt: skip
 
 

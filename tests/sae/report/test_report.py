@@ -78,7 +78,7 @@ def test_the_same_tables_give_the_same_bytes_and_nothing_of_an_older_report_stay
 
 def test_the_command_writes_all_and_puts_the_table_into_a_document(tmp_path: Path):
     folder, document = write_tables(tmp_path / "study"), tmp_path / "claims.md"
-    document.write_text("before\n<!-- claims -->\nold\n<!-- /claims -->\nafter\n", encoding="utf-8")
+    document.write_text("before\n<!-- claims -->\nOUTDATED\n<!-- /claims -->\nafter\n", encoding="utf-8")
     ran = CliRunner().invoke(report_command, [str(folder), "--markdown", str(document), "--json"])
     assert ran.exit_code == 0, ran.output
     value = json.loads(ran.stdout)
@@ -135,6 +135,21 @@ def test_markup_in_names_stays_text(tmp_path: Path):
     file.write_text(file.read_text().replace("whose shares are known", "of <script>alert(1)</script>"))
     text = write_report(read_study(folder)).path.read_text(encoding="utf-8")
     assert "<script" not in text and "&lt;script&gt;" in text
+
+
+def test_the_document_shows_every_share_beside_its_nulls(written: WrittenReport, tmp_path: Path):
+    document = tmp_path / "claims.md"
+    document.write_text("# Claims\n<!-- claims -->\nOUTDATED\n<!-- /claims -->\nafter\n")
+    put_claims(document, written.claims, written.curves)
+    text = document.read_text(encoding="utf-8")
+    assert "OUTDATED" not in text and text.endswith("<!-- /claims -->\nafter\n")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| small | ", "| large | "))]
+    assert len(rows) == len(SIZES) * len(STEPS) * 2
+    (row,) = [row for row in rows if row[:3] == ["| large", "count", "64"]]
+    saes = pq.read_table(written.path.parents[1] / "tables/saes.parquet").to_pylist()
+    place = ("large", 64, "bilingual_count")
+    shares = [one["value"] for one in saes if (one["size"], one["step"], one["metric"]) == place]
+    assert row[3].startswith(f"{sum(shares) / len(shares):.3f} [") and row[5].startswith("0.97") and row[-1] == "3 |"
 
 
 def test_a_document_without_markers_is_named(tmp_path: Path):
