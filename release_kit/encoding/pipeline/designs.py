@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FOLDER = "features"
 MEAN = "mean"
 BIN_S = 1.0
+MOST_COLUMNS = 2048
+"""Of more columns it is not asked whether they are independent: it would take longer than a fit."""
 _DEPENDS_ON_TRAINING = ("bag-of-words",)
 
 Event = Callable[[Mapping[str, Any]], None]
@@ -229,6 +231,26 @@ class Designs:
             x = fill_gaps(x, placement.touches(files.missing_by_stimulus(part.annotator)), whole)
         x = filter_runs(x, whole, self.plan.runs, self.choices.clean_features)
         return x[rows[split.train]], x[rows[split.test]]
+
+    def dependent_columns(self, part: Part, split: Split) -> tuple[int, int] | None:
+        """Return the rank of a part over the seconds that training sees and its columns, where there are more of these.
+
+        Both are before delays. Singular values are told from 0 at the rounding of float32, as features are stored.
+        None: the columns are independent, more than the seconds (``check`` says so) or more than ``MOST_COLUMNS``.
+        """
+        files = self.features.of(part.feature, split.name)
+        stored = self._reduced(part, files.by_stimulus(part.layer, part.annotator), split)
+        n_bins = {name: len(array) for name, array in stored.items()}
+        seen = _bins_seen((self.plan,), split.name, self.choices, n_bins)
+        n_rows, n_columns = sum(int(mask.sum()) for mask in seen.values()), next(iter(stored.values())).shape[1]
+        if n_columns > min(MOST_COLUMNS, n_rows):
+            return None
+        x = np.concatenate([stored[name][mask] for name, mask in sorted(seen.items())]).astype(np.float64)
+        x -= x.mean(0)
+        singular = np.sqrt(np.maximum(np.linalg.eigvalsh(x.T @ x), 0))
+        least = singular.max(initial=0) * max(x.shape) * np.finfo(np.float32).eps
+        rank = int((singular > least).sum())
+        return (rank, n_columns) if rank < n_columns else None
 
     def n_padded(self, part: Part, split: Split) -> int:
         """Return for how many samples some delay looks to before the run showed anything."""

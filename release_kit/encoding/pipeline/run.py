@@ -148,6 +148,7 @@ def run_mode(analysis: Analysis, mode: str, say: Event) -> ModeResult:
         for name in analysis.features:
             result.fits |= fit_layers(group, name)
     choose_layers(result)
+    _say_ranks(result, say)
     _judge(result, say)
     _partition(result, say)
     between_repeats(result)
@@ -215,6 +216,22 @@ def _judge(result: ModeResult, say: Event) -> None:
                     result.judged[subject, part] = judged
                     _say_doubts(result, subject, part.label, judged, say)
                 say({"event": "tested", "subject": subject, "feature": part.feature})
+
+
+def _say_ranks(result: ModeResult, say: Event) -> None:
+    """Say of chosen layers whose columns follow from each other: nothing tells their weights apart but the penalty."""
+    for group in result.groups:
+        subject = group.plans[0].subject
+        for one, feature, annotator in result.profiles:
+            if one != subject:
+                continue
+            part = result.chosen(subject, feature, annotator)
+            for split in group.plan(subject).splits:
+                if found := group.designs.dependent_columns(part, split):
+                    rank, n = found
+                    what = f"features.{feature}, layer {part.layer}: rank {rank:,} of {n:,} columns in training"
+                    why = "only the penalty decides between columns that follow from others"
+                    say({"event": "note", "text": f"{what}: {why}"})
 
 
 def _say_doubts(result: ModeResult, subject: str, label: str, judged: Judged, say: Event) -> None:

@@ -1,6 +1,7 @@
 """Inputs that cannot be analysed are named with run and level, all at once, before anything is made."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,6 +158,23 @@ def test_more_features_than_samples_and_columns_that_repeat_are_fitted(tmp_path:
     whole = result.partitions[0].fitted
     assert whole.facts["n_train"] == [258] and 2 * 4 * 70 > 258
     assert np.nanmean(whole.r[:18]) > 0.3
+
+
+def test_columns_that_follow_from_others_are_fitted_and_named_with_their_rank(tmp_path: Path):
+    folder = write_study(tmp_path, subjects=("01",))
+    said = run_analysis(read_analysis(folder)).notes
+    assert not [note for note in said if "rank" in note]
+    shown = "".join(annotation(tmp_path, title, "story").read_text(encoding="utf-8") for title in TITLES)
+    words = sorted(set(re.findall("[a-z]+", shown)))
+    values = np.random.default_rng(0).standard_normal((len(words), 3))
+    lines = [" ".join([word, *(f"{x:.6f}" for x in (*row, *row))]) for word, row in zip(words, values, strict=True)]
+    (folder.parent / "repeated.txt").write_text("\n".join([f"{len(words)} 6", *lines]) + "\n", encoding="utf-8")
+    text = folder.read_text(encoding="utf-8")
+    old = next(line for line in text.splitlines() if "story-words:" in line)
+    new = "  story-words: {level: story, kind: static, model: repeated.txt, language: en}"
+    folder.write_text(text.replace(old, new), encoding="utf-8")
+    (note,) = [note for note in run_analysis(read_analysis(folder)).notes if "rank" in note]
+    assert note.startswith("features.story-words, layer 0: rank 3 of 6 columns in training: only the penalty decides")
 
 
 @pytest.mark.parametrize("solver", ["auto", "primal"])
