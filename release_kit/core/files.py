@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -19,6 +20,8 @@ TEMPORARY_PREFIX = ".rk-tmp-"
 
 STATE_FOLDER = ".release_kit"
 """Local state (journals, remembered digests) beside a study or a download; never part of a release."""
+LINGER_S = 10.0
+"""How long work that a grid gives to one worker alone waits for the locks of the worker before."""
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> bool:
@@ -70,8 +73,13 @@ def write_error(path: Path, error: OSError) -> ReleaseKitError:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, name: str) -> Iterator[None]:
+def exclusive(folder: Path, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold ``folder/.release_kit/<name>.lock`` for the block; the lock goes with the process, however it ends.
+
+    Args:
+        folder: what is worked on. name: of the work.
+        wait_s: how long to wait for another holder. A killed process keeps its locks until the system has cleared it
+            away, some moments after whoever killed it went on.
 
     Raises:
         ReleaseKitError: another process holds it.
@@ -83,14 +91,24 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
     except OSError as error:
         raise write_error(path, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_locked(descriptor, time.monotonic() + wait_s):
+            step = "wait until it ends, then run again"
+            raise ReleaseKitError(f"another {name} is at work here", where=str(folder), next_step=step)
         yield
-    except BlockingIOError as error:
-        raise ReleaseKitError(
-            f"another {name} is at work here", where=str(folder), next_step="wait until it ends, then run again"
-        ) from error
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int, deadline: float) -> bool:
+    """Lock a file, and return whether that was possible in time."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
 
 
 def sync_folder(folder: Path) -> None:

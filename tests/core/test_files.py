@@ -177,3 +177,16 @@ def test_the_longest_names_can_be_written(tmp_path, letter):
     name = letter * (255 // len(letter.encode()))
     assert files.write_atomic(tmp_path / name, b"x") is True
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_lock_of_a_process_that_is_just_going_away_is_waited_for(tmp_path: Path):
+    code = "import sys, time; from pathlib import Path; from release_kit.core.files import exclusive\n"
+    code += "with exclusive(Path(sys.argv[1]), 'training'): print('held', flush=True); time.sleep(1)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(ReleaseKitError, match="another training is at work"), files.exclusive(tmp_path, "training"):
+            pytest.fail("two hold it")
+        with files.exclusive(tmp_path, "training", wait_s=30):
+            pass
+    assert holder.returncode == 0

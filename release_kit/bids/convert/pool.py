@@ -74,7 +74,12 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(self._function, theirs, os.getpid()), daemon=True)
-        process.start()
+        # It inherits the mask: an interrupt while it starts would have it print where it stood. Ours waits meanwhile.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._workers[ours] = process
         return ours

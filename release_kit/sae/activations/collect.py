@@ -21,7 +21,7 @@ import numpy as np
 from release_kit.core.canonical import digest, document_bytes, read_json
 from release_kit.core.digest_cache import DigestCache, default_cache_path, digest_files
 from release_kit.core.errors import RecordError, ReleaseKitError
-from release_kit.core.files import TEMPORARY_PREFIX, exclusive, write_atomic, write_error
+from release_kit.core.files import LINGER_S, TEMPORARY_PREFIX, exclusive, write_atomic, write_error
 from release_kit.core.wording import counted
 from release_kit.sae.activations.shards import (
     DTYPES,
@@ -98,7 +98,7 @@ def collect(
     identity = _identity(lm, tokens, layers, dtype, seed, batch_tokens, shard_bytes)
     key = digest(identity)[:32]
     home = folder / key
-    with exclusive(home, "activations"):
+    with exclusive(home, "activations", wait_s=LINGER_S):
         before = read_store(home, key)
         damaged = _damaged(before) if before else []
         if before and not damaged:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from release_kit.core import canonical
 from release_kit.core.errors import MissingExtraError
-from release_kit.core.files import STATE_FOLDER, TEMPORARY_PREFIX, exclusive, write_atomic, write_error
+from release_kit.core.files import LINGER_S, STATE_FOLDER, TEMPORARY_PREFIX, exclusive, write_atomic, write_error
 from release_kit.sae.errors import SaeError
 from release_kit.sae.prepare.pairs import Pair, pairs_digest
 from release_kit.sae.prepare.recipes import LmRecipe, LmSize
@@ -85,7 +85,7 @@ def train_language_model(
     torch = _torch()
     size = recipe.size(size_name)
     home = folder / size.name
-    with exclusive(home, "training"), _one_thread(torch):
+    with exclusive(home, "training", wait_s=LINGER_S), _one_thread(torch):
         fingerprint = series_fingerprint(recipe, size, train, dev)
         if (series := read_series(home, fingerprint)) is not None:
             return series

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from release_kit.core import canonical
 from release_kit.core.errors import RecordError, ReleaseKitError
-from release_kit.core.files import exclusive, write_atomic
+from release_kit.core.files import LINGER_S, exclusive, write_atomic
 from release_kit.core.wording import counted
 from release_kit.sae.activations.shards import DTYPES
 from release_kit.sae.errors import ActivationError
@@ -54,7 +54,7 @@ def room_for(home: Path, root: Path, needed: int, max_gb: float, wait: Callable[
     Raises:
         ReleaseKitError: another process works on the same cell, or the disk is full.
     """
-    with exclusive(home, _CELL):
+    with exclusive(home, _CELL, wait_s=LINGER_S):
         while not _reserve(home, root, needed, int(max_gb * 1e9)):
             wait()
         yield
