@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from release_kit.cli.output import counted, emit, json_option
 from release_kit.cli.sft_options import device_option
 from release_kit.cli.sft_run import pairs_of
 
-N_SHOWN = 20
+N_SHOWN, N_STALE_SHOWN = 20, 5
 
 study_argument = click.argument("study", type=click.Path(path_type=Path))
 select_option = click.option(
@@ -122,7 +122,8 @@ def worker_command(study: Path, device: str, terms: tuple[str, ...], as_json: bo
 def status_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
     """Show what of STUDY is done, running and by whom, failed and why, waiting, and how long it may take.
 
-    Reads files only; the run may be anywhere. Exit code 1 when something failed.
+    Reads files only; the run may be anywhere. While nothing runs, what was made from something else than sae.yaml asks
+    for now is named too. Exit code 1 when something failed or was made from something else.
 
     \b
     Example:
@@ -130,6 +131,8 @@ def status_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
       release-kit sae status study/ --json | jq '.failed[].what'
     """
     from release_kit.sae.grid.run import read_study_state
+    from release_kit.sae.grid.stale import find_all_stale
+    from release_kit.sae.grid.units import plan_units
     from release_kit.sae.pipeline.plan import keys
     from release_kit.sae.pipeline.read import is_finished
     from release_kit.sae.spec.read import read_study
@@ -139,10 +142,12 @@ def status_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
     state = read_study_state(declared, chosen)
     planned = keys(declared, chosen)
     finished = sum(is_finished(declared.folder, key) for key in planned)
-    value = {"ok": not state.failed, **state.to_dict(), "n_saes": len(planned), "n_saes_done": finished}
+    stale = [] if state.running else [one.sentence() for one in find_all_stale(declared, plan_units(declared, chosen))]
+    bad = bool(state.failed or stale)
+    value = {"ok": not bad, **state.to_dict(), "n_saes": len(planned), "n_saes_done": finished, "stale": stale}
     del value["n_cells_done"]
-    emit(as_json, value, lambda: _state_text(state, finished, len(planned)))
-    if state.failed:
+    emit(as_json, value, lambda: "\n".join([_state_text(state, finished, len(planned)), *_stale_lines(stale)]))
+    if bad:
         click.get_current_context().exit(1)
 
 
@@ -188,6 +193,15 @@ def _state_text(state: Any, finished: int, planned: int) -> str:
     if state.seconds_left:
         lines.append(f"left     about {state.seconds_left / 60:,.0f} min with the workers of now")
     return "\n".join(lines + _failed_lines(state.failed))
+
+
+def _stale_lines(stale: Sequence[str]) -> list[str]:
+    if not stale:
+        return []
+    lines = [f"stale    {counted(len(stale), 'thing')} made from something else than sae.yaml asks for now:"]
+    lines += [f"  {sentence}" for sentence in stale[:N_STALE_SHOWN]]
+    lines += [f"  … and {len(stale) - N_STALE_SHOWN} more (--json lists all)"] if len(stale) > N_STALE_SHOWN else []
+    return [*lines, "  restore what changed, or make them again: release-kit sae run --redo-stale"]
 
 
 def _failed_lines(failed: tuple) -> list[str]:

@@ -83,7 +83,7 @@ class Sae:
 
         Args:
             x: (m, d_in) activations.
-            tile_rows: tokens that are worked on at a time; changes no value.
+            tile_rows: tokens that are worked on at a time: memory, and no more than rounding of the result.
 
         Raises:
             SaeError: x has another width.

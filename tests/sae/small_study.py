@@ -32,7 +32,7 @@ seeds: [0, 1]
 sae: {{architecture: {architecture}, n_features: 48, k: 4, normalise: {normalise}{more}}}
 training: {{tokens: 1280, batch: 64, warmup_steps: 3, checkpoint_every: 5, warm_start: {warm_start}}}
 cache: {{kind: {cache}}}
-classify: {{least_sentences: 2, nulls: {nulls}}}
+classify: {{least_sentences: 2, nulls: {nulls}{classify}}}
 intervene: {{variants: [add], strengths: [0.5], n_random: 1, sentences: 8, bootstrap: 20, classes: {classes}}}
 """
 
@@ -49,21 +49,28 @@ def write_study(
     sizes: str = "small large",
     steps: str = "[0, 3, 6]",
     more: str = "",
+    classify: str = "",
 ) -> Path:
-    """Write ``sae.yaml`` and its pairs to a folder, and return the folder."""
+    """Write ``sae.yaml``, its pairs and what their words mean to a folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         f"{number}\t{who[0]} {does[0]} {what[0]}.\t{who[1]}は{what[1]}{does[1]}。"
         for number, (who, what, does) in enumerate(product(WHO.items(), WHAT.items(), DOES.items()))
     ]
     (folder / "pairs.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = [
+        line
+        for english, japanese in {**WHO, **WHAT}.items()
+        for line in (f"{japanese}\ten\t{english.split()[-1]}", f"{japanese}\tja\t{japanese}")
+    ]
+    (folder / "words.tsv").write_text("\n".join(words) + "\n", encoding="utf-8")
     models = [
         f"  {one}: {{hidden_size: {WIDTHS[one]}, n_layers: 2, n_heads: 2, steps: {steps}}}" for one in sizes.split()
     ]
     text = STUDY.format(
         models="\n".join(models),
         architecture=architecture, normalise=normalise, cache=cache, warm_start=warm_start, nulls=nulls,
-        classes=classes, more=more,
+        classes=classes, more=more, classify=classify,
     )  # fmt: skip
     (folder / "sae.yaml").write_text(text, encoding="utf-8")
     return folder

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from release_kit.sae.intervene.claims import LEVEL, holm
-
+LEVEL = 0.05
+"""Of significance."""
 FEWEST_SEEDS = 3
 """With fewer there is no verdict."""
 Outcome = Literal["for", "against", "open"]
@@ -120,6 +120,16 @@ def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     for k, p in zip(family, adjusted, strict=True):
         found[k] = replace(found[k], p_adjusted=math.nan if math.isnan(found[k].p) else rounded(p))
     return tuple(found)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values adjusted by Holm's step-down procedure (Holm 1979), in the given order."""
+    order = sorted(range(len(p)), key=lambda place: p[place])
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = largest
+    return adjusted
 
 
 def rounded(value: float) -> float:

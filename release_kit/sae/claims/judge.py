@@ -7,11 +7,12 @@ below 0 after it. Everything else cannot be told, and the sentence says why.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from release_kit.core.wording import counted
 from release_kit.sae.claims.estimate import FEWEST_SEEDS, Comparison, corrected
-from release_kit.sae.intervene.claims import Verdict
 
+Verdict = Literal["reproduced", "not reproduced", "cannot be told"]
 REPRODUCED: Verdict = "reproduced"
 NOT_REPRODUCED: Verdict = "not reproduced"
 UNTOLD: Verdict = "cannot be told"

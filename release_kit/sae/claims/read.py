@@ -26,6 +26,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
                 "n_sentences"),
     "stability": (*_CELL, "other_seed", "share_matched", "mean_cosine"),
     "contexts": (*_CELL, "feature"),
+    "labels": (*_CELL, "granularity", "label"),
     "links": ("size", "layer", "seed", "from_step", "to_step"),
 }  # fmt: skip
 """Columns that are read here; tables have more."""

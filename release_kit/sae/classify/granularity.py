@@ -38,30 +38,30 @@ def granularity(
     peaks: npt.NDArray[np.int64],
     *,
     meanings: Meanings | None = None,
+    words: Mapping[int, int] | None = None,
     token_share: float = TOKEN_SHARE,
     min_contexts: int = MIN_CONTEXTS,
 ) -> npt.NDArray[np.str_]:
     """Return (n_features,) what every feature is.
 
-    ``token``: the commonest peak token has ``token_share`` of the contexts or more. ``synonym``: less, but tokens that
-    have one meaning in common do. ``concept``: neither, but half of the contexts or more peak at tokens met twice.
-    ``none``: the rest. Empty: fewer than ``min_contexts`` contexts.
+    ``token``: the commonest peak token has ``token_share`` of the contexts or more. ``synonym``: less, but different
+    words that have one meaning in common do, and no one word does. ``concept``: neither, but half of the contexts or
+    more peak at tokens met twice. ``none``: the rest. Empty: fewer than ``min_contexts`` contexts.
 
     Args:
         peaks: of ``peak_ids``.
         meanings: of tokens; without them nothing is a synonym.
+        words: token id → the token that stands for all spellings of its word; a token that is not in it is a word.
         token_share, min_contexts: see above.
     """
     there = peaks >= 0
     n = there.sum(1)
-    same = ((peaks[:, :, None] == peaks[:, None, :]) & there[:, :, None] & there[:, None, :]).sum(2)
-    total = np.maximum(n, 1)
+    same, total = _times_met(peaks), np.maximum(n, 1)
     commonest, again = same.max(1, initial=0) / total, ((same > 1) & there).sum(1) / total
     found = np.where(again >= 0.5, "concept", "none").astype("<U7")
     if meanings is not None:
-        for feature in np.flatnonzero((n >= min_contexts) & (commonest < token_share)).tolist():
-            if _shared_meaning(peaks[feature][there[feature]], meanings) >= token_share:
-                found[feature] = "synonym"
+        one_word = _times_met(_as_words(peaks, words or {})).max(1, initial=0) / total >= token_share
+        found[(_shared_meaning(peaks, meanings) / total >= token_share) & ~one_word] = "synonym"
     found[commonest >= token_share] = "token"
     found[n < min_contexts] = ""
     return found
@@ -118,10 +118,35 @@ def cohens_kappa(one: npt.NDArray, other: npt.NDArray) -> tuple[float, float]:
     return share, (share - chance) / (1 - chance) if chance < 1 else float("nan")
 
 
-def _shared_meaning(ids: npt.NDArray[np.int64], meanings: Meanings) -> float:
-    """Return the share of contexts whose tokens have the commonest meaning."""
-    counts: dict[int, int] = {}
-    for number in ids.tolist():
-        for meaning in meanings.get(number, ()):
-            counts[meaning] = counts.get(meaning, 0) + 1
-    return max(counts.values(), default=0) / max(len(ids), 1)
+def _times_met(peaks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return (n_features, n_contexts) how many contexts of a feature peak at the same as each."""
+    there = peaks >= 0
+    return ((peaks[:, :, None] == peaks[:, None, :]) & there[:, :, None] & there[:, None, :]).sum(2)
+
+
+def _as_words(peaks: npt.NDArray[np.int64], words: Mapping[int, int]) -> npt.NDArray[np.int64]:
+    """Return peaks with every token replaced by the one that stands for its word."""
+    stands = np.arange(peaks.max(initial=-1) + 1)
+    for token, word in words.items():
+        if token < len(stands):
+            stands[token] = word
+    return np.where(peaks >= 0, stands[np.maximum(peaks, 0)] if len(stands) else -1, -1)
+
+
+def _shared_meaning(peaks: npt.NDArray[np.int64], meanings: Meanings) -> npt.NDArray[np.int64]:
+    """Return (n_features,) contexts whose tokens have the meaning that most of them have in common."""
+    from scipy.sparse import csr_matrix
+
+    tokens = sorted(set(np.unique(peaks[peaks >= 0]).tolist()) & meanings.keys())
+    numbers = sorted({meaning for token in tokens for meaning in meanings[token]})
+    if not numbers:
+        return np.zeros(len(peaks), np.int64)
+    column = {meaning: place for place, meaning in enumerate(numbers)}
+    pairs = [(row, column[meaning]) for row, token in enumerate(tokens) for meaning in meanings[token]]
+    rows, columns = np.array(pairs).T
+    known = csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(tokens), len(numbers)))
+    place = np.searchsorted(tokens, peaks).clip(max=len(tokens) - 1)
+    feature, context = np.nonzero(np.array(tokens)[place] == peaks)
+    met = (np.ones(len(feature), np.int64), (feature, place[feature, context]))
+    counts = csr_matrix(met, shape=(len(peaks), len(tokens))) @ known
+    return counts.max(axis=1).toarray().ravel()

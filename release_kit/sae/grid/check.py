@@ -13,15 +13,18 @@ from release_kit.core.grammar.problem import Problem
 from release_kit.sae.grid.cost import plan_cost
 from release_kit.sae.grid.stale import find_all_stale
 from release_kit.sae.grid.units import plan_units
+from release_kit.sae.measure.dictionary import meanings_source
 from release_kit.sae.models.load import model_digest
 from release_kit.sae.pipeline.models import locate, model_use, shape_of
 from release_kit.sae.pipeline.paths import MODELS
 from release_kit.sae.pipeline.plan import RANDOM_MODEL, layers_of, listed_steps, sizes, steps_of
 from release_kit.sae.pipeline.read import list_finished
 from release_kit.sae.pipeline.texts import study_texts
+from release_kit.sae.prepare.meanings import ensure_words
 from release_kit.sae.prepare.pairs import TATOEBA
 from release_kit.sae.prepare.series import read_series
 from release_kit.sae.spec.model import SaeStudy
+from release_kit.sae.tables.labels import read_labels
 from release_kit.sae.train.room import bytes_needed, check_fits
 from release_kit.sae.train.settings import sae_config, step_settings
 
@@ -63,6 +66,9 @@ def _texts(study: SaeStudy) -> Iterator[Problem]:
     if use.source != TATOEBA and not (use.licence and use.attribution):
         what = "licence and attribution of the text are not said"
         yield _warning("licence", what, f"{study.file}: text", "say them before anything is published")
+    yield from _tried("labels", study, lambda: read_labels(study))
+    if study.classify.meanings:
+        yield from _tried("meanings", study, lambda: ensure_words(meanings_source(study)))
 
 
 def _device(device: str) -> Iterator[Problem]:

@@ -136,6 +136,9 @@ def _interventions(study: SaeStudy, wanted: Sequence[SaeKey]) -> Iterator[Stale]
 
 
 def _said(record: Any, asked: dict[str, Any]) -> str:
+    was, now = record["identity"].get("version"), asked.get("version")
+    if was != now:
+        return f"made by another version of release_kit (its format {was}, now {now})"
     return changes(dict(record["identity"]), asked) or "its record was changed by hand"
 
 

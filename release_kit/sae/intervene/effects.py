@@ -49,7 +49,8 @@ def effects(
 ) -> Iterator[Effect]:
     """Yield the effect of every intervention in every kind of sentence, plain and beside its controls.
 
-    Seeds are resampled first, then the sentences of each, then the draws of random controls.
+    Seeds are resampled, and sentences, and the draws of random controls. Seeds that were scored on the same sentences
+    have the same ones in a resample: what is hard about a sentence is so for all of them.
 
     Args:
         by_seed: losses of the same interventions for each seed of the autoencoders.
@@ -92,14 +93,17 @@ class _Resampled:
     @classmethod
     def of(cls, by_seed: Sequence[Losses], kind: str, n: int, rng: np.random.Generator) -> "_Resampled":
         changes, tokens, weights = [], [], []
+        drawn_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
         for losses in by_seed:
             inside = np.array([one == kind for one in losses.kinds])
+            ids = tuple(name for name, chosen in zip(losses.ids, inside, strict=True) if chosen)
             base = losses.nll[losses.keys.index(BASE)][inside]
             changes.append({key: losses.nll[k][inside] - base for k, key in enumerate(losses.keys)})
             tokens.append(losses.n_tokens[inside].astype(float))
-            size = int(inside.sum())
-            drawn = rng.multinomial(size, np.full(size, 1 / size), size=n) if n else np.empty((0, size))
-            weights.append(np.concatenate([np.ones((1, size)), drawn]))
+            size = len(ids)
+            if ids not in drawn_of:
+                drawn_of[ids] = rng.multinomial(size, np.full(size, 1 / size), size=n)
+            weights.append(np.concatenate([np.ones((1, size)), drawn_of[ids]]))
         seeds = rng.integers(0, len(by_seed), size=(n, len(by_seed)))
         return cls(
             changes=changes,

@@ -15,9 +15,11 @@ import numpy.typing as npt
 from release_kit.sae.activations.tokens import TokenBatches, require_languages, tokenise
 from release_kit.sae.classify.counts import layers_activations, rows_of_documents, text_pairs
 from release_kit.sae.classify.scripts import token_scripts
+from release_kit.sae.classify.token_meanings import TokenMeanings
 from release_kit.sae.dictionary import Sae
 from release_kit.sae.errors import SaeError
 from release_kit.sae.measure.counting import Labels, SaeCounter
+from release_kit.sae.measure.dictionary import study_meanings
 from release_kit.sae.measure.documents import DocumentCounts
 from release_kit.sae.measure.result import Measured, measured_tables
 from release_kit.sae.measure.settings import SETTINGS, MeasureSettings, measure_identity
@@ -97,6 +99,7 @@ class _Look:
     recovered: TokenBatches
     nulls: Mapping[str, TokenBatches]
     texts: dict[int, str]
+    meanings: TokenMeanings | None
 
     @classmethod
     def of(cls, study: SaeStudy, lm: LanguageModel, texts: StudyTexts, settings: MeasureSettings) -> "_Look":
@@ -110,6 +113,7 @@ class _Look:
             study=study, lm=lm, settings=settings, tokens=tokens, labels=labels,
             recovered=tokenise(texts_of(texts.held_out[: settings.recovered_pairs]), lm.tokenizer, texts.context),
             nulls={name: tokenise(one, lm.tokenizer, texts.context) for name, one in given.items()}, texts={},
+            meanings=study_meanings(study, lm.tokenizer),
         )  # fmt: skip
 
     def groups(self, tokens: TokenBatches) -> list[npt.NDArray[np.int64]]:
@@ -162,7 +166,7 @@ def _measure(study: SaeStudy, block: Mapping[SaeKey, dict[str, Any]], look: _Loo
         measured = Measured(
             key=key, sae=saes[key], counter=counters[key], nulls={name: nulls[name][key] for name in nulls},
             lm=look.lm, tokens=look.tokens, null_tokens=look.nulls, recovered=kept[key],
-            classify=study.classify, settings=look.settings, texts=look.texts,
+            classify=study.classify, settings=look.settings, texts=look.texts, meanings=look.meanings,
         )  # fmt: skip
         folder = measure_folder(study.folder, key)
         write_recorded(folder, MEASURE_FILE, measured_tables(measured), identity=identity, versions=versions(device))

@@ -12,6 +12,7 @@ from release_kit.sae.classify.granularity import GRANULARITIES, granularity, pea
 from release_kit.sae.classify.languages import Classified, class_shares
 from release_kit.sae.classify.parallel import parallel_overlap
 from release_kit.sae.classify.table import feature_table
+from release_kit.sae.classify.token_meanings import TokenMeanings
 from release_kit.sae.dictionary import Sae
 from release_kit.sae.measure import write
 from release_kit.sae.measure.counting import SaeCounter
@@ -43,6 +44,7 @@ class Measured:
         recovered: by language (and ``all``), what predictions keep.
         classify, settings: rules and bounds.
         texts: id → text of a token, filled as tokens are met.
+        meanings: of tokens; None where the study names no dictionary.
     """
 
     key: SaeKey
@@ -56,6 +58,7 @@ class Measured:
     classify: ClassifyUse
     settings: MeasureSettings
     texts: dict[int, str]
+    meanings: TokenMeanings | None = None
 
 
 def measured_tables(measured: Measured) -> "dict[str, pa.Table]":
@@ -68,19 +71,28 @@ def measured_tables(measured: Measured) -> "dict[str, pa.Table]":
     counts = measured.counter.counts
     rate, script = rule.rate(counts.languages), rule.script(counts.scripts)
     mass = mass_weights(counts.languages)
-    wide = granularity(peak_ids(counts.top, measured.tokens.ids))
+    peaks = peak_ids(counts.top, measured.tokens.ids)
+    known = measured.meanings
+    wide = granularity(peaks, meanings=known and known.of, words=known and known.words)
     rules = {"rate_count": rate, "rate_mass": rule.rate_mass(counts.languages), "script_count": script}
     released = _released(measured)
+    own = {"rate": (rate, mass), "script": (script, mass_weights(counts.scripts, _SCRIPTS))}
+    shares = dict(own)
     if released is not None:
         rules["released"] = released
+        own["released"] = (released, mass)
     features = _with_class(feature_table(counts, rules), rate, wide)
-    own = {"rate": (rate, mass), "script": (script, mass_weights(counts.scripts, _SCRIPTS))}
     shown = choose_shown(rate, mass, measured.settings.n_shown)
     contexts = shown_contexts(
         measured.sae, measured.lm, measured.key.layer, measured.tokens, counts, shown, measured.settings,
         texts=measured.texts,
     )  # fmt: skip
-    metrics = [*_metrics(measured), *_shares(own), *_widths(wide, rate), *_released_shares(released)]
+    metrics = [
+        *_metrics(measured),
+        *_shares(shares),
+        *_widths(measured, peaks, wide, rate),
+        *_released_shares(released),
+    ]
     return {
         write.METRICS: write.typed([_metric(*one) for one in metrics], METRIC_ROW),
         write.FEATURES: features,
@@ -133,11 +145,26 @@ def _released_shares(released: Classified | None) -> Iterator[tuple[str, str, fl
         yield f"released_{name}_count", "", share
 
 
-def _widths(wide: np.ndarray, rate: Classified) -> Iterator[tuple[str, str, float]]:
+def _widths(
+    measured: Measured, peaks: np.ndarray, wide: np.ndarray, rate: Classified
+) -> Iterator[tuple[str, str, float]]:
+    """Yield shares of kinds; with a dictionary those of synonyms too, and as many as shuffled meanings make."""
+    known = measured.meanings
     said = np.isin(wide, GRANULARITIES) & np.isin(rate.classes, ("en", "ja", "bilingual"))
     for name in GRANULARITIES:
-        if name != "synonym":
-            yield f"granularity_{name}", "", float((wide[said] == name).mean()) if said.any() else float("nan")
+        if name != "synonym" or known is not None:
+            yield f"granularity_{name}", "", _share(wide[said] == name)
+    if known is not None:
+        rng = np.random.default_rng(measured.settings.seed)
+        by_chance = [
+            _share(granularity(peaks[said], meanings=known.shuffled(rng), words=known.words) == "synonym")
+            for _ in range(measured.settings.n_permutations)
+        ]
+        yield "granularity_synonym_shuffled", "", float(np.mean(by_chance))
+
+
+def _share(there: np.ndarray) -> float:
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _metric(name: str, language: str, value: float) -> dict[str, Any]:

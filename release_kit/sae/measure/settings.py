@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from release_kit.sae.measure.dictionary import meanings_source
+from release_kit.sae.prepare.meanings import words_digest
 from release_kit.sae.spec.model import SaeStudy
 
 MEASURE_VERSION = 2
@@ -50,11 +52,16 @@ def measure_identity(study: SaeStudy, sae_digest: str, text_digest: str, setting
         sae_digest: identity of the autoencoder, with model and layer in it.
         text_digest: of the held-out texts.
         settings: how much is looked at.
+
+    Raises:
+        SaeError: the study's table of meanings cannot be read.
     """
     use = study.classify
     classify = {"share": use.share, "least_sentences": use.least_sentences, "nulls": sorted(use.nulls)}
     if use.rules:
         classify["rules"] = sorted(set(use.rules))
+    if use.meanings:
+        classify["meanings"] = words_digest(meanings_source(study))
     return {
         "version": MEASURE_VERSION, "sae": sae_digest, "text": text_digest, "classify": classify,
         "settings": asdict(settings),

@@ -15,6 +15,7 @@ from release_kit.sae.models.load import LanguageModel, model_digest, model_shape
 from release_kit.sae.pipeline.paths import MODELS, model_folder
 from release_kit.sae.pipeline.texts import study_texts
 from release_kit.sae.prepare.recipes import LmRecipe, LmSize
+from release_kit.sae.prepare.series import check_checkpoint
 from release_kit.sae.spec.model import ModelUse, SaeStudy
 
 RANDOM_SEED = 0
@@ -32,7 +33,9 @@ def open_step(study: SaeStudy, size: str, step: int, device: str = "cpu") -> Lan
         SaeError: there is no such size, step or checkpoint, or it is damaged.
     """
     source, revision = locate(study, size, step)
-    if revision is None and not model_use(study, size).trained_here:
+    if model_use(study, size).trained_here:
+        check_checkpoint(Path(source).parent, step)
+    elif revision is None:
         from release_kit.sae.classify.nulls import random_init
 
         source, revision = _donor(study, size)

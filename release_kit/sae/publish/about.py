@@ -14,6 +14,8 @@ from release_kit.core.errors import RecordError
 from release_kit.core.records import nearest
 from release_kit.sae.errors import SaeError
 from release_kit.sae.pipeline.paths import SaeKey
+from release_kit.sae.prepare.jmdict import JMDICT_ATTRIBUTION
+from release_kit.sae.prepare.meanings import JMDICT
 from release_kit.sae.prepare.pairs import TATOEBA, TATOEBA_ATTRIBUTION, TATOEBA_LICENSE
 from release_kit.sae.publish.metrics import BENCHMARKS, METRICS_TABLE
 from release_kit.sae.spec.model import SaeStudy
@@ -88,12 +90,14 @@ def licence_of(study: SaeStudy) -> str | None:
 
 
 def attribution_of(study: SaeStudy) -> list[str]:
-    """Return whom to name for the text, and under which licence, one sentence each."""
+    """Return whom to name for text and dictionary, and under which licence, one sentence each."""
     said = [study.text.attribution] if study.text.attribution else []
     if study.text.source == TATOEBA:
-        return list(dict.fromkeys([*said, TATOEBA_ATTRIBUTION]))
-    licence = f"licence {study.text.licence}" if study.text.licence else "its licence is not declared"
-    return [*said, f"Sentences: {Path(study.text.source).name}, {licence}"]
+        said = list(dict.fromkeys([*said, TATOEBA_ATTRIBUTION]))
+    else:
+        licence = f"licence {study.text.licence}" if study.text.licence else "its licence is not declared"
+        said = [*said, f"Sentences: {Path(study.text.source).name}, {licence}"]
+    return [*said, JMDICT_ATTRIBUTION] if study.classify.meanings == JMDICT else said
 
 
 def read_said(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from release_kit.sae.claims.study import study_claims, write_claims
 from release_kit.sae.report import sections
 from release_kit.sae.report.figures_effects import draw_claims, draw_effects, draw_stability
 from release_kit.sae.report.figures_shares import draw_quality, draw_shares
+from release_kit.sae.report.kinds import kinds_section
 from release_kit.sae.spec.model import SaeStudy
 
 REPORT_FILE, FIGURES, BROWSER = "report/index.html", "report/figures", "report/browser"
@@ -79,6 +80,7 @@ def write_report(study: SaeStudy) -> WrittenReport:
         "effects": sections.pictures_section("effects", pictures, ("effects",), digests),
         "quality": sections.pictures_section("quality", pictures, ("saes", "stability"), digests),
         "nulls": sections.nulls_section(tables, digests),
+        "kinds": kinds_section(study, tables, digests),
         "comparisons": sections.comparisons_section(claims, digests),
         "sources": sections.sources_section(study, digests),
     }

@@ -13,15 +13,20 @@ from release_kit.sae.claims.judge import REPRODUCED, StudyClaim, figure_text, na
 from release_kit.sae.claims.read import StudyTables, source
 from release_kit.sae.claims.study import CLAIMS, COMPARISONS
 from release_kit.sae.prepare.pairs import TATOEBA_ATTRIBUTION
+from release_kit.sae.report.kinds import HEADING as KINDS
 from release_kit.sae.spec.model import SaeStudy
 
 HEADINGS = {
     "claims": "Claims", "shares": "Which features are bilingual, beside nulls", "effects": "What features do",
-    "quality": "The autoencoders", "nulls": "Shares at the last step", "comparisons": "What the verdicts rest on",
-    "sources": "Where the numbers come from",
+    "quality": "The autoencoders", "nulls": "Shares at the last step", "kinds": KINDS,
+    "comparisons": "What the verdicts rest on", "sources": "Where the numbers come from",
 }  # fmt: skip
 _BADGES = {REPRODUCED: "holds", "not reproduced": "fails"}
 _BY = {"count": "by count", "mass": "by mass", "loss": "loss"}
+_SHOWN_RULES = {
+    ("rate", "count"): "by count", ("rate", "mass"): "by mass", ("released", "count"): "by count, released rule",
+}  # fmt: skip
+"""Rule and measure of the shares that the page shows → how it names them."""
 Digests = Mapping[str, str]
 
 
@@ -140,7 +145,8 @@ def pictures_section(name: str, pictures: Sequence[Picture], sources: Sequence[s
 def nulls_section(tables: StudyTables, digests: Digests) -> str:
     """Return the bilingual share of every size and layer at its last step beside every null, by count and by mass."""
     rows = [
-        (n, row) for n, row in enumerate(tables.nulls) if (row["rule"], row["class"]) == ("rate", "bilingual")
+        (n, row) for n, row in enumerate(tables.nulls)
+        if (row["rule"], row["by"]) in _SHOWN_RULES and row["class"] == "bilingual"
     ]  # fmt: skip
     last: dict[str, int] = {}
     for _, row in rows:
@@ -153,10 +159,10 @@ def nulls_section(tables: StudyTables, digests: Digests) -> str:
         lines.append(f"{escape(size)}, step {last[size]:,}")
         own = [(n, row) for n, row in rows if (row["size"], row["step"]) == (size, last[size])]
         for layer in sorted({row["layer"] for _, row in own}):
-            for by in ("count", "mass"):
-                here = [(n, row) for n, row in own if (row["layer"], row["by"]) == (layer, by)]
+            for shown_rule, said in _SHOWN_RULES.items():
+                here = [(n, row) for n, row in own if (row["layer"], row["rule"], row["by"]) == (layer, *shown_rule)]
                 if here:
-                    lines.append(_null_line(layer, by, here, nulls))
+                    lines.append(_null_line(layer, said, here, nulls))
     if not lines:
         return ""
     note = (
@@ -169,13 +175,13 @@ def nulls_section(tables: StudyTables, digests: Digests) -> str:
     return section("nulls", HEADINGS["nulls"], [paragraph(note, "note"), shown, trace(source("nulls"), dict(digests))])
 
 
-def _null_line(layer: int, by: str, rows: Sequence[tuple[int, Mapping]], nulls: Sequence[str]) -> tuple[str, ...]:
+def _null_line(layer: int, said: str, rows: Sequence[tuple[int, Mapping]], nulls: Sequence[str]) -> tuple[str, ...]:
     file = source("nulls")
     by_seed = {row["seed"]: (n, row["share"]) for n, row in rows}
     values = [_mean_cell(list(by_seed.values()), file)]
     for null in nulls:
         values.append(_mean_cell([(n, row["null_share"]) for n, row in rows if row["null"] == null], file))
-    return (str(layer), _BY[by], *values, cell(len(by_seed), file, [n for n, _ in rows], 0))
+    return (str(layer), said, *values, cell(len(by_seed), file, [n for n, _ in rows], 0))
 
 
 def _mean_cell(found: Sequence[tuple[int, float | None]], file: str) -> str:

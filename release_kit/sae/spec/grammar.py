@@ -98,6 +98,10 @@ CLASSIFY: Mapping[str, Key] = {
     "least_sentences": _may(_whole, "Held-out sentences on which a feature must fire to be classed.", 10),
     "nulls": _may(Texts(), f"What bilingual shares stand beside: {', '.join(NULLS)}.", NULLS),
     "rules": _may(Texts(), f"Asked beside rate and script, each for another pass: {', '.join(RULES)}.", ()),
+    "meanings": _may(
+        _line, "Which words mean the same: `jmdict`, or a table of meaning, language, word; none: nothing is a synonym."
+    ),
+    "labels": _may(_line, "What people say of features: a table of size, step, layer, seed, feature, label."),
 }
 INTERVENE: Mapping[str, Key] = {
     "classes": _may(Texts(), f"Features that are put in: {', '.join(CLASSES)}.", CLASSES),

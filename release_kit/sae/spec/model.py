@@ -122,12 +122,19 @@ class CacheUse:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyUse:
-    """When a feature is of one language, what shares stand beside, and which rules more are asked."""
+    """When a feature is of one language, what shares stand beside, and which rules more are asked.
+
+    Attributes:
+        share, least_sentences, nulls, rules: bounds and names.
+        meanings: of words: a dictionary's name or a table, None for none. labels: a table of people's, None for none.
+    """
 
     share: float
     least_sentences: int
     nulls: tuple[str, ...]
     rules: tuple[str, ...]
+    meanings: str | None
+    labels: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,12 +58,14 @@ def train_step(state: TrainState, x: "torch.Tensor", settings: StepSettings) -> 
         What the batch said before the step.
 
     Raises:
-        ActivationError: the loss is no number: activations hold NaN or infinities, or training has diverged. The state
-            is as it was.
+        ActivationError: the loss is no number: activations hold NaN or infinities, or training has diverged; or all
+            tokens have the same activations, for a loss in shares of variance. The state is as it was.
         SaeError: the batch is empty or has another width, or the precision is not for this architecture.
     """
     import torch
 
+    if settings.loss == "fvu":
+        _check_varied(x, state)
     with torch.no_grad(), _float32_products():
         n_dead = int(state.dead().sum())
         found = loss_and_gradients(state, x, settings)
@@ -148,6 +150,18 @@ def _after(state: TrainState, selected: Selected, n_tokens: int, settings: StepS
     state.tokens_since_fired[active.indices[fired]] = 0
     state.n_steps += 1
     state.n_tokens += n_tokens
+
+
+def _check_varied(x: "torch.Tensor", state: TrainState) -> None:
+    """Refuse a batch of one activation, whose variance is nothing but rounding: errors cannot be held against it."""
+    import torch
+
+    if len(x) and torch.equal(x[0], x[-1]) and bool((x == x[:1]).all()):
+        raise ActivationError(
+            f"all {len(x)} tokens of the batch have the same activations: there is nothing to explain",
+            where=f"training step {state.n_steps + 1}",
+            next_step="take texts with different tokens, a larger batch, or another layer",
+        )
 
 
 def _check_finite(loss: float, norm: float, x: "torch.Tensor", state: TrainState) -> None:

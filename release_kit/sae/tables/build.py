@@ -29,12 +29,14 @@ from release_kit.sae.pipeline.read import FinishedSae, is_finished, read_finishe
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.tables.effects import effect_rows
 from release_kit.sae.tables.intact import SCHEMA_VERSION, TABLES_FILE, settings_of
+from release_kit.sae.tables.labels import label_rows
 from release_kit.sae.tables.matches import Matches, link_rows, stability_rows
 from release_kit.sae.tables.nulls import null_rows
 from release_kit.sae.tables.schema import (
     CELL,
     CONTEXT_ROW,
     EFFECT_ROW,
+    LABEL_ROW,
     LINKS,
     METRIC_ROW,
     NULL_ROW,
@@ -88,6 +90,10 @@ def build_tables(study: SaeStudy, report: Callable[[str, int, int], None] | None
         "stability": typed(list(stability_rows(saes, alive, matches)), {**CELL, **STABILITY_ROW}),
         "effects": typed(list(effect_rows(intervened, study.intervene.bootstrap)), {**CELL, **EFFECT_ROW}),
     }
+    if study.classify.labels:
+        found["labels"] = typed(list(label_rows(study, found["features"])), {**CELL, **LABEL_ROW})
+    else:
+        (folder / "labels.parquet").unlink(missing_ok=True)
     return _write(study, folder, found, measured, intervened, saes)
 
 

@@ -11,9 +11,12 @@ from release_kit.core import canonical
 from release_kit.core.errors import RecordError
 from release_kit.core.hashing import hash_file
 from release_kit.sae.errors import SaeError
+from release_kit.sae.measure.dictionary import meanings_source
 from release_kit.sae.pipeline.identity import changes
 from release_kit.sae.pipeline.paths import TABLES
+from release_kit.sae.prepare.meanings import words_digest
 from release_kit.sae.spec.model import SaeStudy
+from release_kit.sae.tables.labels import read_labels
 
 TABLES_FILE = "tables.json"
 SCHEMA_VERSION = 2
@@ -24,10 +27,20 @@ _NEXT = "release-kit sae run makes what is missing and writes the tables anew"
 
 
 def settings_of(study: SaeStudy) -> dict[str, Any]:
-    """Return everything declared that decides a number in the tables, as JSON."""
+    """Return everything declared that decides a number in the tables, as JSON: tables of words and labels by digest.
+
+    Raises:
+        SaeError: a table that the study names cannot be read.
+    """
     whole = json.loads(json.dumps({name: value for name, value in asdict(study).items() if name in _DECIDES}))
     for section, names in _CHANGES_NOTHING.items():
         whole[section] = {name: value for name, value in whole[section].items() if name not in names}
+    if study.classify.meanings:
+        whole["classify"]["meanings"] = words_digest(meanings_source(study))
+    if study.classify.labels:
+        whole["classify"]["labels"] = canonical.digest(
+            [[key.name, feature, label] for (key, feature), label in read_labels(study).items()]
+        )
     return whole
 
 

@@ -33,6 +33,9 @@ STABILITY_ROW: Mapping[str, str] = {
     "other_seed": "int32", "share_matched": "double", "mean_cosine": "double", "null_share_matched": "double",
     "null_mean_cosine": "double",
 }  # fmt: skip
+LABEL_ROW: Mapping[str, str] = {
+    "feature": "int32", "class": "string", "granularity": "string", "label": "string",
+}  # fmt: skip
 LINKS: Mapping[str, str] = LINK_COLUMNS
 POOLED_SEED = -1
 """The seed of rows that rest on all seeds together."""

@@ -4,7 +4,8 @@ Owns the state on disk (parameters, moments, counts, what was logged) and the lo
 come, and what happens to a finished autoencoder, is the grid's.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 STATE_FILE = "state.safetensors"
 LOGGED = tuple(one.name for one in fields(StepReport))
 """Columns of the log, beside the step."""
-_LOG, _LOGGED_STEPS = "log", "logged_steps"
+_LOG, _LOGGED_STEPS, _DIGEST = "log", "logged_steps", "sha256"
 
 Batches = Callable[[int], "Iterator[torch.Tensor]"]
 """Number of the first batch → the batches from there on, (n_tokens, d_in) each, without end."""
@@ -174,14 +175,16 @@ def _next(stream: "Iterator[torch.Tensor]", folder: Path) -> "torch.Tensor":
 
 
 def _read(path: Path) -> "dict[str, torch.Tensor] | None":
-    """Return the state on disk; one that is damaged is not used."""
+    """Return the state on disk; one with a damaged byte is not used."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        read_header(path)
-        return load_file(path)
-    except (OSError, ArtifactError):
+        said = read_header(path).metadata.get(_DIGEST)
+        tensors = load_file(path)
+    except (OSError, ArtifactError, SafetensorError):
         return None
+    return tensors if said == _digest(tensors) else None
 
 
 def _restore(
@@ -205,4 +208,13 @@ def _write(path: Path, state: TrainState, steps: list[int], log: list[list[float
     tensors[_LOGGED_STEPS] = torch.tensor(steps, dtype=torch.int64)
     tensors[_LOG] = torch.tensor(log, dtype=torch.float64).view(-1, len(LOGGED))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, save(tensors))
+    write_atomic(path, save(tensors, {_DIGEST: _digest(tensors)}))
+
+
+def _digest(tensors: "Mapping[str, torch.Tensor]") -> str:
+    """Return the sha256 of names and values, in the order of names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].numpy().data)
+    return total.hexdigest()

@@ -61,6 +61,7 @@ def test_a_finished_study_is_done_and_nothing_is_made_again(study: Path, run: Ru
     assert {path: path.stat().st_mtime_ns for path in before} == before and made_files(study) == wanted
     code, said, _ = run("status", str(study))
     assert code == 0 and (said["n_saes"], said["n_saes_done"], said["n_waiting"]) == (8, 8, 0)
+    assert said["stale"] == []
 
 
 def test_plan_says_numbers_and_times_and_writes_nothing(study: Path, run: Run):
@@ -110,6 +111,8 @@ def test_other_settings_are_refused_and_made_again_when_asked(study: Path, run: 
     assert made_files(study) == wanted
     code, said, _ = run("check", str(study))
     assert code == 1 and {one["code"] for one in said["problems"] if one["severity"] == "error"} == {"stale"}
+    code, said, _ = run("status", str(study))
+    assert code == 1 and len(said["stale"]) == 8 and "warmup_steps 3 → 4" in said["stale"][0]
     change(study, "warmup_steps: 4", "warmup_steps: 3")
     change(study, "least_sentences: 2", "least_sentences: 3")
     code, said, err = run("run", str(study))

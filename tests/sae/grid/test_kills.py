@@ -26,7 +26,8 @@ def _campaign(folder: Path, n_kills: int, seed: int, **settings: str) -> dict:
 
 
 def test_a_few_kills_change_no_byte_of_autoencoders_measures_and_tables(tmp_path: Path):
-    seen = _campaign(tmp_path, 3, seed=5, sizes="small", nulls="[permuted-languages]", steps="[0, 6]")
+    asked = ", rules: [released], meanings: words.tsv"
+    seen = _campaign(tmp_path, 3, seed=5, sizes="small", nulls="[permuted-languages]", steps="[0, 6]", classify=asked)
     assert seen["kills"] == 3 and seen["n_files"] > 60 and seen["differing"] == []
 
 

@@ -1,12 +1,14 @@
 """Effects and verdicts: right on losses that are known, at their nominal rate where there is nothing."""
 
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from release_kit.sae.intervene.claims import holm, integration_claims, judge
+from release_kit.sae.claims.estimate import holm
+from release_kit.sae.claims.integration import integration_claims
 from release_kit.sae.intervene.effects import effects
 from release_kit.sae.intervene.run import BASE, Losses
 
@@ -68,6 +70,17 @@ def test_intervals_widen_where_seeds_disagree():
     assert widths[1] > 5 * widths[0]
 
 
+def test_more_seeds_on_the_same_sentences_make_sentences_no_surer():
+    one = planted({"en": 0, "ja": 0, "bilingual": 0.1, "random": 0}, noise=0.2)
+    other = replace(one, ids=tuple(f"other-{name}" for name in one.ids))
+    widths = []
+    for runs in ([one], [one, one, one], [one, other, replace(other, ids=tuple(f"third-{i}" for i in other.ids))]):
+        found = next(e for e in effects(runs, n_bootstrap=800) if (e.name, e.beside, e.kind) == ("bilingual", "", "en"))
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.12)
+    assert widths[2] == pytest.approx(widths[0] * np.sqrt(5 / 9), rel=0.12), "three seeds drawn from three with return"
+
+
 @pytest.mark.parametrize(
     ("gain", "verdicts"),
     [
@@ -80,13 +93,19 @@ def test_intervals_widen_where_seeds_disagree():
     ],
 )
 def test_verdicts_follow_from_what_was_planted(gain: dict, verdicts: tuple[str, ...]):
-    claims = integration_claims(measured(gain), ("en", "ja"))
+    rows = [
+        {"size": "small", "step": 8, "layer": 1, "seed": seed, **asdict(one)}
+        for seed in range(4)
+        for one in effects([planted(gain, seed=seed)], n_bootstrap=10, against={"bilingual": ("en", "ja")})
+    ]
+    claims = integration_claims(rows, ("small",), ("en", "ja"))
     assert tuple(claim.verdict for claim in claims) == verdicts, [claim.why for claim in claims]
     assert all("Holm" in claim.why for claim in claims)
 
 
 def test_a_claim_without_any_measurement_cannot_be_told():
-    assert judge("x", "y", []).verdict == "cannot be told"
+    (claim,) = integration_claims([], ("small",), ("en", "ja"))
+    assert claim.verdict == "cannot be told" and "interventions" in claim.why
 
 
 def test_holm_is_that_of_statsmodels():

@@ -221,3 +221,14 @@ def test_the_released_rule_is_measured_where_it_is_asked_for_and_changes_nothing
     shares = {row["metric"]: row["value"] for row in rows if row["metric"].startswith("released_")}
     living = [name for name in expected if name != "dead"]
     assert shares["released_bilingual_count"] == pytest.approx(living.count("bilingual") / len(living))
+
+
+def test_a_checkpoint_with_one_weight_changed_is_opened_by_nobody(copied):
+    study = copied()
+    path = study.folder / "models/small/step-8/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SaeError, match=r"the checkpoint is missing or damaged \(model\.safetensors\)"):
+        open_step(study, "small", 8)
+    assert open_step(study, "small", 0).d_model == 16

@@ -120,6 +120,14 @@ def test_a_batch_with_nan_is_named_and_changes_nothing(make_batch):
     train_step(state, make_batch(), SETTINGS)
 
 
+def test_a_batch_of_one_activation_says_that_there_is_nothing_to_explain(make_batch):
+    state = start("topk", make_batch)
+    same_rows = make_batch(1)[:1].expand(64, -1)
+    with pytest.raises(ActivationError, match="all 64 tokens of the batch have the same activations"):
+        train_step(state, same_rows, StepSettings(loss="fvu"))
+    assert state.n_steps == 0
+
+
 @pytest.mark.parametrize(("x", "said"), [(torch.zeros(3, 47), r"\(3, 47\)"), (torch.zeros(0, 48), "no tokens")])
 def test_batches_of_another_width_or_none_are_refused(x: torch.Tensor, said: str, make_batch):
     with pytest.raises(SaeError, match=said):
@@ -138,10 +146,11 @@ def test_states_that_do_not_fit_are_refused_whole(make_batch):
 
 def test_a_program_that_allows_lower_precision_gets_it_back(make_batch):
     plain, other = start("topk", make_batch), start("topk", make_batch)
-    run(plain, make_batch, range(2))
+    batches = [make_batch(seed) for seed in range(2)]
+    run(plain, batches.__getitem__, range(2))
     torch.set_float32_matmul_precision("medium")
     try:
-        run(other, make_batch, range(2))
+        run(other, batches.__getitem__, range(2))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")

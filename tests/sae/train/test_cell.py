@@ -17,6 +17,7 @@ from release_kit.sae.errors import ActivationError, SaeError
 from release_kit.sae.pipeline.paths import SaeKey, activations_folder, model_folder, run_folder, sae_folder
 from release_kit.sae.pipeline.plan import cell_keys
 from release_kit.sae.pipeline.read import find_stale, is_finished, list_finished, read_finished
+from release_kit.sae.prepare.series import SERIES_FILE
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.spec.read import read_study
 from release_kit.sae.train import cell as cells
@@ -158,6 +159,7 @@ def test_a_shard_damaged_while_training_goes_on_is_made_again(make_study: MakeSt
 def test_values_that_are_no_numbers_are_named_and_nothing_is_kept(make_study: MakeStudy):
     study = make_study()
     path = model_folder(study.folder, "small", 3) / "model.safetensors"
+    (path.parent.parent / SERIES_FILE).unlink()
     tensors = load_file(path)
     tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = torch.nan
     save_file(tensors, path, {"format": "pt"})
@@ -170,7 +172,7 @@ def test_a_missing_checkpoint_is_named(make_study: MakeStudy):
     study = make_study()
     for path in model_folder(study.folder, "small", 3).iterdir():
         path.unlink()
-    with pytest.raises(SaeError, match=r"size small, step 3: .*step-3.*lacks config.json"):
+    with pytest.raises(SaeError, match=r"size small, step 3: .*the checkpoint is missing .*checkpoint.json: No such"):
         train_cell(study, "small", 3)
 
 

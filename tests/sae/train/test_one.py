@@ -90,11 +90,14 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path):
     assert (tmp_path / "killed" / STATE_FILE).read_bytes() == (tmp_path / "whole" / STATE_FILE).read_bytes()
 
 
-def test_a_damaged_state_is_not_used(tmp_path: Path):
+@pytest.mark.parametrize("place", [-100, -3, 9, 2000])
+def test_a_damaged_state_is_not_used(place: int, tmp_path: Path):
     whole = train(tmp_path)
     path = tmp_path / STATE_FILE
     expected = path.read_bytes()
-    path.write_bytes(expected[:-100])
+    damaged = bytearray(expected)
+    damaged[place] ^= 1
+    path.write_bytes(expected[:-100] if place == -100 else bytes(damaged))
     again = train(tmp_path)
     assert path.read_bytes() == expected and torch.equal(again.sae.w_enc, whole.sae.w_enc)
 
