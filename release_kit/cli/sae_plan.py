@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from release_kit.cli.output import counted, emit, json_option
-from release_kit.cli.sae_run import select_option, selection
+from release_kit.cli.sae_run import select_option, selection, stale_lines
 
 _WORDS = {
     "model": "series of language models",
@@ -23,7 +23,8 @@ _WORDS = {
 def plan_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
     """Show what of STUDY will be trained: autoencoders, parameters, tokens, disk, time; nothing is written.
 
-    Counts are exact; times come from finished parts, and what cannot be told yet is named.
+    Counts are exact; times come from finished parts, and what cannot be told yet is named. So is what is finished and
+    was made from something else than the file asks for now: it counts as finished until --redo-stale.
 
     \b
     Example:
@@ -31,11 +32,16 @@ def plan_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
       release-kit sae plan study/ --select size=small --json | jq .n_saes
     """
     from release_kit.sae.grid.cost import plan_cost
+    from release_kit.sae.grid.stale import find_all_stale
+    from release_kit.sae.grid.units import plan_units
     from release_kit.sae.spec.read import read_study
 
     declared = read_study(study)
-    cost = plan_cost(declared, selection(declared, terms))
-    emit(as_json, {"ok": True, "study": declared.name, **cost.to_dict()}, lambda: "\n".join(_lines(declared, cost)))
+    chosen = selection(declared, terms)
+    cost = plan_cost(declared, chosen)
+    stale = [one.sentence() for one in find_all_stale(declared, plan_units(declared, chosen))]
+    value = {"ok": True, "study": declared.name, **cost.to_dict(), "stale": stale}
+    emit(as_json, value, lambda: "\n".join([*_lines(declared, cost), *stale_lines(stale)]))
 
 
 def _lines(study: Any, cost: Any) -> list[str]:

@@ -146,7 +146,7 @@ def status_command(study: Path, terms: tuple[str, ...], as_json: bool) -> None:
     bad = bool(state.failed or stale)
     value = {"ok": not bad, **state.to_dict(), "n_saes": len(planned), "n_saes_done": finished, "stale": stale}
     del value["n_cells_done"]
-    emit(as_json, value, lambda: "\n".join([_state_text(state, finished, len(planned)), *_stale_lines(stale)]))
+    emit(as_json, value, lambda: "\n".join([_state_text(state, finished, len(planned)), *stale_lines(stale)]))
     if bad:
         click.get_current_context().exit(1)
 
@@ -176,7 +176,7 @@ def _report_text(report: Any) -> str:
         lines.append(f"{counted(len(report.blocked), 'part')} not begun: they need what failed")
     if report.tables:
         lines.append(f"tables in {report.tables}")
-    return "\n".join(lines + _failed_lines(report.failed))
+    return "\n".join([*lines, *stale_lines(report.stale), *_failed_lines(report.failed)])
 
 
 def _state_text(state: Any, finished: int, planned: int) -> str:
@@ -195,10 +195,11 @@ def _state_text(state: Any, finished: int, planned: int) -> str:
     return "\n".join(lines + _failed_lines(state.failed))
 
 
-def _stale_lines(stale: Sequence[str]) -> list[str]:
+def stale_lines(stale: Sequence[str]) -> list[str]:
+    """Return the first things that were made from something else, and what to do."""
     if not stale:
         return []
-    lines = [f"stale    {counted(len(stale), 'thing')} made from something else than sae.yaml asks for now:"]
+    lines = [f"stale    {counted(len(stale), 'thing')} made from something else than the study asks for now:"]
     lines += [f"  {sentence}" for sentence in stale[:N_STALE_SHOWN]]
     lines += [f"  … and {len(stale) - N_STALE_SHOWN} more (--json lists all)"] if len(stale) > N_STALE_SHOWN else []
     return [*lines, "  restore what changed, or make them again: release-kit sae run --redo-stale"]

@@ -14,16 +14,25 @@ from release_kit.sae.grid.cost import plan_cost
 from release_kit.sae.grid.stale import find_all_stale
 from release_kit.sae.grid.units import plan_units
 from release_kit.sae.measure.dictionary import meanings_source
+from release_kit.sae.measure.write import read_recorded
 from release_kit.sae.models.load import model_digest
-from release_kit.sae.pipeline.models import locate, model_use, shape_of
-from release_kit.sae.pipeline.paths import MODELS
-from release_kit.sae.pipeline.plan import RANDOM_MODEL, layers_of, listed_steps, sizes, steps_of
+from release_kit.sae.pipeline.models import locate, model_use, same_shape, shape_of
+from release_kit.sae.pipeline.paths import (
+    INTERVENTION_FILE,
+    MEASURE_FILE,
+    MODELS,
+    TABLES,
+    intervention_folder,
+    measure_folder,
+)
+from release_kit.sae.pipeline.plan import RANDOM_MODEL, keys, layers_of, listed_steps, sizes, steps_of
 from release_kit.sae.pipeline.read import list_finished
 from release_kit.sae.pipeline.texts import study_texts
 from release_kit.sae.prepare.meanings import ensure_words
 from release_kit.sae.prepare.pairs import TATOEBA
 from release_kit.sae.prepare.series import read_series
 from release_kit.sae.spec.model import SaeStudy
+from release_kit.sae.tables.intact import TABLES_FILE, refuse_damaged_tables
 from release_kit.sae.tables.labels import read_labels
 from release_kit.sae.train.room import bytes_needed, check_fits
 from release_kit.sae.train.settings import sae_config, step_settings
@@ -63,9 +72,10 @@ def _texts(study: SaeStudy) -> Iterator[Problem]:
     if study.intervene.sentences > len(texts.held_out):
         what = f"{study.intervene.sentences:,} sentences are asked for, {len(texts.held_out):,} pairs are held out"
         yield _warning("texts", what, f"{study.file}: intervene.sentences", "all that are held out are taken")
-    if use.source != TATOEBA and not (use.licence and use.attribution):
-        what = "licence and attribution of the text are not said"
-        yield _warning("licence", what, f"{study.file}: text", "say them before anything is published")
+    left = [name for name in ("licence", "attribution") if use.source != TATOEBA and not getattr(use, name)]
+    if left:
+        what = f"{' and '.join(left)} of the text {'are' if len(left) > 1 else 'is'} not said"
+        yield _warning("licence", what, f"{study.file}: text", "say both before anything is published")
     yield from _tried("labels", study, lambda: read_labels(study))
     if study.classify.meanings:
         yield from _tried("meanings", study, lambda: ensure_words(meanings_source(study)))
@@ -122,10 +132,12 @@ def _checkpoints(study: SaeStudy, size: str, steps: tuple[int, ...]) -> Iterator
     if model_use(study, size).trained_here:
         yield from _tried("model", study, lambda: read_series(study.folder / MODELS / size))
         return
+    wanted = shape_of(study, size)
     for step in steps:
         source, revision = locate(study, size, step)
         if revision is not None or step in listed_steps(study, size):
             yield from _tried("checkpoint", study, lambda at=(source, revision): model_digest(*at))
+            yield from _tried("checkpoint", study, lambda step=step: same_shape(study, size, step, wanted))
 
 
 def _interventions(study: SaeStudy) -> Iterator[Problem]:
@@ -140,6 +152,15 @@ def _made(study: SaeStudy) -> Iterator[Problem]:
     """Hold what is finished against its digests, and against what the study asks for now."""
     for one in list_finished(study):
         yield from _tried("damaged", study, one.check)
+    for key in keys(study):
+        for folder, name in (
+            (measure_folder(study.folder, key), MEASURE_FILE),
+            (intervention_folder(study.folder, key), INTERVENTION_FILE),
+        ):
+            if recorded := read_recorded(folder, name, key):
+                yield from _tried("damaged", study, recorded.check)
+    if (study.folder / TABLES / TABLES_FILE).exists():
+        yield from _tried("damaged", study, lambda: refuse_damaged_tables(study))
     for one in find_all_stale(study, plan_units(study)):
         yield _error("stale", one.sentence(), str(study.file), "restore what changed, or run with --redo-stale")
 

@@ -44,19 +44,22 @@ class RunReport:
     """They need what failed."""
     n_saes: int
     """Autoencoders that are selected."""
+    stale: tuple[str, ...]
+    """Complete, and made from something else than what lies there now: models that were trained again, say."""
     tables: Path | None
-    """Folder of the tables; None when they were not made, for something is not complete."""
+    """Folder of the tables; None when they were not made, for something is not complete, or not selected and stale."""
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether everything that is selected is complete."""
-        return not self.failed and not self.waiting and not self.blocked
+        """Whether everything that is selected is complete, and as the study asks for it."""
+        return not (self.failed or self.waiting or self.blocked or self.stale)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         numbers = {"n_before": len(self.before), "n_done": len(self.done), "n_waiting": len(self.waiting)}
-        lists = {"done": list(self.done), "waiting": list(self.waiting), "blocked": list(self.blocked)}
+        names = ("done", "waiting", "blocked", "stale")
+        lists = {name: list(getattr(self, name)) for name in names}
         failed = [failure.to_dict() for failure in self.failed]
         tables = None if self.tables is None else str(self.tables)
         return {"ok": self.ok, "n_saes": self.n_saes, "seconds": round(self.seconds, 1), **numbers, **lists,
@@ -163,9 +166,11 @@ def _report(
     left = [unit for unit in units if unit.name not in complete | lost]
     order = Order(units, study.folder)
     blocked = [unit.title for unit in left if order.is_blocked(unit, lost)]
-    tables = None
-    if len(done) == len(units) and any(unit.kind != MODEL for unit in units) and not _others_are_stale(study, options):
-        tables = _tables(study)
+    stale, tables = [], None
+    if len(done) == len(units) and any(unit.kind != MODEL for unit in units):
+        stale = find_all_stale(study, units)
+        if not stale and not _others_are_stale(study, options):
+            tables = _tables(study)
     return RunReport(
         before=tuple(unit.title for unit in before),
         done=tuple(unit.title for unit in done if unit.name not in known),
@@ -173,6 +178,7 @@ def _report(
         waiting=tuple(unit.title for unit in left if unit.title not in blocked),
         blocked=tuple(blocked),
         n_saes=len(keys(study, options.select)),
+        stale=tuple(one.sentence() for one in stale),
         tables=tables,
         seconds=time.monotonic() - start,
     )

@@ -45,12 +45,14 @@ class Stale:
         size: of the model.
         key: None for a series of models.
         changed: from what it was made, and from what it would be.
+        unknown: what it would be made from cannot be looked at, its model say.
     """
 
     kind: str
     size: str
     key: SaeKey | None
     changed: str
+    unknown: bool = False
 
     def sentence(self) -> str:
         """Return one line: what it is, what changed."""
@@ -63,6 +65,8 @@ class Stale:
 def find_all_stale(study: SaeStudy, units: Sequence[Unit]) -> list[Stale]:
     """Return everything of a plan that was made from something else; what follows from another entry is not repeated.
 
+    Of a size whose models are to be trained first nothing is said: only they tell.
+
     Raises:
         SaeError: the texts cannot be read.
     """
@@ -72,9 +76,12 @@ def find_all_stale(study: SaeStudy, units: Sequence[Unit]) -> list[Stale]:
         if unit.kind == MODEL and (problem := series_problem(study, unit.size))
     ]
     bad_sizes = {one.size for one in found}
+    bad_sizes |= {unit.size for unit in units if unit.kind == MODEL and not unit.is_done(study.folder)}
     trained = [key for unit in units if unit.kind == TRAIN and unit.size not in bad_sizes for key in unit.keys]
     stale = find_stale(study, trained)
-    found += [Stale(kind=TRAIN, size=one.key.size, key=one.key, changed=one.changed) for one in stale]
+    found += [
+        Stale(kind=TRAIN, size=one.key.size, key=one.key, changed=one.changed, unknown=one.unknown) for one in stale
+    ]
     bad_keys = {one.key for one in stale}
     measured = [key for unit in units if unit.kind == MEASURE for key in unit.keys if key in set(trained) - bad_keys]
     found += [*_measures(study, measured)]
@@ -111,7 +118,7 @@ def _measures(study: SaeStudy, wanted: Sequence[SaeKey]) -> Iterator[Stale]:
         there = read_recorded(measure_folder(study.folder, key), MEASURE_FILE, key)
         if there is None or not is_finished(study.folder, key):
             continue
-        asked = measure_identity(study, read_finished(study.folder, key).identity_digest, text, SETTINGS)
+        asked = measure_identity(study, read_finished(study.folder, key), text, SETTINGS)
         if canonical.digest(asked) != there.record["identity_digest"]:
             yield Stale(kind=MEASURE, size=key.size, key=key, changed=_said(there.record, asked))
 
@@ -139,6 +146,8 @@ def _said(record: Any, asked: dict[str, Any]) -> str:
     was, now = record["identity"].get("version"), asked.get("version")
     if was != now:
         return f"made by another version of release_kit (its format {was}, now {now})"
+    if record["identity"] | {"sae_files": asked.get("sae_files")} == asked:
+        return "the autoencoder has been made again since, with other bytes"
     return changes(dict(record["identity"]), asked) or "its record was changed by hand"
 
 

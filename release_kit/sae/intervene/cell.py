@@ -198,6 +198,9 @@ def _measure(study: SaeStudy, key: SaeKey) -> Any:
     if found is None:
         where = str(measure_folder(study.folder, key))
         raise SaeError("it is not measured, and classes come from there", where=where, next_step="measure it first")
+    if found.record["identity"].get("sae_files") != read_finished(study.folder, key).files_digest:
+        step = "release-kit sae run --redo-stale measures it again"
+        raise SaeError("its measures are of an autoencoder with other bytes", where=key.title, next_step=step)
     return found.record
 
 

@@ -80,8 +80,7 @@ def _todo(
         raise SaeError("no autoencoder is finished", where=where, next_step="release-kit sae run trains them")
     todo = {}
     for key in there:
-        finished = read_finished(study.folder, key)
-        identity = measure_identity(study, finished.identity_digest, texts.held_out_digest, settings)
+        identity = measure_identity(study, read_finished(study.folder, key), texts.held_out_digest, settings)
         if not is_current(measure_folder(study.folder, key), MEASURE_FILE, key, identity):
             todo[key] = identity
     return todo

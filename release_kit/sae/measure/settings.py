@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from release_kit.sae.measure.dictionary import meanings_source
+from release_kit.sae.pipeline.read import FinishedSae
 from release_kit.sae.prepare.meanings import words_digest
 from release_kit.sae.spec.model import SaeStudy
 
-MEASURE_VERSION = 2
+MEASURE_VERSION = 3
 """Raised when the same settings give other files than before."""
 
 
@@ -44,12 +45,12 @@ class MeasureSettings:
 SETTINGS = MeasureSettings()
 
 
-def measure_identity(study: SaeStudy, sae_digest: str, text_digest: str, settings: MeasureSettings) -> dict[str, Any]:
+def measure_identity(study: SaeStudy, sae: FinishedSae, text_digest: str, settings: MeasureSettings) -> dict[str, Any]:
     """Return everything that decides what a measurement says, as JSON.
 
     Args:
         study: whose ``classify`` decides classes and nulls.
-        sae_digest: identity of the autoencoder, with model and layer in it.
+        sae: its identity, with model and layer in it, and its bytes: the same recipe gives other roundings elsewhere.
         text_digest: of the held-out texts.
         settings: how much is looked at.
 
@@ -63,6 +64,6 @@ def measure_identity(study: SaeStudy, sae_digest: str, text_digest: str, setting
     if use.meanings:
         classify["meanings"] = words_digest(meanings_source(study))
     return {
-        "version": MEASURE_VERSION, "sae": sae_digest, "text": text_digest, "classify": classify,
-        "settings": asdict(settings),
+        "version": MEASURE_VERSION, "sae": sae.identity_digest, "sae_files": sae.files_digest, "text": text_digest,
+        "classify": classify, "settings": asdict(settings),
     }  # fmt: skip

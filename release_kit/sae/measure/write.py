@@ -44,6 +44,18 @@ class Recorded:
 
         import pyarrow.parquet as pq
 
+        return pq.read_table(io.BytesIO(self._bytes(name)))
+
+    def check(self) -> None:
+        """Hold every file against its digest.
+
+        Raises:
+            SaeError: a file is missing or damaged.
+        """
+        for name in self.record["files"]:
+            self._bytes(name)
+
+    def _bytes(self, name: str) -> bytes:
         said, path = self.record["files"].get(name), self.folder / name
         try:
             data = path.read_bytes()
@@ -52,7 +64,7 @@ class Recorded:
         if said is None or hashlib.sha256(data).hexdigest() != said["sha256"]:
             step = "remove the folder and run again: the same bytes are made"
             raise SaeError(f"{name} is damaged", where=str(self.folder), next_step=step)
-        return pq.read_table(io.BytesIO(data))
+        return data
 
 
 def write_recorded(

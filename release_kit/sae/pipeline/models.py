@@ -10,6 +10,7 @@ from pathlib import Path
 
 from release_kit.core import canonical
 from release_kit.core.records import nearest
+from release_kit.core.wording import counted
 from release_kit.sae.errors import SaeError
 from release_kit.sae.models.load import LanguageModel, model_digest, model_shape, open_model
 from release_kit.sae.pipeline.paths import MODELS, model_folder
@@ -93,6 +94,24 @@ def shape_of(study: SaeStudy, size: str) -> tuple[int, int]:
         assert use.n_layers and use.hidden_size
         return use.n_layers, use.hidden_size
     return _shape(*_donor(study, size))
+
+
+def same_shape(study: SaeStudy, size: str, step: int, wanted: tuple[int, int]) -> None:
+    """Refuse a checkpoint of another shape than the rest of its series.
+
+    Args:
+        wanted: (number of blocks, width) of the series, ``shape_of``.
+
+    Raises:
+        SaeError: names both shapes.
+    """
+    source, revision = locate(study, size, step)
+    there = _shape(source, revision)
+    if there != wanted:
+        said = [f"{counted(n_blocks, 'block')} of width {width}" for n_blocks, width in (there, wanted)]
+        what = f"the checkpoint of step {step} has {said[0]}, the series {said[1]}: it is of another model"
+        advice = "name a checkpoint of this series, or make the other model a size of its own"
+        raise SaeError(what, where=f"{study.file}: models.{size}", next_step=advice)
 
 
 @functools.lru_cache(maxsize=64)

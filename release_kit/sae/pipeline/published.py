@@ -25,7 +25,7 @@ from release_kit.sae.pipeline.read import FinishedSae, is_finished, read_finishe
 from release_kit.sae.publish.about import HOOK, attribution_of, release_values
 from release_kit.sae.publish.index import INDEX_JSON, INDEX_PARQUET, index_json, index_parquet, index_rows
 from release_kit.sae.publish.metrics import METRICS_TABLE, SHARES_TABLE, figures_table, read_figures, read_shares
-from release_kit.sae.publish.outdated import refuse_outdated_tables
+from release_kit.sae.publish.outdated import refuse_outdated
 from release_kit.sae.spec.model import SaeStudy
 
 EXTRA = "extra"
@@ -57,12 +57,13 @@ def publish_cells(study: SaeStudy) -> PublishedSaes:
 
     Raises:
         SaeError: nothing is finished; an autoencoder is damaged, or of other settings than the study's; there are no
-            tables, or they are of other measurements than those that lie there; ``release.yaml`` cannot be used.
+            tables, or they are of other measurements than those that lie there, or of a study that was declared
+            otherwise; ``release.yaml`` cannot be used.
         RecordError: what ``release.yaml`` says is not what a study may say.
     """
     planned = keys(study)
     finished = _finished(study, planned)
-    refuse_outdated_tables(study.folder, finished)
+    refuse_outdated(study, finished)
     out = study.folder / PUBLISHED
     text = _yaml_text(release_values(study, planned))
     declared = parse_study(text, folder=out, where=str(out / STUDY_FILE))

@@ -42,14 +42,20 @@ class FinishedSae:
         """Digest of everything that decides its bytes."""
         return self.record["identity_digest"]
 
+    @property
+    def files_digest(self) -> str:
+        """Digest of its bytes: what is measured of it is of these."""
+        return canonical.digest({name: said["sha256"] for name, said in self.record["files"].items()})
+
     def load(self) -> Sae:
-        """Return its tensors.
+        """Return its tensors, once every file was held against its digest.
 
         Raises:
-            FormatError: a file is damaged.
+            SaeError: a file is missing or damaged.
         """
         from release_kit.sae.formats.saelens import read_saelens
 
+        self.check()
         return read_saelens(self.folder).sae
 
     def check(self) -> None:
@@ -68,7 +74,7 @@ class FinishedSae:
             if hashlib.sha256(data).hexdigest() != said["sha256"]:
                 wrong.append(f"{name} is damaged")
         if wrong:
-            step = f"remove {self.folder / SAE_FILE} and run again: the same bytes are made"
+            step = f"remove {self.folder / SAE_FILE} and run again with --retry-failed: the same bytes are made"
             raise SaeError("; ".join(wrong), where=str(self.folder), next_step=step)
 
 
@@ -78,6 +84,8 @@ class StaleSae:
 
     key: SaeKey
     changed: str
+    unknown: bool = False
+    """Its model cannot be looked at."""
 
     def sentence(self) -> str:
         """Return one line: which one, what changed."""
@@ -89,26 +97,18 @@ def is_finished(study_folder: Path, key: SaeKey) -> bool:
     return _read(sae_folder(study_folder, key)) is not None
 
 
-def read_finished(study_folder: Path, key: SaeKey, *, check: bool = False) -> FinishedSae:
-    """Return a finished autoencoder.
-
-    Args:
-        study_folder: of the study.
-        key: which one.
-        check: hold its files against their digests.
+def read_finished(study_folder: Path, key: SaeKey) -> FinishedSae:
+    """Return a finished autoencoder: its record, for ``load`` and ``check``.
 
     Raises:
-        SaeError: it is not finished, or damaged.
+        SaeError: it is not finished.
     """
     folder = sae_folder(study_folder, key)
     record = _read(folder)
     if record is None:
         step = "release-kit sae run trains what is missing"
         raise SaeError("this autoencoder is not finished", where=str(folder), next_step=step)
-    found = FinishedSae(key=key, folder=folder, record=record)
-    if check:
-        found.check()
-    return found
+    return FinishedSae(key=key, folder=folder, record=record)
 
 
 def list_finished(study: SaeStudy, select: Selection | None = None) -> tuple[FinishedSae, ...]:
@@ -134,7 +134,7 @@ def find_stale(study: SaeStudy, wanted: Sequence[SaeKey] | None = None) -> tuple
         try:
             asked = identities.of(key)
         except SaeError as error:
-            stale.append(StaleSae(key=key, changed=f"its model cannot be looked at: {error.what}"))
+            stale.append(StaleSae(key=key, changed=f"its model cannot be looked at: {error.what}", unknown=True))
             continue
         if canonical.digest(asked) != there.identity_digest:
             changed = changes(dict(there.record["identity"]), asked) or "its record was changed by hand"

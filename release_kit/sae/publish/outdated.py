@@ -1,4 +1,7 @@
-"""Are the tables of a study those of its autoencoders: measurements name theirs, tables name their measurements."""
+"""Is what is about to be released what the study asks for: autoencoders, measurements of these, tables of those.
+
+Measurements name their autoencoder, tables their measurements and what the study declared when they were written.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,18 +10,26 @@ from pathlib import Path
 from release_kit.core import canonical
 from release_kit.core.errors import RecordError
 from release_kit.sae.errors import SaeError
+from release_kit.sae.grid.stale import find_all_stale
+from release_kit.sae.grid.units import plan_units
 from release_kit.sae.pipeline.paths import MEASURE_FILE, TABLES, measure_folder
 from release_kit.sae.pipeline.read import FinishedSae
-from release_kit.sae.tables.intact import TABLES_FILE
+from release_kit.sae.spec.model import SaeStudy
+from release_kit.sae.tables.intact import TABLES_FILE, refuse_other_tables
 
 
-def refuse_outdated_tables(study_folder: Path, finished: Sequence[FinishedSae]) -> None:
-    """Refuse measurements of other autoencoders than those that lie there, and tables of other measurements.
+def refuse_outdated(study: SaeStudy, finished: Sequence[FinishedSae]) -> None:
+    """Refuse what was made from something else than the study asks for now, and tables of other measurements.
+
+    A model that is no longer there hides nothing: autoencoders name its digest, and so does the release.
 
     Raises:
-        SaeError: names what is of an earlier time; the tables are missing or were changed.
+        SaeError: names what is of an earlier time or declaration; the tables are missing or were changed.
     """
-    wrong = [
+    study_folder = study.folder
+    refuse_other_tables(study)
+    wrong = [one.sentence() for one in find_all_stale(study, plan_units(study)) if not one.unknown]
+    wrong += [
         f"{one.key.title} was measured before it was made as it is now"
         for one in finished
         if _is_other(one, study_folder)
@@ -26,17 +37,14 @@ def refuse_outdated_tables(study_folder: Path, finished: Sequence[FinishedSae]) 
     record = _record(study_folder / TABLES / TABLES_FILE)
     read = record.get("saes", {})
     for one in finished:
-        if one.key.name in read and read[one.key.name] != one.identity_digest:
+        if one.key.name in read and read[one.key.name] != one.files_digest:
             wrong.append(f"the tables are of another autoencoder {one.key.title}")
-    for name, said in record["files"].items():
-        if _sha256(study_folder / TABLES / name) != _digest(said):
-            wrong.append(f"{TABLES}/{name} is not what {TABLES_FILE} says")
     for name, said in record["sources"].items():
         if _sha256(study_folder / name) != _digest(said):
             wrong.append(f"the tables are of another {name}")
     if wrong:
         shown = "; ".join(wrong[:5]) + (f"; … and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        step = "release-kit sae run measures again and writes the tables anew"
+        step = "release-kit sae run measures again and writes the tables anew (with --redo-stale what is stale)"
         raise SaeError(f"cannot be released: {shown}", where=str(study_folder), next_step=step)
 
 
@@ -45,7 +53,8 @@ def _is_other(one: FinishedSae, study_folder: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        return canonical.read_json(path)["identity"]["sae"] != one.identity_digest
+        identity = canonical.read_json(path)["identity"]
+        return (identity["sae"], identity["sae_files"]) != (one.identity_digest, one.files_digest)
     except (RecordError, KeyError, TypeError):
         return True
 

@@ -115,7 +115,7 @@ def _write(
     record = {
         "schema_version": SCHEMA_VERSION, "study": study.name, "settings": settings_of(study),
         "files": files, "sources": sources,
-        "saes": {one.key.name: one.identity_digest for one in saes},
+        "saes": {one.key.name: one.files_digest for one in saes},
         "missing": [key.name for key in keys(study) if key not in {one.key for one in measured}],
     }  # fmt: skip
     write_atomic(folder / TABLES_FILE, canonical.document_bytes(record))

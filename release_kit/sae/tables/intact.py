@@ -50,19 +50,39 @@ def refuse_other_tables(study: SaeStudy) -> None:
     Raises:
         SaeError: names what differs.
     """
+    settings, damaged = _looked_at(study)
+    if other := changes(settings, settings_of(study)):
+        what = f"the tables are of a study that was declared otherwise: {other}"
+        raise SaeError(what, where=str(study.file), next_step=f"restore it, or {_NEXT}")
+    _refuse(study, damaged)
+
+
+def refuse_damaged_tables(study: SaeStudy) -> None:
+    """Refuse tables that are not what was written, whatever was declared then.
+
+    Raises:
+        SaeError: names them.
+    """
+    _refuse(study, _looked_at(study)[1])
+
+
+def _looked_at(study: SaeStudy) -> tuple[dict[str, Any], list[str]]:
+    """Return what the study declared when the tables were written, and which of them are not what was written."""
     folder = study.folder / TABLES
     path = folder / TABLES_FILE
     try:
         record = canonical.read_json(path)
         if record["schema_version"] != SCHEMA_VERSION:
             raise SaeError("was written by another version of release_kit", where=str(path), next_step=_NEXT)
-        files, settings = dict(record["files"]), dict(record["settings"])
-        damaged = [name for name, said in files.items() if not _holds(folder / name, said["sha256"])]
+        files = dict(record["files"])
+        return dict(record["settings"]), [
+            name for name, said in files.items() if not _holds(folder / name, said["sha256"])
+        ]
     except (OSError, RecordError, KeyError, TypeError, ValueError) as error:
         raise SaeError("is missing, or no record of tables", where=str(path), next_step=_NEXT) from error
-    if other := changes(settings, settings_of(study)):
-        what = f"the tables are of a study that was declared otherwise: {other}"
-        raise SaeError(what, where=str(study.file), next_step=f"restore it, or {_NEXT}")
+
+
+def _refuse(study: SaeStudy, damaged: list[str]) -> None:
     if damaged:
         what = f"not what {TABLES_FILE} says: {', '.join(f'{TABLES}/{name}' for name in damaged)}"
         raise SaeError(what, where=str(study.folder), next_step=_NEXT)

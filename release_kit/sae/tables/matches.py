@@ -58,7 +58,7 @@ class Matches:
 
         living = [np.ascontiguousarray(alive[each.key]) for each in (one, other)]
         what = {
-            "version": MATCHING_VERSION, "null": null, "saes": [self._weights(each) for each in (one, other)],
+            "version": MATCHING_VERSION, "null": null, "saes": [each.files_digest for each in (one, other)],
             "alive": [hashlib.sha256(each.tobytes()).hexdigest() for each in living],
             "seeds": [one.key.seed, other.key.seed],
         }  # fmt: skip
@@ -71,9 +71,6 @@ class Matches:
         matched = match_features(self._decoder(one), second(), alive=tensors)
         write_atomic(path, _bytes(matched))
         return matched
-
-    def _weights(self, one: FinishedSae) -> str:
-        return canonical.digest({name: said["sha256"] for name, said in one.record["files"].items()})
 
     def _decoder(self, one: FinishedSae) -> "torch.Tensor":
         if one.key not in self._decoders:

@@ -186,7 +186,7 @@ class _Cell:
         if before is None:
             return None
         donor = SaeKey(size=key.size, step=before, layer=key.layer, seed=key.seed)
-        return warm_sae(read_finished(self.study.folder, donor, check=True), config)
+        return warm_sae(read_finished(self.study.folder, donor), config)
 
     def _write(self, key: SaeKey, config: SaeConfig, trained: Trained) -> None:
         study = self.study

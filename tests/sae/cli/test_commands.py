@@ -103,6 +103,74 @@ def test_a_missing_checkpoint_in_the_middle_of_a_series_from_elsewhere_is_found(
     assert code == 1 and "'step-3'" in problem["what"] and "step-0, step-6" in problem["what"]
 
 
+def test_a_checkpoint_of_another_model_in_a_series_is_found(study: Path, tmp_path: Path, run: Run):
+    other = write_study(tmp_path / "other", sizes="small")
+    old = next(line for line in (other / "sae.yaml").read_text().splitlines() if line.startswith("  small:"))
+    change(other, old, f"  small: {{path: {study}/models/small, revisions: {{0: step-0, 3: step-3, 6: step-6}}}}")
+    config = json.loads((study / "models/small/step-6/config.json").read_text())
+    shutil.copytree(study / "models/small/step-6", study / "models/small/step-3")
+    (study / "models/small/step-3/config.json").write_text(json.dumps({**config, "hidden_size": 32}))
+    code, said, _ = run("check", str(other))
+    (problem,) = [one for one in said["problems"] if one["severity"] == "error"]
+    assert code == 1 and problem["code"] == "checkpoint"
+    assert "step 3 has 2 blocks of width 32, the series 2 blocks of width 16" in problem["what"]
+
+
+def test_check_holds_everything_that_was_made_against_its_digest(study: Path, run: Run):
+    key = SaeKey(size="small", step=6, layer=2, seed=1)
+    places = [
+        sae_folder(study, key) / "sae_weights.safetensors", measure_folder(study, key) / "contexts.parquet",
+        study / "tables/effects.parquet", next((study / "interventions").rglob("*.parquet")),
+    ]  # fmt: skip
+    for place in places:
+        data = bytearray(place.read_bytes())
+        data[len(data) // 2] ^= 1
+        place.write_bytes(bytes(data))
+    code, said, _ = run("check", str(study))
+    found = [one["what"] for one in said["problems"] if one["code"] == "damaged"]
+    assert code == 1 and len(found) == len(places)
+    assert all(any(place.name in what for what in found) for place in places)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("n_held_out: 30", "n_held_out: 28", "text.n_held_out 30 → 28"),
+        ("hidden_size: 16", "hidden_size: 24", "models.small.hidden_size 16 → 24"),
+        ("seeds: [0, 1]", "seeds: [0]", "seeds [0, 1] → [0]"),
+        ("sentences: 8", "sentences: 7", "intervene.sentences 8 → 7"),
+        ("nulls: [random-model, permuted-languages]", "nulls: [random-model]", "classify.nulls"),
+    ],
+)
+def test_a_study_that_was_declared_otherwise_is_not_released(study: Path, run: Run, old: str, new: str, said: str):
+    change(study, old, new)
+    code, _, err = run("release", str(study), "--no-build")
+    assert code == 1 and "declared otherwise" in err and said in err
+    assert not (study / "published").exists()
+
+
+def test_a_study_of_other_sentences_is_not_released(study: Path, run: Run):
+    code, _, err = run("release", str(study), "--no-build")
+    assert code == 0
+    shutil.rmtree(study / "published")
+    pairs = study / "pairs.tsv"
+    pairs.write_text(pairs.read_text().replace("The dog", "A dog"))
+    code, _, err = run("release", str(study), "--no-build")
+    assert code == 1 and "language models of small: other sentences" in err and not (study / "published").exists()
+
+
+@pytest.mark.slow
+def test_a_missing_checkpoint_is_made_again_as_check_says_and_nothing_else(study: Path, run: Run):
+    wanted = made_files(study)
+    shutil.rmtree(study / "models/small/step-0")
+    code, said, _ = run("check", str(study))
+    (problem,) = [one for one in said["problems"] if one["severity"] == "error"]
+    assert code == 1 and "remove" in problem["next_step"] and "series.json" in problem["next_step"]
+    (study / "models/small/series.json").unlink()
+    code, said, _ = run("run", str(study), "--workers", "1")
+    assert code == 0 and said["done"] == ["small: language models"] and made_files(study) == wanted
+
+
 def test_other_settings_are_refused_and_made_again_when_asked(study: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     wanted = made_files(study)
     change(study, "warmup_steps: 3", "warmup_steps: 4")

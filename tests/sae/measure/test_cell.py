@@ -1,5 +1,6 @@
 """A measured cell: its files, resuming it, and what is refused."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -7,10 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from release_kit.core import canonical
 from release_kit.sae.classify.counts import count_features
 from release_kit.sae.classify.examples import released_classes
 from release_kit.sae.classify.languages import rate_rule
 from release_kit.sae.errors import ActivationError, SaeError
+from release_kit.sae.formats.saelens import write_saelens
+from release_kit.sae.grid.stale import find_all_stale
+from release_kit.sae.grid.units import plan_units
 from release_kit.sae.measure.cell import measure_cell
 from release_kit.sae.metrics.reconstruction import reconstruction
 from release_kit.sae.metrics.recovered import recovered
@@ -191,14 +196,42 @@ def test_an_autoencoder_of_another_width_is_named(copied):
     folder = sae_folder(study.folder, KEY)
     record = (folder / "sae.json").read_text(encoding="utf-8")
     wide.save(folder)
-    from release_kit.core import canonical
-
     said = canonical.parse_json(record, "sae.json")
     for name in said["files"]:
-        said["files"][name]["bytes"] = (folder / name).stat().st_size
+        data = (folder / name).read_bytes()
+        said["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (folder / "sae.json").write_bytes(canonical.document_bytes(said))
     with pytest.raises(SaeError, match="takes width 8, the model has 16"):
         measure_cell(study, "small", 8, report=_quiet)
+
+
+def test_a_damaged_autoencoder_is_not_measured(measured, copied):
+    study = copied()
+    weights = sae_folder(study.folder, KEY) / "sae_weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-9] ^= 64
+    weights.write_bytes(bytes(data))
+    with pytest.raises(SaeError, match=r"sae_weights\.safetensors is damaged"):
+        measure_cell(study, "small", 8, report=_quiet)
+    assert not (measure_folder(study.folder, KEY) / MEASURE_FILE).exists()
+
+
+def test_measures_are_of_the_bytes_that_they_were_taken_from(measured, copied):
+    study = copied()
+    shutil.copytree(measured.folder / "measures", study.folder / "measures", dirs_exist_ok=True)
+    units = plan_units(study)
+    assert not find_all_stale(study, units)
+    folder = sae_folder(study.folder, KEY)
+    sae = read_finished(study.folder, KEY).load()
+    sae.b_dec[0] += 1e-6
+    write_saelens(sae, folder, {})
+    record = canonical.read_json(folder / "sae.json")
+    for name in record["files"]:
+        data = (folder / name).read_bytes()
+        record["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "sae.json").write_bytes(canonical.document_bytes(record))
+    stale = [one.sentence() for one in find_all_stale(study, units)]
+    assert stale == [f"measures of {KEY.title}: the autoencoder has been made again since, with other bytes"]
 
 
 def test_the_released_rule_is_measured_where_it_is_asked_for_and_changes_nothing_else(measured, copied):

@@ -20,6 +20,7 @@ from release_kit.sae.pipeline.paths import SAE_FILE, SaeKey, sae_folder
 from release_kit.sae.pipeline.plan import keys
 from release_kit.sae.spec.model import SaeStudy
 from release_kit.sae.spec.read import read_study
+from release_kit.sae.tables.intact import SCHEMA_VERSION, settings_of
 
 WIDTHS = {"small": 16, "large": 24}
 N_FEATURES, K = 48, 4
@@ -106,7 +107,8 @@ def write_tables(study: SaeStudy) -> None:
     pq.write_table(pa.Table.from_pylist([{**row, "source": "measures"} for row in saes]), folder / "saes.parquet")
     pq.write_table(pa.Table.from_pylist(nulls), folder / "nulls.parquet")
     files = {path.name: digested(path) for path in sorted(folder.glob("*.parquet"))}
-    (folder / "tables.json").write_bytes(canonical.document_bytes({"schema_version": 1, "files": files, "sources": {}}))
+    record = {"schema_version": SCHEMA_VERSION, "settings": settings_of(study), "files": files, "sources": {}}
+    (folder / "tables.json").write_bytes(canonical.document_bytes(record))
 
 
 def digested(path: Path) -> dict:

@@ -132,7 +132,7 @@ def test_a_damaged_autoencoder_is_made_again(make_study: MakeStudy):
     weights = sae_folder(study.folder, KEY) / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
     with pytest.raises(SaeError, match=r"sae_weights.safetensors is damaged"):
-        read_finished(study.folder, KEY, check=True)
+        read_finished(study.folder, KEY).load()
     weights.unlink()
     assert not is_finished(study.folder, KEY)
     train_cell(study, "small", 3)
