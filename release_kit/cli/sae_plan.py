@@ -54,11 +54,12 @@ def _lines(study: Any, cost: Any) -> list[str]:
         )
         if one.extra_steps:
             lines.append(f"  {'':<12} step 0 among them, which the file does not list: the null random-model needs it")
+    models = f"{_bytes(cost.model_bytes)} of language models; " if cost.model_bytes else ""
     lines += [
         "",
         f"  autoencoders  {cost.n_saes:,}, of which {cost.n_done:,} are finished",
         f"  tokens        {cost.tokens_each:,} for each autoencoder",
-        f"  disk          {_bytes(cost.sae_bytes)} of autoencoders; for each worker {_cache(study, cost)}, "
+        f"  disk          {_bytes(cost.sae_bytes)} of autoencoders; {models}for each worker {_cache(study, cost)}, "
         f"{_bytes(cost.state_bytes)} of states",
     ]
     for kind, (n, done, left) in cost.n_units.items():

@@ -9,6 +9,9 @@ its traceback.
 class ReleaseKitError(Exception):
     """A problem that the user can act on (exit code 1)."""
 
+    transient = False
+    """Whether the cause lies outside what was asked for, so that the same work may succeed later."""
+
     def __init__(self, what: str, *, where: str | None = None, next_step: str | None = None):
         self.what, self.where, self.next_step = what, where, next_step
         super().__init__(self.sentence())

@@ -173,7 +173,8 @@ def failure_of(error: BaseException, *, unit: str, title: str, cells: tuple[str,
         step = "free some space and run the same command again"
         return Failure(**known, what="the disk is full", where=_place(error), next_step=step, transient=True)
     if isinstance(error, ReleaseKitError):
-        return Failure(**known, what=error.what, where=error.where, next_step=error.next_step)
+        said = {"what": error.what, "where": error.where, "next_step": error.next_step}
+        return Failure(**known, **said, transient=error.transient)
     lines = traceback.format_exception(error)
     return Failure(
         **known,

@@ -16,7 +16,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Lease:
     step: int = 0
     n_steps: int = 0
     deaths: int = 0
-    """Workers that died on this unit one after the other without getting any further."""
+    """Workers that died on this unit one after the other without getting any further, since a command was started."""
     furthest: int = 0
     """Largest step that earlier generations had reported."""
     released: bool = False
@@ -156,6 +156,20 @@ class Ledger:
         if not self._create(lease):
             return None
         return HeldLease(self, lease)
+
+    def forgive(self, units: Iterable[str]) -> None:
+        """Count deaths anew on units that nobody holds: whoever starts a command wants another try of all that is left.
+
+        Raises:
+            ReleaseKitError: the ledger cannot be written.
+        """
+        latest = self.latest()
+        for unit in units:
+            lease = self.read(unit, latest.get(unit, 0))
+            if lease is None or (lease.released and not lease.deaths):
+                continue
+            if held := self.claim(unit, latest[unit]):
+                held.release(clean=True)
 
     def forget(self, unit: str) -> None:
         """Remove the leases of a unit that is complete; a late owner can do no harm to a unit that is done."""

@@ -152,6 +152,19 @@ def test_deaths_count_only_when_nobody_got_further(tmp_path: Path, clock: Clock)
     assert _ledger(tmp_path, clock).claim(UNIT).deaths == 0
 
 
+def test_a_new_command_counts_deaths_anew_and_takes_nothing_from_a_living_worker(tmp_path: Path, clock: Clock):
+    dead = replace(this_owner(), started="1")
+    for _ in range(4):
+        _ledger(tmp_path, clock, dead).claim(UNIT)
+    ledger = _ledger(tmp_path, clock)
+    ledger.forgive([UNIT, "run-never-begun"])
+    held = ledger.claim(UNIT)
+    assert held.deaths == 0
+    before = ledger.latest()
+    _ledger(tmp_path, clock).forgive([UNIT])
+    assert ledger.latest() == before and not held.is_lost()
+
+
 def test_forgotten_unit_leaves_nothing_behind(tmp_path: Path, clock: Clock):
     ledger = _ledger(tmp_path, clock)
     for _ in range(3):

@@ -45,7 +45,7 @@ from release_kit.sae.activations.store import (
 )
 from release_kit.sae.activations.take import check_ids, take
 from release_kit.sae.activations.tokens import Batch, TokenBatches
-from release_kit.sae.errors import ActivationError
+from release_kit.sae.errors import ActivationError, NoRoomError
 from release_kit.sae.models.hooks import HOOK_VERSION, check_layers
 from release_kit.sae.models.load import LanguageModel
 
@@ -90,8 +90,9 @@ def collect(
 
     Raises:
         ActivationError: an unknown layer, tokens of another tokenizer, a value that is no number, more bytes than are
-            allowed or free; or a shard made again has other bytes than before.
-        ReleaseKitError: the disk is full, or another process makes the same set; the same call goes on later.
+            allowed; or a shard made again has other bytes than before.
+        NoRoomError: the disk has too little room.
+        ReleaseKitError: it is full, or another process makes the same set; the same call goes on later.
     """
     layers = sorted(set(layers))
     _check(lm, tokens, layers, dtype)
@@ -295,9 +296,9 @@ def _check_room(
     needed = tokens.n_tokens * of_token * len(layers)
     sets = stored(folder)
     others = sum(size for name, size in sets.items() if name != key)
-    bounds = [("max_bytes leaves", max_bytes - others)] if max_bytes is not None else []
-    bounds.append(("the disk has", shutil.disk_usage(folder).free + sets.get(key, 0)))
-    for name, room in bounds:
+    bounds = [("max_bytes leaves", max_bytes - others, ActivationError)] if max_bytes is not None else []
+    bounds.append(("the disk has", shutil.disk_usage(folder).free + sets.get(key, 0), NoRoomError))
+    for name, room, kind in bounds:
         if needed <= room:
             continue
         room = max(room, 0)
@@ -307,7 +308,7 @@ def _check_room(
         other_sets = f"; other sets take {others:,} bytes" if others else ""
         what = f"{counted(tokens.n_tokens, 'token')} at {counted(len(layers), 'layer')} need {needed:,} bytes"
         step = f"it holds {', or '.join(fits)}; take less, remove other sets, or stream without a store"
-        raise ActivationError(f"{what}, {name} {room:,}{other_sets}", where=str(folder), next_step=step)
+        raise kind(f"{what}, {name} {room:,}{other_sets}", where=str(folder), next_step=step)
 
 
 def _identity(

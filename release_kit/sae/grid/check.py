@@ -168,9 +168,9 @@ def _made(study: SaeStudy) -> Iterator[Problem]:
 def _disk(study: SaeStudy) -> Iterator[Problem]:
     cost = plan_cost(study)
     left = cost.sae_bytes * (cost.n_saes - cost.n_done) // max(cost.n_saes, 1)
-    needed, free = left + cost.cache_bytes + cost.state_bytes, _free(study.folder)
+    needed, free = left + cost.cache_bytes + cost.state_bytes + cost.model_bytes, _free(study.folder)
     if needed > free:
-        what = f"at least {needed / 1e9:,.2f} GB are needed with one worker, the disk has {free / 1e9:,.2f} GB"
+        what = f"at least {needed / 1e6:,.1f} MB are needed with one worker, the disk has {free / 1e6:,.1f} MB"
         step = "free some space, write cache: {kind: stream}, or take fewer layers, steps or features"
         yield _error("disk", what, str(study.folder), step)
 

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from release_kit.sae.grid.units import KINDS, Unit, plan_units
+from release_kit.sae.grid.units import KINDS, MODEL, Unit, plan_units
 from release_kit.sae.grid.work import seconds_of
 from release_kit.sae.pipeline.models import shape_of
 from release_kit.sae.pipeline.plan import Selection, layers_of, listed_steps, sizes, steps_of
@@ -30,6 +30,7 @@ class SizeCost:
         n_saes: selected ones. n_done: of them.
         n_parameters: of one autoencoder.
         cache_bytes: activations of one step while it is trained; 0 when they are streamed.
+        model_bytes: checkpoints of a series that is to be trained first, with its optimiser; 0 when it is there.
     """
 
     size: str
@@ -43,6 +44,7 @@ class SizeCost:
     n_done: int
     n_parameters: int
     cache_bytes: int
+    model_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -59,7 +61,7 @@ class Cost:
         tokens_each: activations that an autoencoder sees.
         sae_bytes: of all finished autoencoders on disk.
         state_bytes: of autoencoders in training in one worker, on disk and in memory.
-        cache_bytes: of activations in one worker.
+        cache_bytes: of activations in one worker. model_bytes: of language models that are to be trained first.
     """
 
     sizes: tuple[SizeCost, ...]
@@ -68,6 +70,7 @@ class Cost:
     sae_bytes: int
     state_bytes: int
     cache_bytes: int
+    model_bytes: int
 
     @property
     def n_saes(self) -> int:
@@ -91,6 +94,7 @@ class Cost:
         return {
             "n_saes": self.n_saes, "n_done": self.n_done, "tokens_each": self.tokens_each,
             "sae_bytes": self.sae_bytes, "state_bytes": self.state_bytes, "cache_bytes": self.cache_bytes,
+            "model_bytes": self.model_bytes,
             "seconds_left": self.seconds, "parts": units, "sizes": [one.to_dict() for one in self.sizes],
         }  # fmt: skip
 
@@ -112,6 +116,7 @@ def plan_cost(study: SaeStudy, select: Selection | None = None) -> Cost:
         sae_bytes=sum(4 * one.n_parameters * one.n_saes for one in found),
         state_bytes=max((4 * _STATE_TENSORS * one.n_parameters * at_once for one in found), default=0),
         cache_bytes=max((one.cache_bytes for one in found), default=0),
+        model_bytes=sum(one.model_bytes for one in found),
     )
 
 
@@ -136,7 +141,18 @@ def _size_cost(study: SaeStudy, size: str, units: list[Unit]) -> SizeCost:
         n_done=sum(is_finished(study.folder, key) for key in keys),
         n_parameters=2 * d_model * width + d_model + width * (1 if study.sae.architecture == "topk" else 2),
         cache_bytes=0 if streamed else bytes_needed(tokens, d_model, len(layers), study.cache.dtype),
-    )
+        model_bytes=sum(
+            _model_bytes(study, unit) for unit in units
+            if unit.size == size and unit.kind == MODEL and not unit.is_done(study.folder)
+        ),
+    )  # fmt: skip
+
+
+def _model_bytes(study: SaeStudy, unit: Unit) -> int:
+    """Return what the checkpoints of a series take at least: weights of each step, and one state of the optimiser."""
+    n_layers, d_model = shape_of(study, unit.size)
+    n_weights = 12 * n_layers * d_model**2 + study.language_model.vocab_size * d_model
+    return 4 * n_weights * (len(steps_of(study, unit.size)) + _STATE_TENSORS)
 
 
 def _left(study: SaeStudy, units: list[Unit]) -> tuple[int, int, float | None]:

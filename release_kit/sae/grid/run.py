@@ -14,7 +14,7 @@ from release_kit.core.errors import UsageError
 from release_kit.core.files import TEMPORARY_PREFIX
 from release_kit.core.records import nearest
 from release_kit.engine.failures import Failure, Failures
-from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.ledger import Ledger, ledger_folder
 from release_kit.engine.local import LocalWorkers
 from release_kit.engine.processes import WorkerOptions
 from release_kit.engine.pull import DEFAULT_RULES, Emit, Order, Perform, Rules
@@ -118,6 +118,7 @@ def run_study(
     see_to_stale(study, units, redo=options.redo_stale)
     failures = Failures(ledger_folder(study.folder))
     failures.reopen(everything=options.retry_failed, study_file=study.file)
+    Ledger(ledger_folder(study.folder)).forgive(unit.name for unit in units)
     before = [unit for unit in units if unit.is_done(study.folder)]
     if left := len(units) - len(before):
         told = worker_options(study, options)

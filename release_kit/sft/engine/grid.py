@@ -13,7 +13,7 @@ from release_kit.core.errors import UsageError
 from release_kit.core.records import nearest
 from release_kit.core.study import Level, Study
 from release_kit.engine.failures import Failure, Failures
-from release_kit.engine.ledger import ledger_folder
+from release_kit.engine.ledger import Ledger, ledger_folder
 from release_kit.engine.local import LocalWorkers
 from release_kit.engine.processes import WorkerOptions
 from release_kit.engine.pull import DEFAULT_RULES, Emit, Perform, Rules
@@ -107,6 +107,7 @@ def run_study(
     units = plan_units(study, options.select, together=options.together)
     failures = Failures(ledger_folder(study.folder))
     failures.reopen(everything=options.retry_failed)
+    Ledger(ledger_folder(study.folder)).forgive(unit.name for unit in units)
     if options.redo_stale:
         remove_stale(study, find_stale(study, units))
     before = complete_cells(study, units)

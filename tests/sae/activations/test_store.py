@@ -2,10 +2,12 @@
 
 import json
 import resource
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import killing
 import numpy as np
@@ -14,12 +16,13 @@ import torch
 from scipy import stats
 
 from release_kit.core.errors import ReleaseKitError
+from release_kit.engine.failures import failure_of
 from release_kit.sae.activations.collect import collect
 from release_kit.sae.activations.shards import shard_path
 from release_kit.sae.activations.store import ActivationStore, read_store, stored
 from release_kit.sae.activations.take import take
 from release_kit.sae.activations.tokens import Text, TokenBatches, tokenise
-from release_kit.sae.errors import ActivationError
+from release_kit.sae.errors import ActivationError, NoRoomError
 from release_kit.sae.models.hooks import replaced
 from release_kit.sae.models.load import LanguageModel, open_model
 from release_kit.sae.prepare.series import LmSeries
@@ -233,6 +236,16 @@ def test_what_does_not_fit_is_refused_with_what_would(
     first.remove()
     assert sum(stored(tmp_path / "activations").values()) < 10_000
     assert collected(max_bytes=bound, seed=1).n_tokens == n
+
+
+def test_a_disk_without_the_room_is_a_cause_that_may_be_gone_at_the_next_try(
+    collected: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch, pytest.raises(NoRoomError, match="the disk has 5,000") as caught:
+        patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5_000))
+        collected()
+    assert failure_of(caught.value, unit="train-small-3", title="small, step 3", cells=()).transient
+    collected()
 
 
 def test_values_that_are_no_numbers_are_refused_with_text_and_layer(

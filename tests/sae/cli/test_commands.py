@@ -103,6 +103,19 @@ def test_a_missing_checkpoint_in_the_middle_of_a_series_from_elsewhere_is_found(
     assert code == 1 and "'step-3'" in problem["what"] and "step-0, step-6" in problem["what"]
 
 
+def test_a_disk_that_is_too_small_for_models_or_autoencoders_is_found(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    from release_kit.sae.grid import check
+
+    study = write_study(tmp_path / "study", sizes="small")
+    assert run("check", str(study))[0] == 0
+    monkeypatch.setattr(check, "_free", lambda folder: 300_000)
+    code, said, _ = run("check", str(study))
+    (problem,) = [one for one in said["problems"] if one["severity"] == "error"]
+    assert code == 1 and problem["code"] == "disk" and "the disk has 0.3 MB" in problem["what"]
+
+
 def test_a_checkpoint_of_another_model_in_a_series_is_found(study: Path, tmp_path: Path, run: Run):
     other = write_study(tmp_path / "other", sizes="small")
     old = next(line for line in (other / "sae.yaml").read_text().splitlines() if line.startswith("  small:"))
