@@ -10,7 +10,7 @@ import click
 
 from release_kit.cli.output import counted, emit, json_option, progress
 from release_kit.core.errors import PublishError, UsageError
-from release_kit.core.study import LAYOUTS
+from release_kit.core.study import LAYOUTS, STUDY_FILE
 from release_kit.core.wording import printable
 
 TITLE_CHARACTERS = 60
@@ -156,7 +156,14 @@ def place_notes(study, namespace: str, layout: str) -> list[str]:
     wrong = [f"`{key}: {named}`" for key, named, used in pairs if named not in (None, used)]
     what = f"follow {' and '.join(wrong)} of study.yaml" if wrong else "do not say where the cells lie"
     wanted = " and ".join(f"`{key}: {used}`" for key, named, used in pairs if named != used)
-    return [f"the cards {what}: set {wanted} in study.yaml, build and publish again"]
+    return [f"the cards {what}: set {wanted} in {_declared_in(study)}, build and publish again"]
+
+
+def _declared_in(study) -> str:
+    """Return which file people change to change what the study says: study.yaml, or what it is made from."""
+    with open(study.folder / STUDY_FILE, encoding="utf-8") as stream:
+        made = stream.readline().startswith("# made from sae.yaml")
+    return "release.yaml beside sae.yaml, run `release-kit sae release`" if made else STUDY_FILE
 
 
 def collection_title(title: str | None, name: str) -> str:

@@ -88,7 +88,7 @@ def over_seeds(
 def t_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> tuple[float, float, float, float]:
     """Return mean, lower and upper end of Student's interval, and the two-sided p of a mean of 0.
 
-    Equal values have no spread to speak from: their interval is unknown, unless all are 0 (p is 1 then).
+    Equal values have no spread to speak from: their interval is unknown, and so is p.
 
     Args:
         values: (n,).
@@ -103,7 +103,7 @@ def t_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> tuple[fl
         return rounded(mean), math.nan, math.nan, math.nan
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     if error <= _SAME * max(abs(mean), 1.0):
-        return (0.0, 0.0, 0.0, 1.0) if abs(mean) <= _SAME else (rounded(mean), math.nan, math.nan, math.nan)
+        return rounded(0.0 if abs(mean) <= _SAME else mean), math.nan, math.nan, math.nan
     reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
     p = max(float(2 * stdtr(len(values) - 1, -abs(mean) / error)), 1e-300)
     return rounded(mean), rounded(mean - reach), rounded(mean + reach), rounded(p)

@@ -28,6 +28,7 @@ from release_kit.sae.publish.metrics import METRICS_TABLE, SHARES_TABLE, figures
 from release_kit.sae.publish.outdated import refuse_outdated
 from release_kit.sae.spec.model import SaeStudy
 
+_MADE = "# made from sae.yaml and release.yaml by `release-kit sae release`: change those, and run it again\n"
 EXTRA = "extra"
 MODEL = "model"
 
@@ -220,4 +221,4 @@ def _parquet(table: Any) -> bytes:
 def _yaml_text(values: Mapping[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)
+    return _MADE + yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)

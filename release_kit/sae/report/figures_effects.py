@@ -1,5 +1,6 @@
 """Pictures of interventions beside their controls, of the claims' differences, and of features found by other seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -158,8 +159,12 @@ def _forest(name: str, unit: str, claims: Sequence[StudyClaim]) -> Picture:
 
 
 def draw_stability(tables: StudyTables) -> list[Picture]:
-    """Return the share of features that another seed finds again, over steps, a panel for each size."""
-    sizes = [size for size in tables.sizes if any(row["size"] == size for row in tables.stability)]
+    """Return the share of features that another seed finds again, over steps, a panel for each size.
+
+    Nothing with one seed, or where no autoencoder has a feature that fires.
+    """
+    known = [row for row in tables.stability if math.isfinite(row["share_matched"])]
+    sizes = [size for size in tables.sizes if any(row["size"] == size for row in known)]
     if not sizes:
         return []
     with styled():
@@ -167,7 +172,7 @@ def draw_stability(tables: StudyTables) -> list[Picture]:
         axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
         n = 0
         for axis, size in zip(axes, sizes, strict=True):
-            n = max(n, _stability_panel(axis, [row for row in tables.stability if row["size"] == size]))
+            n = max(n, _stability_panel(axis, [row for row in known if row["size"] == size]))
             axis.set_title(size, loc="left")
         axes[0].set_ylabel("share of live features")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=6, fontsize=8)

@@ -137,7 +137,10 @@ def comparisons_section(claims: Sequence[StudyClaim], digests: Digests) -> str:
 
 def pictures_section(name: str, pictures: Sequence[Picture], sources: Sequence[str], digests: Digests) -> str:
     """Return the pictures of a section with the files that they are drawn from; empty without pictures."""
-    drawn = [figure(each) for each in pictures if each.section == name]
+    own = [each for each in pictures if each.section == name]
+    drawn = [figure(each) for each in own]
+    if name == "quality" and own and all(each.name != "stability" for each in own):
+        drawn.append(paragraph("With one seed it is not known which features another seed finds again.", "note"))
     traces = [trace(source(each), dict(digests)) for each in sources] if drawn else []
     return section(name, HEADINGS[name], [*drawn, *traces])
 

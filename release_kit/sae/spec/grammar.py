@@ -42,7 +42,9 @@ TEXT: Mapping[str, Key] = {
 }
 LANGUAGE_MODEL: Mapping[str, Key] = {
     "vocab_size": _may(
-        Number(least=LEAST_VOCABULARY, whole=True), "Tokens of the tokenizer, shared by all sizes.", 6000
+        Number(least=LEAST_VOCABULARY, whole=True),
+        f"Tokens of the tokenizer, shared by all sizes; at least {LEAST_VOCABULARY}, for every byte has one.",
+        6000,
     ),
     "steps": _may(_whole, "Optimiser steps of the longest training.", 1000),
     "batch": _may(_whole, "Documents of a step.", 64),
