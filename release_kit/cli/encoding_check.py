@@ -34,12 +34,12 @@ def check_command(analysis: Path, mode: str | None, values: bool, as_json: bool)
 
     read = read_analysis(analysis)
     found = check_analysis(replace(read, mode=mode or read.mode), values=values)
-    emit(as_json, found.to_dict(), lambda: "\n".join(_lines(found)))
+    emit(as_json, found.to_dict(), lambda: "\n".join(_lines(found, values)))
     if not found.ok:
         click.get_current_context().exit(1)
 
 
-def _lines(found: Any) -> list[str]:
+def _lines(found: Any, values: bool) -> list[str]:
     from release_kit.encoding.pipeline.check import sentence
 
     lines = []
@@ -63,7 +63,8 @@ def _lines(found: Any) -> list[str]:
     if found.runs:
         lines.append(sentence(found))
     if found.looked_at:
-        lines.append(f"values   {found.looked_at} were read")
+        more = "" if values else "; --values reads every one"
+        lines.append(f"values   {found.looked_at} were read{more}")
     lines += [f"note     {text}" for text in found.notes]
     lines += [f"error    {problem.sentence()}" for problem in found.problems]
     lines.append(f"{counted(len(found.problems), 'error')}" + ("" if found.problems else ": it can be run"))

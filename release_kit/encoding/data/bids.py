@@ -32,6 +32,7 @@ from release_kit.encoding.data.layout import Dataset, ResponsesSpec, check_left_
 from release_kit.encoding.data.masks import SURFACE, Mask, whole_surface, whole_volume
 from release_kit.encoding.data.problems import DataError, DataProblem, refuse
 from release_kit.encoding.data.runs import RunInfo, run_name, with_joined_titles, with_overlaps
+from release_kit.encoding.errors import ResponseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -283,6 +284,10 @@ class BidsDataset(Dataset):
 
     def _read_mask(self, subject: str, heads: Sequence[Head]) -> Mask:
         paths = self._mask_paths(subject)
+        for path in paths:
+            if not path.is_file():
+                step = "correct dataset.mask, or get the file (datalad get)"
+                raise ResponseError("there is no mask here", where=str(path), next_step=step)
         if self.spec.kind == SURFACE:
             sizes = tuple(head.shape[0] for head in heads)
             if not paths:

@@ -13,7 +13,7 @@ from release_kit.bids.annotations.tsv import parse_tsv
 from release_kit.bids.validate.survey import parse_name
 from release_kit.core.errors import ReleaseKitError
 from release_kit.encoding.data.layout import Dataset
-from release_kit.encoding.data.problems import DataError, DataProblem
+from release_kit.encoding.data.problems import DataProblem, problems_of
 from release_kit.encoding.data.runs import EDGE_S, RunInfo
 
 
@@ -43,12 +43,12 @@ def check_dataset(
         try:
             runs = dataset.runs(subject)
         except ReleaseKitError as error:
-            problems += _problems_of(error, subject)
+            problems += problems_of(error, subject)
             continue
         try:
             dataset.mask(subject)
         except ReleaseKitError as error:
-            problems += _problems_of(error, subject)
+            problems += problems_of(error, subject)
         used = [run for run in runs if not {run.stim_id, run.title, run.task, run.name} & set(leave_out)]
         everybody += used
         known.update({run.name: run for run in used})
@@ -88,7 +88,7 @@ def _check_levels(
             files.setdefault(each.path, []).append(each)
         return [_of_annotation(dataset, runs, found) for found in files.values()]
     except ReleaseKitError as error:
-        return _problems_of(error, None)
+        return problems_of(error, None)
     spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in table.to_pylist():
         if row["text"] and not is_placeholder(row["text"]):
@@ -139,10 +139,3 @@ def _level_of(root: Path, annot_id: str) -> str | None:
         return next((row.get("level") for row in found if row.get("annot_id") == annot_id), None)
     except (OSError, ReleaseKitError):
         return None
-
-
-def _problems_of(error: ReleaseKitError, subject: str | None) -> list[DataProblem]:
-    if isinstance(error, DataError):
-        return list(error.problems)
-    return [DataProblem(subject=subject, what=f"{error.where}: {error.what}" if error.where else error.what,
-                        next_step=error.next_step)]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from release_kit.core.errors import ReleaseKitError
 from release_kit.core.wording import counted, printable
 from release_kit.encoding.errors import ResponseError
 
@@ -45,6 +46,14 @@ class DataError(ResponseError):
     def to_dict(self) -> dict[str, Any]:
         """Return the parts for ``--json``, with every problem as subject, run and sentence."""
         return {**super().to_dict(), "problems": [asdict(problem) for problem in self.problems]}
+
+
+def problems_of(error: ReleaseKitError, subject: str | None) -> list[DataProblem]:
+    """Return an error as problems of a subject, each with the place that it names."""
+    if isinstance(error, DataError):
+        return list(error.problems)
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    return [DataProblem(subject=subject, what=what, next_step=error.next_step)]
 
 
 def refuse(problems: Iterable[DataProblem], where: str | None = None) -> None:

@@ -4,26 +4,31 @@ Headers, annotations, the first volumes of each run (or all of them) and the nam
 estimates of memory and time are counted from sizes, and are no promise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from release_kit.bids.annotations.problems import AnnotationError
 from release_kit.core.errors import ReleaseKitError
 from release_kit.core.wording import counted
 from release_kit.encoding.data.check import check_dataset
 from release_kit.encoding.data.layout import Dataset, open_dataset
-from release_kit.encoding.data.problems import DataError, DataProblem
+from release_kit.encoding.data.problems import DataError, DataProblem, problems_of
+from release_kit.encoding.data.runs import EDGE_S, RunInfo
 from release_kit.encoding.data.same_bytes import same_recordings
 from release_kit.encoding.data.values import look_at_values
 from release_kit.encoding.pipeline.check_features import FeatureFacts, SeenFeatures, look_at_bands, look_at_feature
 from release_kit.encoding.pipeline.choices import choices_of, modes_of
-from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, plan_subject, problems_of, responses_spec
+from release_kit.encoding.pipeline.inputs import Inputs, SubjectPlan, plan_subject, responses_spec
 from release_kit.encoding.pipeline.judging import few_permutations, why_untestable
 from release_kit.encoding.pipeline.partitions import wanted_unions
 from release_kit.encoding.pipeline.regions import read_regions
 from release_kit.encoding.spec.model import Analysis
 
+LONGER = 0.1
+"""Share of a run's volumes after its stimulus from which on it is said: the response to the end takes some seconds."""
 FLOPS_PER_S = 4e10
 """What two ordinary cores reach in matrix products of float32, taken low."""
 
@@ -136,7 +141,7 @@ def check_analysis(analysis: Analysis, *, values: bool = False) -> Check:
     problems += same_recordings(dataset, used)
     seen = look_at_values(dataset, used, every=values)
     problems += seen.problems
-    notes += seen.notes
+    notes += [*seen.notes, *_volumes_without_stimulus(used)]
     rows = [row for mode, of_mode in plans.items() for plan in of_mode.values() for row in _rows(mode, plan)]
     estimate = _estimate(analysis, plans, features.facts, sizes)
     few = few_permutations(choices_of(analysis, main).test, max(sizes.values(), default=0))
@@ -171,6 +176,19 @@ def _of_dataset(analysis: Analysis, dataset: Dataset) -> Iterator[DataProblem]:
         levels=[(level, language) for level, language in levels if level is not None],
         leave_out=analysis.samples.leave_out,
     )
+
+
+def _volumes_without_stimulus(runs: Sequence[RunInfo]) -> Iterator[str]:
+    """Yield a sentence for runs much longer than what their events say is shown: what comes after is not used."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        after = int(np.sum(run.volume_times() >= run.onset_s + run.shown_s - EDGE_S))
+        if after > LONGER * run.n_volumes:
+            shown = f"come after the stimulus has ended ({run.onset_s + run.shown_s:g} s) and are not used"
+            what = f"{run.name}: {after:,} of {counted(run.n_volumes, 'volume')} {shown}"
+            found.setdefault(what, []).append(run.subject)
+    for what, subjects in found.items():
+        yield f"{', '.join(f'sub-{subject}' for subject in subjects)}, {what}"
 
 
 def _rows(mode: str, plan: SubjectPlan) -> Iterator[dict[str, Any]]:

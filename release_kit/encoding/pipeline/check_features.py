@@ -195,7 +195,7 @@ def _covered_in_part(use: FeatureUse, runs: Sequence[RunInfo], binned: Sequence[
     missing = {each.stim_id: each.missing for each in binned}
     for run in _each_once(runs):
         part = missing[run.stim_id][_shown(run)]
-        if len(part) and part.mean() > LACKING:
+        if len(part) and LACKING < part.mean() < 1:  # a level that a run has not at all is a problem, not a note
             yield (
                 f"{run.name}: {_level(use)} lacks {int(part.sum()):,} of its "
                 f"{counted(len(part), 'second')} (missing: {use.missing})"

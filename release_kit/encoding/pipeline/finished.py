@@ -195,7 +195,7 @@ def write_finished(analysis: Analysis, results: Sequence[ModeResult], tables: Se
 
 
 def _made_of(analysis: Analysis, results: Sequence[ModeResult]) -> Iterator[Path]:
-    """Yield what maps and reports read beside the tables. Not ``fit.json``, which holds a clock."""
+    """Yield what maps and reports read beside the tables; ``fit.json``, which holds digests, is looked at by itself."""
     for subject in results[0].inputs.plans:
         yield from (analysis.folder / MASKS / f"sub-{subject}{end}" for end in (".json", ".npy"))
     for result in results:

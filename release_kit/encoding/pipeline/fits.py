@@ -175,7 +175,7 @@ def _fit_units(
         raise FitError(error.what, where=where, next_step=error.next_step) from error
     for subject, running in pending.items():
         fitted = running.finish()
-        group.on_event({"event": "fitted", "fit_id": fitted.fit_id, "seconds": fitted.facts["seconds"]})
+        group.on_event({"event": "fitted", "fit_id": fitted.fit_id, "seconds": running.seconds})
         yield subject, fitted
 
 
@@ -235,6 +235,11 @@ class _Running:
         self._temporary = self._home / f"{TEMPORARY_PREFIX}{PREDICTION_FILE}"
         self._prediction: npt.NDArray[np.float32] | None = None
 
+    @property
+    def seconds(self) -> float:
+        """How long it has been made; said, and never written: the same inputs give the same files."""
+        return round(time.monotonic() - self._start, 3)
+
     def training(self, split: Split) -> FloatArray:
         """Return the responses of training rows of this subject."""
         return self.cleaned.rows(split.train)
@@ -264,7 +269,6 @@ class _Running:
             columns[name] = np.where([why is not None for why in reason], np.nan, columns[name])
         os.replace(self._temporary, self._home / PREDICTION_FILE)
         facts = {
-            "seconds": round(time.monotonic() - self._start, 3),
             "solvers": sorted(set(self._solvers)),
             "n_train": [len(split.train) for split in self.plan.splits],
             "n_held_out": len(self.plan.held_out),

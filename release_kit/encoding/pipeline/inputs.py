@@ -3,7 +3,7 @@
 Owns what is held out and who shares samples with whom. No voxel is read here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from release_kit.core.canonical import digest
 from release_kit.core.errors import ReleaseKitError
 from release_kit.encoding.arrays import Fold, Samples
 from release_kit.encoding.data.layout import Dataset, ResponsesSpec, open_dataset
-from release_kit.encoding.data.problems import DataError, DataProblem, refuse
+from release_kit.encoding.data.problems import DataError, DataProblem, problems_of, refuse
 from release_kit.encoding.data.runs import RunInfo
 from release_kit.encoding.data.samples import leave_one_title_out, plan_samples, run_folds, title_folds
 from release_kit.encoding.pipeline.choices import PAPER_N_FOLDS, Choices, paper_groups
@@ -191,13 +191,6 @@ def plan_subject(subject: str, runs: tuple[RunInfo, ...], choices: Choices) -> S
             raise DataError([DataProblem(subject=subject, what="no sample is held out", next_step="see samples.test")])
         splits = (_split("held-out", samples, choices),)
     return SubjectPlan(subject=subject, runs=runs, splits=splits, average_repeats=choices.average_repeats)
-
-
-def problems_of(error: ReleaseKitError, subject: str | None) -> Iterable[DataProblem]:
-    """Return an error as problems of a subject."""
-    if isinstance(error, DataError):
-        return error.problems
-    return [DataProblem(subject=subject, what=error.what, next_step=error.next_step)]
 
 
 def _split(name: str, samples: Samples, choices: Choices) -> Split:

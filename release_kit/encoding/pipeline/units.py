@@ -61,7 +61,7 @@ class Fitted:
         unit: what was asked for.
         folder: where it lies.
         columns: of ``voxels.parquet``: alpha, cv_r, r, r2 (float32, NaN where there is none), reason (text or None).
-        facts: counts and clock values, no part of the result.
+        facts: counts, no part of the result.
     """
 
     unit: Unit
