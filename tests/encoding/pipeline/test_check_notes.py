@@ -27,7 +27,7 @@ def test_volumes_after_the_end_of_the_stimulus_are_counted_with_run_and_subjects
 def test_a_mask_that_is_not_there_is_named_once_with_the_key(tmp_path: Path):
     file = write_study(tmp_path, subjects=("01",))
     text = file.read_text()
-    assert "dataset: {" in text and ANALYSIS == text
+    assert "dataset: {" in text and text == ANALYSIS
     file.write_text(text.replace("dataset: {", 'dataset: {mask: "masks/sub-{subject}.nii.gz", ', 1))
     (problem,) = check_analysis(read_analysis(file)).problems
     assert problem.subject == "01" and problem.what.endswith("masks/sub-01.nii.gz: there is no mask here")
