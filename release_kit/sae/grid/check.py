@@ -25,7 +25,7 @@ from release_kit.sae.pipeline.paths import (
     intervention_folder,
     measure_folder,
 )
-from release_kit.sae.pipeline.plan import RANDOM_MODEL, keys, layers_of, listed_steps, sizes, steps_of
+from release_kit.sae.pipeline.plan import ABLATE, RANDOM_MODEL, keys, layers_of, listed_steps, sizes, steps_of
 from release_kit.sae.pipeline.read import list_finished
 from release_kit.sae.pipeline.texts import study_texts
 from release_kit.sae.prepare.meanings import ensure_words
@@ -146,6 +146,16 @@ def _interventions(study: SaeStudy) -> Iterator[Problem]:
         if step not in known:
             what = f"names {step}, which no size has; there are {sorted(known)}"
             yield _error("interventions", what, f"{study.file}: intervene.steps", "name steps of the models")
+    for size in sizes(study):
+        last = (model_use(study, size).steps or (None,))[-1]
+        if last in (study.intervene.steps or ()) and ABLATE not in study.intervene.variants:
+            what = f"names {last}, the last step of {size}: only ablate can be done there"
+            yield _warning(
+                "interventions",
+                what,
+                f"{study.file}: intervene.steps",
+                "leave it out, or add ablate to intervene.variants",
+            )
 
 
 def _made(study: SaeStudy) -> Iterator[Problem]:

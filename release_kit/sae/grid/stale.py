@@ -6,7 +6,7 @@ again, with everything that was made from them.
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from release_kit.core import canonical
@@ -125,10 +125,9 @@ def _measures(study: SaeStudy, wanted: Sequence[SaeKey]) -> Iterator[Stale]:
 
 def _interventions(study: SaeStudy, wanted: Sequence[SaeKey]) -> Iterator[Stale]:
     """Hold interventions against the measures that they came from and what the study puts in."""
+    from release_kit.sae.intervene.cell import settings_at
     from release_kit.sae.measure.write import read_recorded
 
-    use = {name: value for name, value in asdict(study.intervene).items() if name not in ("bootstrap", "steps")}
-    use = {name: list(value) if isinstance(value, tuple) else value for name, value in use.items()}
     for key in wanted:
         there = read_recorded(intervention_folder(study.folder, key), INTERVENTION_FILE, key)
         both = [
@@ -137,7 +136,7 @@ def _interventions(study: SaeStudy, wanted: Sequence[SaeKey]) -> Iterator[Stale]
         if there is None or None in both:
             continue
         measures = [one.record["identity_digest"] for one in both if one is not None]
-        asked = {**there.record["identity"], "intervene": use, "measures": measures}
+        asked = {**there.record["identity"], "intervene": settings_at(study, key.size, key.step), "measures": measures}
         if canonical.digest(asked) != there.record["identity_digest"]:
             yield Stale(kind=INTERVENE, size=key.size, key=key, changed=_said(there.record, asked))
 

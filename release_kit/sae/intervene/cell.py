@@ -26,7 +26,7 @@ from release_kit.sae.pipeline.paths import (
     intervention_folder,
     measure_folder,
 )
-from release_kit.sae.pipeline.plan import cell_keys, steps_of
+from release_kit.sae.pipeline.plan import cell_keys, steps_of, variants_at
 from release_kit.sae.pipeline.read import is_finished, read_finished
 from release_kit.sae.pipeline.texts import LANGUAGES, study_texts
 from release_kit.sae.prepare.documents import BETWEEN
@@ -55,7 +55,7 @@ def intervene_cell(study: SaeStudy, size: str, step: int, *, device: str = "cpu"
         SaeError: autoencoders or measures are missing, or replacing everything by itself changes losses.
     """
     last = steps_of(study, size)[-1]
-    if step == last:
+    if not variants_at(study, size, step):
         where = f"{study.file}: {size}"
         raise SaeError(f"step {step} is the last one: its own features would be put into it", where=where)
     texts = study_texts(study)
@@ -74,7 +74,7 @@ def intervene_cell(study: SaeStudy, size: str, step: int, *, device: str = "cpu"
         return
     middle, final = (open_step(study, size, one, device) for one in (step, last))
     sentences = sentences_of(middle, pairs)
-    n = len(todo) * n_passes(study, sentences)
+    n = len(todo) * n_passes(study, size, step, sentences)
     counter = _Counter(report, n)
     for key, identity in todo.items():
         sides = _Sides.of(study, key, _donor(key, last), middle, final, device)
@@ -87,16 +87,16 @@ def intervene_cell(study: SaeStudy, size: str, step: int, *, device: str = "cpu"
         )  # fmt: skip
 
 
-def n_interventions(study: SaeStudy) -> int:
-    """Return how many interventions, controls counted, are made at one layer and seed."""
+def n_interventions(study: SaeStudy, size: str, step: int) -> int:
+    """Return how many interventions, controls counted, are made at one layer and seed of a step."""
     use = study.intervene
     each = sum(1 if name == ALL else 1 + len(CONTROLS) * use.n_random for name in use.classes)
-    return each * len(use.variants) * len(use.strengths)
+    return each * len(variants_at(study, size, step)) * len(use.strengths)
 
 
-def n_passes(study: SaeStudy, sentences: Sequence[Sentence]) -> int:
+def n_passes(study: SaeStudy, size: str, step: int, sentences: Sequence[Sentence]) -> int:
     """Return the forward passes of one layer and seed: batches of sentences times (interventions + base + 2)."""
-    return sum(1 for _ in batches(sentences, n_tokens=BATCH_TOKENS)) * (n_interventions(study) + 3)
+    return sum(1 for _ in batches(sentences, n_tokens=BATCH_TOKENS)) * (n_interventions(study, size, step) + 3)
 
 
 def sentences_of(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Sentence]:
@@ -144,10 +144,10 @@ class _Counter:
 
 
 def _losses(study: SaeStudy, sides: _Sides, sentences: Sequence[Sentence], counter: _Counter) -> Losses:
-    use = study.intervene
+    use, variants = study.intervene, variants_at(study, sides.key.size, sides.key.step)
     planned = list(
         plan_interventions(
-            sides.donated, sides.own, variants=use.variants, names=use.classes, strengths=use.strengths,
+            sides.donated, sides.own, variants=variants, names=use.classes, strengths=use.strengths,
             n_random=use.n_random, seed=1 + sides.key.seed,
         )
     )  # fmt: skip
@@ -182,15 +182,17 @@ def _donor(key: SaeKey, last: int) -> SaeKey:
 
 def _identity(study: SaeStudy, key: SaeKey, donor: SaeKey, text: str) -> dict[str, Any]:
     """Return everything that decides the losses of one layer and seed."""
-    use = {name: value for name, value in asdict(study.intervene).items() if name not in ("bootstrap", "steps")}
     return {
-        "version": INTERVENE_VERSION, "text": text, "intervene": {**use, **_lists(use)},
+        "version": INTERVENE_VERSION, "text": text, "intervene": settings_at(study, key.size, key.step),
         "batch_tokens": BATCH_TOKENS, "measures": [_measure(study, one)["identity_digest"] for one in (key, donor)],
     }  # fmt: skip
 
 
-def _lists(use: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) for name, value in use.items() if isinstance(value, tuple)}
+def settings_at(study: SaeStudy, size: str, step: int) -> dict[str, Any]:
+    """Return what of ``intervene`` decides the losses of a step, as JSON."""
+    use = {**asdict(study.intervene), "variants": variants_at(study, size, step)}
+    kept = {name: value for name, value in use.items() if name not in ("bootstrap", "steps")}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 
 def _measure(study: SaeStudy, key: SaeKey) -> Any:

@@ -12,6 +12,8 @@ from release_kit.sae.pipeline.paths import SaeKey
 from release_kit.sae.spec.model import SaeStudy
 
 RANDOM_MODEL = "random-model"
+ABLATE = "ablate"
+"""The variant that needs no features but a model's own."""
 Selection = Mapping[str, Sequence[Level]]
 """Of ``size``, ``step``, ``layer``, ``seed``: the wanted levels; a name that is not there wants all."""
 
@@ -62,13 +64,21 @@ def layers_of(study: SaeStudy, size: str, n_layers: int | None = None) -> tuple[
 
 
 def intervened_steps(study: SaeStudy, size: str) -> tuple[int, ...]:
-    """Return the steps that the last step's features are put into; none without a class or a way to put it in."""
-    if not study.intervene.classes or not study.intervene.variants:
+    """Return the steps whose models are changed; the last one only where features are taken out.
+
+    None without a class or a way to put it in.
+    """
+    if not study.intervene.classes:
         return ()
-    before = steps_of(study, size)[:-1]
-    if study.intervene.steps is None:
-        return tuple(step for step in before if step in listed_steps(study, size))
-    return tuple(step for step in before if step in study.intervene.steps)
+    chosen = listed_steps(study, size) if study.intervene.steps is None else study.intervene.steps
+    return tuple(step for step in steps_of(study, size) if step in chosen and variants_at(study, size, step))
+
+
+def variants_at(study: SaeStudy, size: str, step: int) -> tuple[str, ...]:
+    """Return what is done to a step: nothing can be put from the last step into itself."""
+    if step != steps_of(study, size)[-1]:
+        return study.intervene.variants
+    return tuple(variant for variant in study.intervene.variants if variant == ABLATE)
 
 
 def keys(study: SaeStudy, select: Selection | None = None) -> tuple[SaeKey, ...]:

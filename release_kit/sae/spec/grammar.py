@@ -109,7 +109,9 @@ INTERVENE: Mapping[str, Key] = {
     "classes": _may(Texts(), f"Features that are put in: {', '.join(CLASSES)}.", CLASSES),
     "variants": _may(Texts(), f"How: {', '.join(VARIANTS)}.", VARIANTS),
     "strengths": _may(Numbers(number=Number(), least=1), "Factors of what is put in.", (1.0,)),
-    "steps": _may(Numbers(number=_count), "Training steps that it is put into; none: all but the last."),
+    "steps": _may(
+        Numbers(number=_count), "Training steps whose models are changed; none: all, the last one by ablate only."
+    ),
     "n_random": _may(_count, "Draws of each random control.", 20),
     "sentences": _may(_whole, "Held-out sentences of each language.", 512),
     "bootstrap": _may(_count, "Resamples for intervals.", 1000),

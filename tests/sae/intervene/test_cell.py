@@ -1,13 +1,17 @@
 """A cell of interventions: its files, its cost said beforehand, resuming it, the test that it must pass."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sae.measure.small_study import make_study, train
 
 from release_kit.core import canonical
 from release_kit.sae.errors import SaeError
+from release_kit.sae.grid.stale import find_all_stale
+from release_kit.sae.grid.units import plan_units
 from release_kit.sae.intervene.cell import intervene_cell, n_interventions
 from release_kit.sae.intervene.run import BASE
 from release_kit.sae.measure.cell import measure_cell
@@ -62,7 +66,7 @@ def _recorded(study: SaeStudy) -> Recorded:
 def test_every_intervention_with_its_controls_is_scored_in_both_languages_and_translations(done):
     study, _ = done
     losses = losses_of(_recorded(study).table("losses.parquet"))
-    assert losses.keys[0] == BASE and len(losses.keys) == 1 + n_interventions(study) == 1 + (3 * 5 + 1) * 3
+    assert losses.keys[0] == BASE and len(losses.keys) == 1 + n_interventions(study, "small", 0) == 1 + (3 * 5 + 1) * 3
     assert set(losses.kinds) == {"en", "ja", "en>ja", "ja>en"} and len(losses.kinds) == 4 * 8
 
 
@@ -75,7 +79,7 @@ def test_the_number_of_forward_passes_is_said_before_the_first_and_is_kept(done)
     study, told = done
     total = told[0][2]
     assert told[0] == ("intervene", 0, total) and told[-1] == ("intervene", total, total)
-    assert {what[2] for what in told} == {total} and total % (4 * (n_interventions(study) + 3)) == 0
+    assert {what[2] for what in told} == {total} and total % (4 * (n_interventions(study, "small", 0) + 3)) == 0
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 3])
@@ -110,9 +114,26 @@ def test_classes_that_were_not_measured_are_asked_for(measured, tmp_path):
         intervene_cell(study, "small", 0, report=_quiet)
 
 
-def test_the_last_step_is_not_put_into_itself(measured):
+def test_the_last_step_is_not_put_into_itself(measured, tmp_path):
+    study = _copy(measured, tmp_path)
+    text = study.file.read_text()
+    study.file.write_text(text.replace("variants: [add, replace, ablate]", "variants: [add, replace]"))
+    assert [unit.step for unit in plan_units(read_study(study.file)) if unit.kind == "intervene"] == [0]
     with pytest.raises(SaeError, match="is the last one"):
-        intervene_cell(read_study(measured / "sae.yaml"), "small", 8, report=_quiet)
+        intervene_cell(read_study(study.file), "small", 8, report=_quiet)
+
+
+def test_features_are_taken_out_of_the_last_step_and_nothing_else_is_done_to_it(measured, tmp_path):
+    study = _copy(measured, tmp_path)
+    assert [unit.step for unit in plan_units(study) if unit.kind == "intervene"] == [0, 8]
+    intervene_cell(study, "small", 8, report=_quiet)
+    key = replace(KEY, step=8)
+    found = read_recorded(intervention_folder(study.folder, key), INTERVENTION_FILE, key)
+    losses = losses_of(found.table("losses.parquet"))
+    assert {each[0] for each in losses.keys[1:]} == {"ablate"} and len(losses.keys) == 1 + 3 * 5 + 1
+    everything = losses.keys.index(("ablate", "all", 0.5, "", 0))
+    assert np.abs(losses.nll[everything] - losses.nll[0]).max() > 1e-3
+    assert not find_all_stale(study, plan_units(study))
 
 
 def test_a_model_that_changes_when_everything_is_replaced_by_itself_is_refused(measured, tmp_path, monkeypatch):
