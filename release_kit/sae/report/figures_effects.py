@@ -16,6 +16,10 @@ from release_kit.sae.claims.read import StudyTables
 Row = Mapping[str, Any]
 _ORDER = ("en", "ja", "bilingual", "all")
 _BESIDE = {"": "the change itself", "count": "less random features (count)", "norm": "less random features (norm)"}
+_FOUND_AGAIN = {
+    "share_matched": "share with a partner of cosine 0.7 or more", "mean_cosine": "mean cosine with the partner",
+}  # fmt: skip
+"""Column of the table of stability → what it is."""
 IN_STEPS = "larger-earlier"
 """Its differences are of steps, and stand in the table only."""
 
@@ -168,28 +172,34 @@ def draw_stability(tables: StudyTables) -> list[Picture]:
     if not sizes:
         return []
     with styled():
-        figure = new_figure(max(7.5, 3.8 * len(sizes)), 3.3)
-        axes = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
+        figure = new_figure(10.9, 2.2 * len(sizes) + 0.9)
+        axes = figure.subplots(len(sizes), 2, squeeze=False, sharey="col", sharex=True)
         n = 0
-        for axis, size in zip(axes, sizes, strict=True):
-            n = max(n, _stability_panel(axis, [row for row in known if row["size"] == size]))
-            axis.set_title(size, loc="left")
-        axes[0].set_ylabel("share of live features")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=6, fontsize=8)
-        title = (
-            f"Features that another seed finds again (cosine of decoders 0.7 or more), {counted(n, 'pair')} of seeds"
+        for row, size in zip(axes, sizes, strict=True):
+            own = [one for one in known if one["size"] == size]
+            n = max(_stability_panel(axis, own, name) for axis, name in zip(row, _FOUND_AGAIN, strict=True))
+            row[0].set_ylabel(size)
+        for axis, words in zip(axes[0], _FOUND_AGAIN.values(), strict=True):
+            axis.set_title(words, loc="left")
+        for axis in axes[-1]:
+            axis.set_xlabel("training step", color=FAINT, fontsize=8)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=6, fontsize=8)
+        title = f"Features of one seed beside their partners in another, {counted(n, 'pair')} of seeds"
+        note = (
+            "Partners: one to one, so that the cosines of decoders are largest together; of features that fire. Lines: "
+            "mean over pairs of seeds; bars: least and most; broken: partners among random directions."
         )
-        note = "Lines: mean over pairs; bars: least and most; broken: random directions."
         return [finished(figure, name="stability", section="quality", title=title, note=note)]
 
 
-def _stability_panel(axis: Any, rows: Sequence[Row]) -> int:
+def _stability_panel(axis: Any, rows: Sequence[Row], name: str) -> int:
+    """Draw a figure of pairs of seeds over steps, and return how many pairs there are."""
     from matplotlib import colormaps
 
     steps, layers = (sorted({row[name] for row in rows}) for name in ("step", "layer"))
     most = 0
     for k, layer in enumerate(layers):
-        own = [[r["share_matched"] for r in rows if (r["step"], r["layer"]) == (step, layer)] for step in steps]
+        own = [[r[name] for r in rows if (r["step"], r["layer"]) == (step, layer)] for step in steps]
         most = max(most, *map(len, own))
         mean = np.array([np.mean(values) if values else np.nan for values in own])
         colour = colormaps["viridis"](0.88 * k / max(len(layers) - 1, 1))
@@ -198,11 +208,10 @@ def _stability_panel(axis: Any, rows: Sequence[Row]) -> int:
             if values:
                 axis.plot([at, at], [min(values), max(values)], color=colour, lw=1)
         axis.plot(x, mean, color=colour, marker=MARKERS[k % len(MARKERS)], ms=4, lw=1.4, label=f"layer {layer}")
-    null = [[r.get("null_share_matched") for r in rows if r["step"] == step] for step in steps]
+    null = [[r.get(f"null_{name}") for r in rows if r["step"] == step] for step in steps]
     if all(value is not None for values in null for value in values):
         axis.plot(range(len(steps)), [np.mean(v) for v in null], color=FAINT, ls=(0, (4, 2)), lw=1.2, label="null")
     axis.set_xticks(range(len(steps)), [f"{step:,}" for step in steps])
-    axis.set_xlabel("training step", color=FAINT, fontsize=8)
     axis.set_ylim(-0.02, 1.02)
     axis.grid(axis="y")
     return most
