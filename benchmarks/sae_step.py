@@ -81,8 +81,9 @@ def _ours(problem: SimpleNamespace, way: str, step: Step) -> Arrays:
             reports.append(train_step(state, x, settings))
     sae = state.sae
     found = _result(reports[0].loss, problem.held_out, sae.decode(sae.encode(problem.held_out)))
-    first = loss_and_gradients(_state(problem, way), problem.batches[0], settings)
-    gradients = {f"gradient.{name}": value.numpy() for name, value in first.gradients.items()}
+    before = _state(problem, way)
+    first = loss_and_gradients(before, problem.batches[0], settings).gradients.dense(before.sae)
+    gradients = {f"gradient.{name}": value.numpy() for name, value in first.items()}
     n_fallback_rows = np.array([report.n_fallback_rows for report in reports])
     return {**found, **gradients, "n_fallback_rows": n_fallback_rows}
 

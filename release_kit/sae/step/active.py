@@ -50,6 +50,12 @@ class Active:
         kept = self.rows[mask]
         return ragged(self.indices[mask], self.values[mask], kept, self.n_rows)
 
+    def some_rows(self, start: int, stop: int) -> "Active":
+        """Return rows ``[start, stop)`` alone."""
+        offsets = self.offsets[start : stop + 1]
+        mine = slice(int(offsets[0]), int(offsets[-1]))
+        return Active(indices=self.indices[mine], values=self.values[mine], offsets=offsets - offsets[0])
+
     def padded(self) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return (n_tokens, width) indices and values, rows from large to small, padded with index 0 and value 0."""
         import torch

@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def gradient_norm(gradients: "Mapping[str, torch.Tensor]") -> float:
-    """Return the Euclidean norm of all gradients together."""
+def row_norms(gradient: "torch.Tensor") -> "torch.Tensor":
+    """Return (n,) Euclidean norms of the rows of a matrix; (1,) of a vector."""
     import torch
 
-    squares = [torch.linalg.vector_norm(_matrix(each), dim=1).double().square().sum() for each in gradients.values()]
+    return torch.linalg.vector_norm(gradient if gradient.ndim == 2 else gradient.view(1, -1), dim=1)
+
+
+def gradient_norm(norms: "Mapping[str, torch.Tensor]") -> float:
+    """Return the Euclidean norm of all gradients together, from the norms of the rows of each."""
+    import torch
+
+    squares = [each.double().square().sum() for each in norms.values()]
     return math.sqrt(float(torch.stack(squares).sum()))
 
 
@@ -65,7 +72,3 @@ def adam_update(
             amsgrad=False,
             maximize=False,
         )
-
-
-def _matrix(tensor: "torch.Tensor") -> "torch.Tensor":
-    return tensor if tensor.ndim == 2 else tensor.view(1, -1)

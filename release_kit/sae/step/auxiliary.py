@@ -36,19 +36,42 @@ class Auxiliary:
     active: Active
     error: "torch.Tensor"
 
-    def add_gradients(self, sae: Sae, given: "torch.Tensor", gradients: "dict[str, torch.Tensor]") -> None:
-        """Add the gradients of encoder rows, encoder biases and decoder rows of the dead."""
+    def rows(self, sae: Sae, given: "torch.Tensor") -> "DeadRows":
+        """Return the gradients of encoder rows, encoder biases and decoder rows of the dead."""
         import torch
 
         w_dec = sae.w_dec[self.dead]
-        sorted_entries = by_feature(self.active, len(self.dead))
-        rows = torch.empty_like(w_dec)
-        sorted_entries.product(self.active.values * self.slope, self.error, rows)
-        gradients["w_dec"].index_add_(0, self.dead, rows)
+        entries = by_feature(self.active, len(self.dead))
+        decoder, encoder = torch.empty_like(w_dec), torch.empty_like(w_dec)
+        entries.product(self.active.values * self.slope, self.error, decoder)
         slopes = entry_products(self.active, self.error, w_dec).mul_(self.slope).mul_(self.active.values > 0)
-        sorted_entries.product(slopes, given, rows)
-        gradients["w_enc"].index_add_(0, self.dead, rows)
-        gradients["b_enc"].index_add_(0, self.dead, sorted_entries.sums(slopes))
+        entries.product(slopes, given, encoder)
+        return DeadRows(features=self.dead, w_enc=encoder, w_dec=decoder, b_enc=entries.sums(slopes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeadRows:
+    """Gradients of the auxiliary term, which only dead features have.
+
+    Attributes:
+        features: (n_dead,) int64, ascending.
+        w_enc: (n_dead, d_in).
+        w_dec: (n_dead, d_in).
+        b_enc: (n_dead,).
+    """
+
+    features: "torch.Tensor"
+    w_enc: "torch.Tensor"
+    w_dec: "torch.Tensor"
+    b_enc: "torch.Tensor"
+
+    def add_to(self, name: str, start: int, stop: int, out: "torch.Tensor") -> None:
+        """Add the gradients of features ``[start, stop)`` to ``out``, whose first row is that of ``start``."""
+        import torch
+
+        bounds = torch.tensor([start, stop], device=self.features.device)
+        first, last = torch.searchsorted(self.features, bounds).tolist()
+        out.index_add_(0, self.features[first:last] - start, getattr(self, name)[first:last])
 
 
 def auxiliary(

@@ -12,6 +12,8 @@ from release_kit.sae.step.active import Active
 if TYPE_CHECKING:
     import torch
 
+_ROWS = 512
+
 
 def decoded(active: Active, w_dec: "torch.Tensor") -> "torch.Tensor":
     """Return (n_tokens, d) ``z W_dec``, without bias.
@@ -31,6 +33,20 @@ def decoded(active: Active, w_dec: "torch.Tensor") -> "torch.Tensor":
     return embedding_bag(
         active.indices, w_dec, active.offsets, mode="sum", per_sample_weights=active.values, include_last_offset=True
     )
+
+
+def add_decoded(active: Active, w_dec: "torch.Tensor", out: "torch.Tensor") -> None:
+    """Add ``z W_dec`` to ``out`` (n_tokens, d); on a processor without a second array of that size.
+
+    Args:
+        active: z.
+        w_dec: (n_features, d).
+        out: changed in place.
+    """
+    n = _ROWS if out.device.type == "cpu" else max(1, len(out))
+    for start in range(0, len(out), n):
+        rows = out[start : start + n]
+        rows.add_(decoded(active.some_rows(start, start + len(rows)), w_dec))
 
 
 def entry_products(active: Active, dense: "torch.Tensor", features: "torch.Tensor") -> "torch.Tensor":

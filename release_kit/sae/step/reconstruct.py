@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from release_kit.sae.dictionary import Sae
 from release_kit.sae.step.active import Active
-from release_kit.sae.step.decode import decoded, entry_products
+from release_kit.sae.step.decode import add_decoded, entry_products
 from release_kit.sae.step.losses import Scale, sum_of_squares
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def reconstruct(sae: Sae, x: "torch.Tensor", active: Active, scale: Scale) -> Re
     for stop in groups:
         mask = None if len(groups) == 1 else (active.indices >= start) & (active.indices < stop)
         mine = active if mask is None else active.only(mask)
-        base = decoded(mine, sae.w_dec).add_(base)
+        base = base.clone() if errors else base
+        add_decoded(mine, sae.w_dec, base)
         errors.append(base)
         squares.append(sum_of_squares(base))
         parts.append(Part(start=start, stop=stop, mask=mask, active=mine, error=base))

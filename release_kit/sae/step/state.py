@@ -1,11 +1,10 @@
 """Everything that training carries from one step to the next, and nothing that it does not.
 
-Owns the parameters with both moments of Adam, counts, and their exact form on disk. Buffers that are only used again
-live here too and are never saved.
+Owns the parameters with both moments of Adam, counts, and their exact form on disk.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from release_kit.sae.config import SaeConfig
@@ -39,7 +38,6 @@ class TrainState:
     generator: "torch.Generator"
     n_steps: int = 0
     n_tokens: int = 0
-    gradients: "dict[str, torch.Tensor]" = field(default_factory=dict, repr=False)
 
     @classmethod
     def start(
@@ -81,14 +79,6 @@ class TrainState:
         """Return what is trained, by name; JumpReLU has ``log_threshold`` besides the four tensors of all."""
         named = {name: getattr(self.sae, name) for name in ("w_enc", "b_enc", "w_dec", "b_dec")}
         return named if self.log_threshold is None else {**named, "log_threshold": self.log_threshold}
-
-    def gradient_buffers(self) -> "dict[str, torch.Tensor]":
-        """Return one array for each parameter to put its gradient into, the same ones at every step."""
-        import torch
-
-        if not self.gradients:
-            self.gradients = {name: torch.empty_like(value) for name, value in self.parameters().items()}
-        return self.gradients
 
     def dead(self) -> "torch.Tensor":
         """Return (n_features,) True for features that have not fired for ``dead_after_tokens``."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from release_kit.sae.dictionary import normalised
 from release_kit.sae.errors import ActivationError, SaeError
-from release_kit.sae.step.adam import adam_update, clip, gradient_norm
 from release_kit.sae.step.auxiliary import auxiliary
-from release_kit.sae.step.gradients import normalise_decoder, project_decoder, put_gradients
+from release_kit.sae.step.gradients import Gradients, gradients, normalise_decoder
 from release_kit.sae.step.losses import loss_scale
 from release_kit.sae.step.reconstruct import reconstruct
 from release_kit.sae.step.select import Selected, check_precision, select
 from release_kit.sae.step.settings import StepReport, StepSettings
 from release_kit.sae.step.state import TrainState
+from release_kit.sae.step.update import projected_norm, update
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What a batch says before anything changes; gradients are in the buffers of the state.
+    """What a batch says before anything changes.
 
     Attributes:
         loss: reconstruction, L0 and auxiliary terms.
@@ -35,7 +35,7 @@ class Found:
         auxiliary: the last of them.
         fvu: of the batch.
         selected: active features.
-        gradients: parameter → array, exact gradients of ``loss``, neither projected nor clipped.
+        gradients: exact gradients of ``loss``, neither projected nor clipped.
     """
 
     loss: float
@@ -43,7 +43,7 @@ class Found:
     auxiliary: float
     fvu: float
     selected: Selected
-    gradients: "dict[str, torch.Tensor]"
+    gradients: Gradients
 
 
 def train_step(state: TrainState, x: "torch.Tensor", settings: StepSettings) -> StepReport:
@@ -69,12 +69,9 @@ def train_step(state: TrainState, x: "torch.Tensor", settings: StepSettings) -> 
     with torch.no_grad(), _float32_products():
         n_dead = int(state.dead().sum())
         found = loss_and_gradients(state, x, settings)
-        if state.sae.config.unit_norm_decoder:
-            project_decoder(found.gradients["w_dec"], state.sae.w_dec)
-        norm = gradient_norm(found.gradients)
+        norm = projected_norm(state, found.gradients)
         _check_finite(found.loss, norm, x, state)
-        clip(found.gradients, norm, settings.clip_norm)
-        adam_update(state.parameters(), found.gradients, state.moments, state.n_steps, settings)
+        update(state, found.gradients, norm, settings)
         report = StepReport(
             loss=found.loss,
             reconstruction=found.reconstruction,
@@ -91,7 +88,7 @@ def train_step(state: TrainState, x: "torch.Tensor", settings: StepSettings) -> 
 
 
 def loss_and_gradients(state: TrainState, x: "torch.Tensor", settings: StepSettings) -> Found:
-    """Return the loss of a batch and its gradients; of the state only the buffers change.
+    """Return the loss of a batch and its gradients; the state does not change.
 
     Args:
         state: parameters and counts of dead features.
@@ -115,8 +112,7 @@ def loss_and_gradients(state: TrainState, x: "torch.Tensor", settings: StepSetti
         found = reconstruct(sae, inputs, selected.active, scale)
         dead = auxiliary(sae, given, found.error, state.dead(), scale, settings.tile_rows)
         l0_slope = _l0_coefficient(state, settings) / len(x)
-        out = state.gradient_buffers()
-        put_gradients(sae, given, selected, found, dead, l0_slope, out)
+        slopes = gradients(sae, given, selected, found, dead, l0_slope)
     extra = 0.0 if dead is None else dead.loss
     return Found(
         loss=found.loss + extra + (l0_slope * selected.n_active if l0_slope else 0.0),
@@ -124,7 +120,7 @@ def loss_and_gradients(state: TrainState, x: "torch.Tensor", settings: StepSetti
         auxiliary=extra,
         fvu=scale.fvu(found.squares),
         selected=selected,
-        gradients=out,
+        gradients=slopes,
     )
 
 
