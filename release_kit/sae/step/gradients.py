@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 MATRICES = ("w_enc", "w_dec")
-_CHUNK_ROWS = 1024
 _SUMMED_ROWS = 64
 _SUMMED_COLUMNS = 128
 
@@ -108,9 +107,7 @@ def gradients(
 
 def project_decoder(gradient: "torch.Tensor", w_dec: "torch.Tensor") -> None:
     """Take out of each gradient row what points along its decoder row, in place; rows have length 1."""
-    for start in range(0, len(w_dec), _CHUNK_ROWS):
-        mine, rows = gradient[start : start + _CHUNK_ROWS], w_dec[start : start + _CHUNK_ROWS]
-        mine.addcmul_(rows, (mine * rows).sum(dim=1, keepdim=True), value=-1)
+    gradient.addcmul_(w_dec, (gradient * w_dec).sum(dim=1, keepdim=True), value=-1)
 
 
 def normalise_decoder(w_dec: "torch.Tensor") -> None:
