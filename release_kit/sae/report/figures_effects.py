@@ -163,7 +163,7 @@ def _forest(name: str, unit: str, claims: Sequence[StudyClaim]) -> Picture:
 
 
 def draw_stability(tables: StudyTables) -> list[Picture]:
-    """Return the share of features that another seed finds again, over steps, a panel for each size.
+    """Return the share of features that another seed finds again, and how near they are, over steps, a row for each size.
 
     Nothing with one seed, or where no autoencoder has a feature that fires.
     """
@@ -177,7 +177,7 @@ def draw_stability(tables: StudyTables) -> list[Picture]:
         n = 0
         for row, size in zip(axes, sizes, strict=True):
             own = [one for one in known if one["size"] == size]
-            n = max(_stability_panel(axis, own, name) for axis, name in zip(row, _FOUND_AGAIN, strict=True))
+            n = max(n, *(_stability_panel(axis, own, name) for axis, name in zip(row, _FOUND_AGAIN, strict=True)))
             row[0].set_ylabel(size)
         for axis, words in zip(axes[0], _FOUND_AGAIN.values(), strict=True):
             axis.set_title(words, loc="left")
