@@ -163,7 +163,7 @@ def _forest(name: str, unit: str, claims: Sequence[StudyClaim]) -> Picture:
 
 
 def draw_stability(tables: StudyTables) -> list[Picture]:
-    """Return the share of features that another seed finds again, and how near they are, over steps, a row for each size.
+    """Return how many features another seed finds again, and how near they are, over steps; a row for each size.
 
     Nothing with one seed, or where no autoencoder has a feature that fires.
     """
